@@ -1,0 +1,20 @@
+//! `vggkit prepare`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Shared;
+use crate::error::Result;
+
+/// Tiny ImageNet -> verified class folders and packs
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    shared: Shared,
+}
+
+pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    let _ = arguments.shared;
+    Ok(ExitCode::SUCCESS)
+}

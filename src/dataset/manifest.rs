@@ -1,0 +1,101 @@
+//! `data/manifest.json`: what was prepared, from what, and the checksums to hold it to.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::files;
+
+/// The value of `schema`.
+pub const SCHEMA: &str = "vggkit/manifest/1";
+
+/// The whole file. Written last by `prepare`: its presence means that everything it names is complete.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Version of vggkit that wrote it.
+    pub vggkit: String,
+    /// When, RFC 3339 in UTC.
+    pub created: String,
+    /// Drawn by `prepare --demo`: not photographs. Said wherever the data shows.
+    pub synthetic: bool,
+    /// What it was made from.
+    pub source: SourceRecord,
+    /// What was asked for.
+    pub settings: Settings,
+    /// In class-index order (sorted wnids).
+    pub classes: Vec<Class>,
+    /// Image rows.
+    pub height: usize,
+    /// Image columns.
+    pub width: usize,
+    /// Mean of R, G, B over train, in 0..1.
+    pub mean: [f32; 3],
+    /// Standard deviation of R, G, B over train, in 0..1.
+    pub std: [f32; 3],
+    /// By split name: "train", "val", "test".
+    pub splits: BTreeMap<String, Split>,
+}
+
+/// A class.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Class {
+    /// WordNet id, e.g. `n01443537`.
+    pub wnid: String,
+    /// First readable name of words.txt, e.g. `goldfish`; the wnid where there is none.
+    pub name: String,
+}
+
+/// Where the images came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceRecord {
+    /// "zip", "folder" or "demo".
+    pub kind: String,
+    /// As the user gave it.
+    pub path: String,
+    /// Size of a zip in bytes; 0 otherwise.
+    pub bytes: u64,
+    /// SHA-256 of a zip; empty otherwise.
+    pub sha256: String,
+}
+
+/// The choices that decide which images are in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// `--classes N`: the first N sorted wnids.
+    pub classes: Option<usize>,
+    /// `--per-class N`: the first N train images of a class.
+    pub per_class: Option<usize>,
+}
+
+/// One split.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// Number of images.
+    pub images: usize,
+    /// Whether it has labels (test has none).
+    pub labelled: bool,
+    /// Number of greyscale images that became RGB.
+    pub greyscale: usize,
+    /// The pack, relative to the data folder.
+    pub pack: String,
+    /// SHA-256 of the pack file.
+    pub pack_sha256: String,
+    /// SHA-256 over the sorted list of `path<TAB>sha256<LF>` of the image files; empty where no folders were written.
+    pub files_sha256: String,
+}
+
+impl Manifest {
+    /// `<data>/manifest.json`.
+    pub fn path(data: &Path) -> PathBuf {
+        data.join("manifest.json")
+    }
+
+    /// Reads the manifest of a data folder.
+    pub fn load(data: &Path) -> Result<Self> {
+        files::read_json(&Self::path(data))
+    }
+}

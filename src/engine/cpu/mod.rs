@@ -1,0 +1,2 @@
+//! The CPU engine. `reference` is the oracle of every test: plain loops. The other modules are the fast path.
+//! Never imports wgpu.

@@ -1,0 +1,223 @@
+//! What executes a plan. The trainer sees a whole network: it sends picks, asks for metrics, logits and state.
+//!
+//! An engine knows nothing of files, of the command line or of the report. Activations are NHWC in every engine.
+//! A step is asynchronous: `train_step` may return before its work is done, and nothing is read back before
+//! `drain_metrics`, `logits` or `state` asks for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::vgg::Plan;
+
+pub mod cpu;
+
+/// The images of one split where they lie: u8 RGB, [count, height, width, 3]. Cloning shares the pixels.
+#[derive(Clone)]
+pub struct Images {
+    /// All pixels; usually a memory map.
+    pub pixels: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    /// Number of images.
+    pub count: usize,
+    /// Rows of an image.
+    pub height: usize,
+    /// Columns of an image.
+    pub width: usize,
+    /// A class index an image; empty where the split has no labels.
+    pub labels: Arc<[u32]>,
+}
+
+/// One sample of a batch: which image, and how it is augmented. Drawn by the host, applied where the data lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pick {
+    /// Index into [`Images`].
+    pub index: u32,
+    /// Columns by which the crop window is moved right; pixels outside the image are black (0 before normalisation).
+    pub offset_x: i8,
+    /// Rows by which the crop window is moved down.
+    pub offset_y: i8,
+    /// Mirror left and right, after the crop.
+    pub flip: bool,
+}
+
+/// Which of the attached image sets a call means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Trained on.
+    Train,
+    /// Validated on, evaluated or predicted.
+    Held,
+}
+
+/// A batch as the engine takes it.
+#[derive(Clone, Copy, Debug)]
+pub enum Batch<'a> {
+    /// Picks of an attached image set: gathered, augmented, resized and normalised by the engine.
+    Picks(Source, &'a [Pick]),
+    /// A ready batch, e.g. a golden one: normalised f32 [n, image_size, image_size, 3] and a label a sample
+    /// (labels may be empty for `logits`).
+    Activations {
+        /// NHWC.
+        input: &'a [f32],
+        /// Class indices.
+        labels: &'a [u32],
+    },
+}
+
+/// `(pixel / 255 - mean) / std` for R, G and B.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Normalisation {
+    /// Subtracted, in 0..1.
+    pub mean: [f32; 3],
+    /// Divided by.
+    pub std: [f32; 3],
+}
+
+impl Default for Normalisation {
+    /// The replaced project's: to -1..1.
+    fn default() -> Self {
+        Self { mean: [0.5; 3], std: [0.5; 3] }
+    }
+}
+
+/// The optimiser and its constants; the learning rate comes with each step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "lowercase")]
+pub enum Optimizer {
+    /// torch.optim.Adam: weight decay is added to the gradient (L2).
+    Adam {
+        /// Decay of the first moment, 0.9.
+        beta1: f32,
+        /// Decay of the second moment, 0.999.
+        beta2: f32,
+        /// Added to the root of the second moment, 1e-8.
+        epsilon: f32,
+        /// L2 factor.
+        weight_decay: f32,
+    },
+    /// torch.optim.SGD: buffer = momentum * buffer + gradient (the first time: the gradient), no dampening, no Nesterov.
+    Sgd {
+        /// 0 for plain descent.
+        momentum: f32,
+        /// L2 factor.
+        weight_decay: f32,
+    },
+}
+
+impl Optimizer {
+    /// PyTorch's defaults for Adam.
+    pub fn adam() -> Self {
+        Self::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
+    }
+
+    /// Names of the state kept for each trained tensor, as in PyTorch's optimiser state.
+    pub fn moments(&self) -> &'static [&'static str] {
+        match self {
+            Self::Adam { .. } => &["exp_avg", "exp_avg_sq"],
+            Self::Sgd { .. } => &["momentum_buffer"],
+        }
+    }
+}
+
+/// All an engine needs to know besides the plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The largest batch that `train_step` and `logits` will be given. Smaller ones (tails) are allowed.
+    pub batch_size: usize,
+    /// How pixels become activations.
+    pub normalisation: Normalisation,
+    /// The optimiser; `None` for an engine that only infers and allocates neither gradients nor moments.
+    pub optimizer: Option<Optimizer>,
+    /// Cross-entropy's label smoothing (torch.nn.CrossEntropyLoss): 0 for none.
+    pub label_smoothing: f32,
+    /// Key of the dropout masks, with the step and the element's index as counter.
+    pub seed: u64,
+    /// Worker threads of a CPU engine; never changes the result.
+    pub threads: usize,
+}
+
+/// What executes the network, for records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// "cpu" or "gpu".
+    pub engine: String,
+    /// The processor's or the graphics card's name.
+    pub adapter: String,
+    /// The driver with its version, or the instruction set used on a CPU.
+    pub driver: String,
+    /// Worker threads; 0 where that means nothing.
+    pub threads: usize,
+}
+
+/// Loss and hits of one training step, measured in its forward pass (before its update, with augmentation and dropout).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepMetrics {
+    /// Steps done since the network was initialised, this one included.
+    pub step: u64,
+    /// Samples in its batch.
+    pub samples: u32,
+    /// Mean loss over the batch (with label smoothing where set).
+    pub loss: f32,
+    /// Samples whose highest logit is the label's.
+    pub top1: u32,
+    /// Samples whose label is among the five highest logits.
+    pub top5: u32,
+}
+
+/// Everything that a resumed training needs from the engine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// Optimiser steps done: Adam's t, and the counter of the dropout masks.
+    pub step: u64,
+    /// One vector for each of [`Plan::tensors`], same order, torchvision's layout.
+    pub tensors: Vec<Vec<f32>>,
+    /// For each name of [`Optimizer::moments`], one vector for each trained tensor in the order of [`Plan::tensors`].
+    /// Empty for an engine without optimiser, or before the first step.
+    pub moments: Vec<Vec<Vec<f32>>>,
+    /// Kernel variants that were chosen by timing, by layer; used again on resume.
+    pub variants: BTreeMap<String, String>,
+}
+
+impl State {
+    /// The state before the first step.
+    pub fn new(tensors: Vec<Vec<f32>>) -> Self {
+        Self { step: 0, tensors, moments: Vec::new(), variants: BTreeMap::new() }
+    }
+}
+
+/// A network on a device. Made by an engine's own constructor from a plan, settings and a state.
+pub trait Engine {
+    /// What it runs on.
+    fn device(&self) -> &Device;
+
+    /// The plan that it executes.
+    fn plan(&self) -> &Plan;
+
+    /// Bytes that it has allocated, or will: known from the plan before the first allocation.
+    fn memory(&self) -> u64;
+
+    /// Makes the images of `source` available to picks. Replaces what was there.
+    fn attach(&mut self, source: Source, images: Images) -> Result<()>;
+
+    /// One step on a labelled batch: forward, backward, update with `learning_rate`.
+    /// Batch normalisation uses the batch's statistics and updates the running ones.
+    fn train_step(&mut self, batch: Batch<'_>, learning_rate: f32) -> Result<()>;
+
+    /// Waits for all steps so far and hands out the metrics of those not handed out yet, in order.
+    fn drain_metrics(&mut self) -> Result<Vec<StepMetrics>>;
+
+    /// Inference (running statistics, no dropout): logits [n, classes], row by row, replacing what `logits` held.
+    fn logits(&mut self, batch: Batch<'_>, logits: &mut Vec<f32>) -> Result<()>;
+
+    /// Gradients of the last training step (before weight decay), one for each trained tensor in the order of
+    /// [`Plan::tensors`], torchvision's layout. For tests; empty before the first step.
+    fn gradients(&mut self) -> Result<Vec<Vec<f32>>>;
+
+    /// Copies the state out.
+    fn state(&mut self) -> Result<State>;
+
+    /// Puts a state in. Lengths that do not fit the plan are an error and change nothing.
+    fn load_state(&mut self, state: &State) -> Result<()>;
+}

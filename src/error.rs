@@ -1,0 +1,110 @@
+//! The one error type: what was wrong, in which file, what to do next, and the exit code that follows.
+//!
+//! It does not collect several findings; `dataset::verify` has its own list for that.
+
+use std::fmt;
+use std::path::Path;
+
+/// The crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What sort of failure it is; decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A wrong flag, value or combination: exit code 2.
+    Usage,
+    /// A file or folder whose content is not what it should be: exit code 1.
+    Data,
+    /// The operating system refused: exit code 1.
+    Io,
+    /// Training produced a NaN or infinite loss: exit code 1.
+    Diverged,
+    /// Does not fit in memory or is beyond what an engine can do: exit code 1.
+    Engine,
+    /// Stopped by a signal after saving; holds the signal's number: exit code 128 + signal.
+    Interrupted(i32),
+}
+
+/// An error with a message for people and, where there is one, advice.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    help: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` that says `message`.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), help: None, source: None }
+    }
+
+    /// Wrong usage: what is wrong and what is allowed.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    /// Content of `path` that is not what it should be.
+    pub fn data(path: impl AsRef<Path>, what: impl fmt::Display) -> Self {
+        Self::new(Kind::Data, format!("{}: {what}", path.as_ref().display()))
+    }
+
+    /// The operating system refused something about `path`; `doing` is a verb phrase such as "cannot read".
+    pub fn io(doing: &str, path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        let mut error = Self::new(Kind::Io, format!("{doing} {}", path.as_ref().display()));
+        if source.raw_os_error() == Some(28) {
+            error.help = Some("the disk is full: free some space and run the same command again".into());
+        }
+        error.source = Some(Box::new(source));
+        error
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds the error that caused this one.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The sort of failure.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What to do next, where there is something.
+    pub fn help(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    /// The process's exit code. The whole table: 0 done, 1 failed or findings, 2 wrong usage,
+    /// 130 stopped by SIGINT, 143 stopped by SIGTERM.
+    pub fn exit_code(&self) -> u8 {
+        match self.kind {
+            Kind::Usage => 2,
+            Kind::Data | Kind::Io | Kind::Diverged | Kind::Engine => 1,
+            Kind::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(1),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        let mut cause = self.source.as_ref().map(|e| e.as_ref() as &dyn std::error::Error);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,143 @@
+//! Reading and writing files so that a crash at any moment leaves the old file or the new one, never half of one.
+//!
+//! Knows nothing of formats beyond JSON and TOML text.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// Writes `path` by filling a temporary file in the same folder, syncing it and renaming it over `path`.
+/// The folder is created when it is missing.
+pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&mut File>) -> std::io::Result<()>) -> Result<()> {
+    let folder = parent(path);
+    fs::create_dir_all(&folder).map_err(|e| Error::io("cannot create the folder", &folder, e))?;
+    let failed = |e| Error::io("cannot write", path, e);
+    let mut file = tempfile::Builder::new()
+        .prefix(".vggkit-")
+        .suffix(".partial")
+        .permissions_like_a_new_file()
+        .tempfile_in(&folder)
+        .map_err(failed)?;
+    let mut writer = BufWriter::with_capacity(1 << 20, file.as_file_mut());
+    fill(&mut writer).and_then(|()| writer.flush()).map_err(failed)?;
+    drop(writer);
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    sync_folder(&folder)
+}
+
+/// Makes renames inside `folder` durable. Does nothing where folders cannot be synced.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    #[cfg(unix)]
+    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("cannot sync the folder", folder, e))?;
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}
+
+/// The folder that holds `path`.
+pub fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// `tempfile` makes files that only their owner can read; ours are ordinary files.
+trait LikeANewFile {
+    fn permissions_like_a_new_file(&mut self) -> &mut Self;
+}
+
+impl LikeANewFile for tempfile::Builder<'_, '_> {
+    fn permissions_like_a_new_file(&mut self) -> &mut Self {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            self.permissions(fs::Permissions::from_mode(0o666)); // the umask still applies
+        }
+        self
+    }
+}
+
+/// Writes `value` as indented JSON with a final newline, atomically.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    write_atomic(path, |w| {
+        serde_json::to_writer_pretty(&mut *w, value)?;
+        w.write_all(b"\n")
+    })
+}
+
+/// Reads JSON; a file that does not parse is a data error that names line and column.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = read_to_string(path)?;
+    serde_json::from_str(&text).map_err(|e| Error::data(path, e))
+}
+
+/// Writes `value` as TOML, atomically.
+pub fn write_toml<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let text = toml::to_string(value).map_err(|e| Error::data(path, e))?;
+    write_atomic(path, |w| w.write_all(text.as_bytes()))
+}
+
+/// Reads TOML; a file that does not parse is a data error that says where.
+pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = read_to_string(path)?;
+    toml::from_str(&text).map_err(|e| Error::data(path, e))
+}
+
+/// Reads a text file.
+pub fn read_to_string(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, e))
+}
+
+/// Appends one JSON object and a newline to a log and flushes it.
+pub fn append_json_line<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let failed = |e| Error::io("cannot append to", path, e);
+    let mut line = serde_json::to_vec(value).map_err(|e| Error::data(path, e))?;
+    line.push(b'\n');
+    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
+    file.write_all(&line).map_err(failed)
+}
+
+/// Reads a JSON-lines log. A last line without newline is what a killed process left behind and is ignored.
+pub fn read_json_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let text = read_to_string(path)?;
+    let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+    whole
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(i, line)| serde_json::from_str(line).map_err(|e| Error::data(path, format!("line {}: {e}", i + 1))))
+        .collect()
+}
+
+/// SHA-256 of a file as lower-case hexadecimal, read in pieces.
+pub fn sha256(path: &Path) -> Result<String> {
+    let failed = |e| Error::io("cannot read", path, e);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => break,
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+/// Bytes as lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The time now, in UTC, to the second, as RFC 3339.
+pub fn now() -> String {
+    jiff::Timestamp::now().round(jiff::Unit::Second).map_or_else(|_| String::new(), |t| t.to_string())
+}

@@ -1,0 +1,20 @@
+//! vggkit trains the VGG networks of Simonyan & Zisserman (arXiv 1409.1556) on Tiny ImageNet.
+//!
+//! The modules stand in the order in which data flows through them; `ARCHITECTURE.md` has the map.
+
+pub mod error;
+pub mod files;
+pub mod progress;
+
+pub mod dataset;
+pub mod vgg;
+
+pub mod engine;
+
+pub mod training;
+
+pub mod inference;
+
+pub mod report;
+
+pub mod cli;

@@ -1,0 +1,27 @@
+//! What a person sees while work goes on: a bar with rate and ETA on a terminal, nothing when piped.
+//!
+//! It never writes to standard output; results do.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Whether colour may be used on standard error: a terminal, and `NO_COLOR` unset or empty.
+pub fn colour() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+/// A bar over `total` `unit`s under the heading `task`. Hidden when `quiet` or when standard error is not a terminal.
+pub fn bar(task: &str, total: u64, unit: &str, quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar_style = if colour() { "{bar:28.cyan/dim}" } else { "{bar:28}" };
+    let template =
+        format!("{{prefix}} {bar_style} {{human_pos}}/{{human_len}} {unit}  {{per_sec}}  ETA {{eta}}  {{msg}}");
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style.progress_chars("━╸─"));
+    }
+    bar.with_prefix(format!("{task:>10}"))
+}

@@ -1,0 +1,1 @@
+//! Runs -> one typed view -> charts, grids, page. Reads only what the other commands wrote.

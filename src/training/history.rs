@@ -1,0 +1,41 @@
+//! `history.jsonl` and `steps.jsonl`: one object an epoch, one a step.
+
+use serde::{Deserialize, Serialize};
+
+/// One line of `history.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// From 1.
+    pub epoch: usize,
+    /// Steps done so far in the whole training.
+    pub step: u64,
+    /// Learning rate of the epoch's last step.
+    pub lr: f64,
+    /// Mean loss over the epoch's samples, in training mode.
+    pub train_loss: f64,
+    /// Fraction in 0..1, in training mode.
+    pub train_top1: f64,
+    /// Mean loss over the validation split.
+    pub val_loss: f64,
+    /// Fraction in 0..1.
+    pub val_top1: f64,
+    /// Fraction in 0..1.
+    pub val_top5: f64,
+    /// Wall time of the epoch with its validation.
+    pub seconds: f64,
+    /// Training images per second (validation left out).
+    pub images_per_s: f64,
+    /// When it ended, RFC 3339 in UTC.
+    pub time: String,
+}
+
+/// One line of `steps.jsonl`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// From 1.
+    pub step: u64,
+    /// Before its update.
+    pub loss: f64,
+    /// Its learning rate.
+    pub lr: f64,
+}

@@ -1,0 +1,137 @@
+//! A run's folder and `run.toml`: the validated settings of one training and where it came from.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Device, Normalisation, Optimizer};
+use crate::error::Result;
+use crate::files;
+use crate::vgg::Network;
+
+/// The value of `schema`.
+pub const SCHEMA: &str = "vggkit/run/1";
+
+/// The whole of `run.toml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The network.
+    pub network: Network,
+    /// The recipe.
+    pub training: Recipe,
+    /// What it was trained on.
+    pub data: Data,
+    /// Who trained it, where and when.
+    pub origin: Origin,
+}
+
+/// How it is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// Samples a step.
+    pub batch_size: usize,
+    /// At most.
+    pub epochs: usize,
+    /// Epochs without a lower validation loss after which it stops; 0 for never.
+    pub patience: usize,
+    /// Base learning rate.
+    pub learning_rate: f64,
+    /// The optimiser and its constants.
+    pub optimizer: Optimizer,
+    /// Augmentation of train.
+    pub augment: Augment,
+    /// Learning-rate schedule.
+    pub schedule: Schedule,
+    /// Epochs of linear warm-up from 0.
+    pub warmup: f64,
+    /// Cross-entropy's label smoothing.
+    pub label_smoothing: f32,
+    /// How pixels become activations.
+    pub normalisation: Normalisation,
+    /// Seed of weights, order, augmentation and dropout.
+    pub seed: u64,
+    /// Whether each epoch has an order of its own.
+    pub shuffle: bool,
+    /// Stop after this many steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<u64>,
+    /// Train on the first N images of an order drawn from the seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_train: Option<usize>,
+    /// Weights that it started from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+}
+
+/// What happens to train images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Augment {
+    /// Nothing.
+    None,
+    /// Left-right mirror with probability 1/2.
+    Flip,
+    /// Flip, and a random crop after padding by 4 pixels.
+    Crop,
+}
+
+/// How the learning rate moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// It does not.
+    Constant,
+    /// Half a cosine to 0 over all epochs.
+    Cosine,
+    /// Divided by 10 when validation loss has not improved for half the patience (at least 2 epochs).
+    Plateau,
+}
+
+/// What it was trained on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data {
+    /// The data folder as given.
+    pub folder: String,
+    /// Split trained on.
+    pub train: String,
+    /// Split validated on.
+    pub val: String,
+    /// SHA-256 of manifest.json.
+    pub manifest_sha256: String,
+    /// Drawn, not photographed.
+    pub synthetic: bool,
+}
+
+/// Who, where, when.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The command line.
+    pub command: String,
+    /// vggkit's version.
+    pub version: String,
+    /// The commit it was built from, where known.
+    pub commit: String,
+    /// Engine, adapter, driver, threads.
+    #[serde(flatten)]
+    pub device: Device,
+    /// RFC 3339 in UTC.
+    pub started: String,
+    /// RFC 3339 in UTC; empty while it runs.
+    pub finished: String,
+    /// "epochs", "early stopping", "max steps", "signal", "diverged"; empty while it runs.
+    pub stopped_by: String,
+}
+
+impl Run {
+    /// `<folder>/run.toml`.
+    pub fn path(folder: &Path) -> PathBuf {
+        folder.join("run.toml")
+    }
+
+    /// Reads a run folder's settings.
+    pub fn load(folder: &Path) -> Result<Self> {
+        files::read_toml(&Self::path(folder))
+    }
+}

@@ -1,0 +1,11 @@
+//! The networks: Table 1 of the paper as data, the plan of one network, its first weights, and weight files.
+//!
+//! Nothing here computes; `engine` executes a plan.
+
+pub mod initialisation;
+pub mod plan;
+pub mod table;
+pub mod weights;
+
+pub use plan::{Layer, Network, Operation, Plan, Shape};
+pub use table::{Configuration, Convolution};

@@ -1,0 +1,409 @@
+//! The plan of one network: every layer with its name, shapes, parameters, multiply-accumulates and memory.
+//!
+//! A plan is static and computes nothing. Engines execute it, `describe` and the report print it.
+//! Layer names count as torchvision's `vgg*` modules do: `features.N`, `avgpool`, `classifier.N`.
+
+use serde::{Deserialize, Serialize};
+
+use super::table::{Configuration, HIDDEN, configuration};
+use crate::error::{Error, Result};
+
+/// Height, width and channels of one sample's activation, NHWC without the N. Linear layers have height = width = 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Shape {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Channels, or features of a linear layer.
+    pub channels: usize,
+}
+
+impl Shape {
+    /// A shape.
+    pub const fn new(height: usize, width: usize, channels: usize) -> Self {
+        Self { height, width, channels }
+    }
+    /// Rows times columns.
+    pub const fn pixels(&self) -> usize {
+        self.height * self.width
+    }
+    /// Numbers in one sample's activation.
+    pub const fn elements(&self) -> usize {
+        self.pixels() * self.channels
+    }
+}
+
+/// What a layer computes. Constants are those of the paper and of PyTorch's defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Operation {
+    /// Square convolution, stride 1, zero padding `kernel / 2`, with bias. Weight OIHW.
+    Conv2d {
+        /// 1 or 3.
+        kernel: usize,
+    },
+    /// Over N, H, W: eps 1e-5, momentum 0.1, running variance unbiased (torch.nn.BatchNorm2d).
+    BatchNorm2d,
+    /// max(x, 0).
+    Relu,
+    /// Krizhevsky et al. 2012, section 3.3: x / (k + alpha * sum over `size` neighbouring channels of x^2)^beta with
+    /// k = 2, size = 5, alpha = 1e-4, beta = 0.75. (torch.nn.LocalResponseNorm divides alpha by size: use 5e-4 there.)
+    LocalResponseNorm,
+    /// 2x2, stride 2, no padding: an odd last row or column is dropped (torch.nn.MaxPool2d).
+    MaxPool2d,
+    /// To `size` x `size` with torch.nn.AdaptiveAvgPool2d's windows: floor(i*in/size) .. ceil((i+1)*in/size).
+    /// Its output is flattened channel first (C, H, W), so that the linear weights are torchvision's.
+    AdaptiveAvgPool2d {
+        /// Output height and width.
+        size: usize,
+    },
+    /// y = x W^T + b, weight [out, in].
+    Linear,
+    /// Inverted dropout with this probability of zero; present in every plan (torchvision's indices), idle at 0.
+    Dropout {
+        /// Probability that an element is dropped.
+        probability: f32,
+    },
+}
+
+/// One layer of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Layer {
+    /// torchvision's module name, e.g. `features.0`; the prefix of its parameters' names.
+    pub name: String,
+    /// What it computes.
+    pub operation: Operation,
+    /// One sample's input.
+    pub input: Shape,
+    /// One sample's output.
+    pub output: Shape,
+    /// Trainable numbers.
+    pub parameters: usize,
+    /// Multiply-accumulates of one sample's forward pass (convolutions and linear layers).
+    pub macs: u64,
+}
+
+/// What a user chooses of a network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Weight layers: 11, 13, 16 or 19.
+    pub depth: usize,
+    /// Configuration C: the last convolution of stages 3 to 5 is 1x1. Depth 16 only.
+    pub conv1x1: bool,
+    /// A-LRN. Depth 11 only.
+    pub lrn: bool,
+    /// Batch normalisation after every convolution.
+    pub batch_norm: bool,
+    /// Scales every channel count and the 4096s: floor, at least 1.
+    pub width: f64,
+    /// Probability of dropout after the two hidden linear layers.
+    pub dropout: f32,
+    /// Output classes.
+    pub classes: usize,
+    /// Height and width the network sees.
+    pub image_size: usize,
+}
+
+impl Default for Network {
+    /// VGG-11 as the replaced project trained it, on all of Tiny ImageNet.
+    fn default() -> Self {
+        Self {
+            depth: 11,
+            conv1x1: false,
+            lrn: false,
+            batch_norm: true,
+            width: 1.0,
+            dropout: 0.0,
+            classes: 200,
+            image_size: 64,
+        }
+    }
+}
+
+impl Network {
+    /// The column of Table 1, or a usage error that says what goes together.
+    pub fn configuration(&self) -> Result<&'static Configuration> {
+        configuration(self.depth, self.conv1x1, self.lrn).ok_or_else(|| {
+            Error::usage(if ![11, 13, 16, 19].contains(&self.depth) {
+                format!("depth {} is not one of 11, 13, 16, 19 (Table 1 of the paper)", self.depth)
+            } else if self.conv1x1 {
+                format!(
+                    "1x1 convolutions (-c11) go with depth 16 only (configuration C), not with depth {}",
+                    self.depth
+                )
+            } else {
+                format!(
+                    "local response normalisation (--lrn) goes with depth 11 only (A-LRN), not with depth {}",
+                    self.depth
+                )
+            })
+        })
+    }
+
+    /// A short name for people and for run folders: `vgg11`, `vgg16c`, `vgg11-lrn`.
+    pub fn short_name(&self) -> String {
+        format!("vgg{}{}{}", self.depth, if self.conv1x1 { "c" } else { "" }, if self.lrn { "-lrn" } else { "" })
+    }
+
+    /// Lays the network out. Errors name the setting and what is allowed.
+    pub fn plan(&self) -> Result<Plan> {
+        let configuration = self.configuration()?;
+        if !(self.width.is_finite() && self.width > 0.0 && self.width <= 16.0) {
+            return Err(Error::usage(format!("width {} is not above 0 and at most 16", self.width)));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Error::usage(format!("dropout {} is not at least 0 and below 1", self.dropout)));
+        }
+        if !(32..=4096).contains(&self.image_size) {
+            return Err(Error::usage(format!(
+                "image size {} is not from 32 to 4096 pixels: four 2x2 poolings and a 2x2 average need 32",
+                self.image_size
+            )));
+        }
+        if !(1..=1_000_000).contains(&self.classes) {
+            return Err(Error::usage(format!("{} classes: from 1 to 1,000,000 are possible", self.classes)));
+        }
+        Ok(Plan { layers: Builder::new(self).build(configuration), network: self.clone() })
+    }
+
+    /// `channels` scaled by the width: floor, at least 1.
+    fn scaled(&self, channels: usize) -> usize {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and far below 2^53")]
+        let scaled = (channels as f64 * self.width) as usize;
+        scaled.max(1)
+    }
+}
+
+/// A network laid out layer by layer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// What it was made from.
+    pub network: Network,
+    /// The layers in forward order.
+    pub layers: Vec<Layer>,
+}
+
+impl Plan {
+    /// One sample's input: image_size x image_size x 3.
+    pub fn input(&self) -> Shape {
+        Shape::new(self.network.image_size, self.network.image_size, 3)
+    }
+
+    /// All trainable numbers.
+    pub fn parameters(&self) -> usize {
+        self.layers.iter().map(|l| l.parameters).sum()
+    }
+
+    /// Multiply-accumulates of one sample's forward pass.
+    pub fn macs(&self) -> u64 {
+        self.layers.iter().map(|l| l.macs).sum()
+    }
+
+    /// Parameters and buffers with torchvision's names, shapes and order of `state_dict()`.
+    pub fn tensors(&self) -> Vec<TensorSpec> {
+        self.layers.iter().flat_map(Layer::tensors).collect()
+    }
+}
+
+/// What a named tensor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Convolution [O,I,H,W] or linear [out,in] weight.
+    Weight,
+    /// Bias of a convolution or linear layer.
+    Bias,
+    /// Batch normalisation's gamma.
+    Scale,
+    /// Batch normalisation's beta.
+    Shift,
+    /// A buffer: not trained.
+    RunningMean,
+    /// A buffer: not trained.
+    RunningVariance,
+}
+
+impl Role {
+    /// Whether the optimiser updates it.
+    pub fn trained(self) -> bool {
+        !matches!(self, Self::RunningMean | Self::RunningVariance)
+    }
+}
+
+/// Name, shape and role of a parameter or buffer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TensorSpec {
+    /// torchvision's name, e.g. `features.0.weight`.
+    pub name: String,
+    /// torchvision's shape.
+    pub shape: Vec<usize>,
+    /// What it is.
+    pub role: Role,
+}
+
+impl TensorSpec {
+    /// Numbers in it.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+impl Layer {
+    /// Its parameters and buffers in `state_dict()` order (`num_batches_tracked`, an integer, is left to weight files).
+    pub fn tensors(&self) -> Vec<TensorSpec> {
+        let spec = |suffix: &str, shape: &[usize], role| TensorSpec {
+            name: format!("{}.{suffix}", self.name),
+            shape: shape.to_vec(),
+            role,
+        };
+        let (i, o) = (self.input.channels, self.output.channels);
+        match self.operation {
+            Operation::Conv2d { kernel } => {
+                vec![spec("weight", &[o, i, kernel, kernel], Role::Weight), spec("bias", &[o], Role::Bias)]
+            }
+            Operation::BatchNorm2d => vec![
+                spec("weight", &[o], Role::Scale),
+                spec("bias", &[o], Role::Shift),
+                spec("running_mean", &[o], Role::RunningMean),
+                spec("running_var", &[o], Role::RunningVariance),
+            ],
+            Operation::Linear => {
+                vec![spec("weight", &[o, self.input.elements()], Role::Weight), spec("bias", &[o], Role::Bias)]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Walks down the column and keeps the running shape and torchvision's index.
+struct Builder<'a> {
+    network: &'a Network,
+    layers: Vec<Layer>,
+    shape: Shape,
+    section: &'static str,
+    index: usize,
+}
+
+impl<'a> Builder<'a> {
+    fn new(network: &'a Network) -> Self {
+        let shape = Shape::new(network.image_size, network.image_size, 3);
+        Self { network, layers: Vec::new(), shape, section: "features", index: 0 }
+    }
+
+    fn build(mut self, configuration: &Configuration) -> Vec<Layer> {
+        for (stage, convolutions) in configuration.stages.iter().enumerate() {
+            for convolution in *convolutions {
+                let channels = self.network.scaled(convolution.channels);
+                let same_size = Shape { channels, ..self.shape };
+                self.push(Operation::Conv2d { kernel: convolution.kernel }, same_size);
+                if self.network.batch_norm {
+                    self.push(Operation::BatchNorm2d, self.shape);
+                }
+                self.push(Operation::Relu, self.shape);
+                if configuration.lrn && self.layers.iter().all(|l| l.operation != Operation::LocalResponseNorm) {
+                    self.push(Operation::LocalResponseNorm, self.shape);
+                }
+            }
+            if stage < 4 {
+                // The replaced project leaves out the fifth pooling: 64x64 images arrive here as 4x4 maps.
+                self.push(
+                    Operation::MaxPool2d,
+                    Shape { height: self.shape.height / 2, width: self.shape.width / 2, ..self.shape },
+                );
+            }
+        }
+        self.section = "avgpool";
+        self.push(Operation::AdaptiveAvgPool2d { size: 2 }, Shape { height: 2, width: 2, ..self.shape });
+        self.section = "classifier";
+        self.index = 0;
+        let hidden = Shape::new(1, 1, self.network.scaled(HIDDEN));
+        let dropout = Operation::Dropout { probability: self.network.dropout };
+        for _ in 0..2 {
+            self.push(Operation::Linear, hidden);
+            self.push(Operation::Relu, hidden);
+            self.push(dropout, hidden);
+        }
+        self.push(Operation::Linear, Shape::new(1, 1, self.network.classes));
+        self.layers
+    }
+
+    fn push(&mut self, operation: Operation, output: Shape) {
+        let input = self.shape;
+        let name = match self.section {
+            "avgpool" => "avgpool".to_owned(),
+            section => format!("{section}.{}", self.index),
+        };
+        self.index += 1;
+        let macs = match operation {
+            Operation::Conv2d { kernel } => output.elements() * input.channels * kernel * kernel,
+            Operation::Linear => input.elements() * output.channels,
+            _ => 0,
+        };
+        let mut layer = Layer { name, operation, input, output, parameters: 0, macs: macs as u64 };
+        layer.parameters = layer.tensors().iter().filter(|t| t.role.trained()).map(TensorSpec::elements).sum();
+        self.layers.push(layer);
+        self.shape = output;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(depth: usize) -> Network {
+        Network { depth, ..Network::default() }
+    }
+
+    #[test]
+    fn parameters_at_200_classes() -> Result<()> {
+        // PyTorch's count for the same networks (vgg11_bn with 2048-4096-4096-200 and so on).
+        for (depth, conv1x1, expected) in [
+            (11, false, 35_219_400),
+            (13, false, 35_404_296),
+            (16, false, 40_716_552),
+            (16, true, 35_997_960),
+            (19, false, 46_028_808),
+        ] {
+            let plan = Network { conv1x1, ..network(depth) }.plan()?;
+            assert_eq!(plan.parameters(), expected, "depth {depth} conv1x1 {conv1x1}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn names_follow_torchvision() -> Result<()> {
+        let plan = network(11).plan()?;
+        let names: Vec<_> = plan.tensors().into_iter().map(|t| t.name).collect();
+        assert!(names.contains(&"features.26.running_mean".to_owned()));
+        assert!(names.contains(&"classifier.6.bias".to_owned()));
+        let plain = Network { batch_norm: false, ..network(16) }.plan()?;
+        assert_eq!(plain.tensors()[2].name, "features.2.weight");
+        Ok(())
+    }
+
+    #[test]
+    fn odd_sizes_follow_floor_pooling() -> Result<()> {
+        let plan = Network { image_size: 75, ..network(11) }.plan()?;
+        let heights: Vec<_> =
+            plan.layers.iter().filter(|l| l.operation == Operation::MaxPool2d).map(|l| l.output.height).collect();
+        assert_eq!(heights, [37, 18, 9, 4]);
+        Ok(())
+    }
+
+    #[test]
+    fn impossible_combinations_say_so() {
+        for (network, part) in [
+            (Network { conv1x1: true, ..network(11) }, "depth 16"),
+            (Network { lrn: true, ..network(13) }, "depth 11"),
+            (Network { depth: 12, ..Network::default() }, "11, 13, 16, 19"),
+            (Network { image_size: 31, ..Network::default() }, "32"),
+            (Network { width: 0.0, ..Network::default() }, "width"),
+            (Network { dropout: 1.0, ..Network::default() }, "dropout"),
+        ] {
+            let error = network.plan().expect_err("must be refused");
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+}

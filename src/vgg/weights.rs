@@ -1,0 +1,1 @@
+//! Weight files: safetensors with torchvision's parameter names and OIHW layout.
