@@ -1,10 +1,11 @@
 //! The command line: one thin file a subcommand, clap types that become validated settings.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::error::Result;
 
@@ -13,10 +14,14 @@ pub mod output;
 mod describe;
 mod evaluate;
 mod legacy;
+mod network_arguments;
 mod predict;
 mod prepare;
 mod report;
+mod splits;
 mod train;
+mod train_arguments;
+mod values;
 mod verify;
 
 /// Train the VGG networks on Tiny ImageNet, compare them, and render a report.
@@ -48,8 +53,11 @@ pub struct Shared {
     #[arg(long, value_name = "DIR", default_value = "runs", global = true)]
     pub runs: PathBuf,
     /// Worker threads (default: all processors); never changes a result
-    #[arg(long, value_name = "N", global = true)]
-    pub threads: Option<std::num::NonZeroUsize>,
+    #[arg(long, value_name = "N", global = true, value_parser = values::threads, allow_negative_numbers = true)]
+    pub threads: Option<NonZeroUsize>,
+    /// What computes: auto or cpu (gpu is not part of this version)
+    #[arg(long, value_name = "NAME", default_value = "auto", global = true, value_parser = values::engine)]
+    pub engine: EngineChoice,
     /// Print one JSON object on standard output instead of text
     #[arg(long, global = true)]
     pub json: bool,
@@ -58,9 +66,18 @@ pub struct Shared {
     pub quiet: bool,
 }
 
+/// What computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// The fastest that there is; in this version the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+}
+
 /// Runs one command line and returns its exit code (see [`crate::error::Error::exit_code`]).
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(legacy::modernise(arguments)) {
+    let cli = match Cli::try_parse_from(legacy::modernise(&Cli::command(), arguments)) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();

@@ -2,19 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Args;
-
-use super::Shared;
+pub use super::train_arguments::Arguments;
 use crate::error::Result;
 
-/// Train a network
-#[derive(Debug, Args)]
-pub struct Arguments {
-    #[command(flatten)]
-    shared: Shared,
-}
-
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let _ = arguments.shared;
+    let _ = arguments.settings()?;
     Ok(ExitCode::SUCCESS)
 }

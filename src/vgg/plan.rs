@@ -3,9 +3,11 @@
 //! A plan is static and computes nothing. Engines execute it, `describe` and the report print it.
 //! Layer names count as torchvision's `vgg*` modules do: `features.N`, `avgpool`, `classifier.N`.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
-use super::table::{Configuration, HIDDEN, configuration};
+use super::table::{Configuration, HIDDEN, configuration, depths, nearest_depth};
 use crate::error::{Error, Result};
 
 /// Height, width and channels of one sample's activation, NHWC without the N. Linear layers have height = width = 1.
@@ -123,11 +125,15 @@ impl Default for Network {
 }
 
 impl Network {
+    /// Possible heights and widths: four 2x2 poolings and the 2x2 average need 32 pixels.
+    pub const IMAGE_SIZES: RangeInclusive<usize> = 32..=4096;
+
     /// The column of Table 1, or a usage error that says what goes together.
     pub fn configuration(&self) -> Result<&'static Configuration> {
         configuration(self.depth, self.conv1x1, self.lrn).ok_or_else(|| {
-            Error::usage(if ![11, 13, 16, 19].contains(&self.depth) {
-                format!("depth {} is not one of 11, 13, 16, 19 (Table 1 of the paper)", self.depth)
+            Error::usage(if !depths().contains(&self.depth) {
+                let (depth, nearest) = (self.depth, nearest_depth(self.depth));
+                format!("depth {depth}: Table 1 of the paper has {:?}; the nearest is {nearest}", depths())
             } else if self.conv1x1 {
                 format!(
                     "1x1 convolutions (-c11) go with depth 16 only (configuration C), not with depth {}",
@@ -156,7 +162,7 @@ impl Network {
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(Error::usage(format!("dropout {} is not at least 0 and below 1", self.dropout)));
         }
-        if !(32..=4096).contains(&self.image_size) {
+        if !Self::IMAGE_SIZES.contains(&self.image_size) {
             return Err(Error::usage(format!(
                 "image size {} is not from 32 to 4096 pixels: four 2x2 poolings and a 2x2 average need 32",
                 self.image_size

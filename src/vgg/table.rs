@@ -88,6 +88,18 @@ pub fn configuration(depth: usize, conv1x1: bool, lrn: bool) -> Option<&'static 
     TABLE_1.iter().find(|c| c.depth == depth && c.has_1x1() == conv1x1 && c.lrn == lrn)
 }
 
+/// The depths of the table, ascending.
+pub fn depths() -> Vec<usize> {
+    let mut depths: Vec<_> = TABLE_1.iter().map(|c| c.depth).collect();
+    depths.dedup();
+    depths
+}
+
+/// The depth of the table that is nearest to `depth`; of two, the shallower.
+pub fn nearest_depth(depth: usize) -> usize {
+    depths().into_iter().min_by_key(|d| d.abs_diff(depth)).unwrap_or(depth)
+}
+
 impl Configuration {
     /// Whether any convolution is 1x1 (configuration C).
     pub fn has_1x1(&self) -> bool {
@@ -113,6 +125,8 @@ mod tests {
             assert_eq!(configuration(c.depth, c.has_1x1(), c.lrn), Some(c));
         }
         assert_eq!(configuration(13, true, false), None);
+        assert_eq!(depths(), [11, 13, 16, 19]);
+        assert_eq!([0, 12, 14, 17, 99].map(nearest_depth), [11, 11, 13, 16, 19]);
         assert_eq!(configuration(16, false, true), None);
     }
 }

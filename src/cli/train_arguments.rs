@@ -1,0 +1,375 @@
+//! The flags of `vggkit train`, and how they become a validated network and recipe.
+//!
+//! Reads no pack and starts nothing: the number of classes and the data set's mean are filled in by [`Settings::fit_to`].
+
+use std::ops::Bound;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::network_arguments::NetworkArguments;
+use super::{Shared, splits, values};
+use crate::dataset::Pack;
+use crate::engine::{Normalisation, Optimizer};
+use crate::error::{Error, Result};
+use crate::training::run::{Augment, Recipe, Schedule};
+use crate::vgg::Network;
+
+/// Epochs where `-e` is not given.
+const EPOCHS: usize = 50;
+
+/// The five networks of the replaced project, in order: depth and whether its 1x1 convolutions are in.
+const ALL: [(usize, bool); 5] = [(11, false), (13, false), (16, false), (16, true), (19, false)];
+
+/// Train a network
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub network: NetworkArguments,
+    #[command(flatten)]
+    pub recipe: RecipeArguments,
+    #[command(flatten)]
+    pub run: RunArguments,
+    #[command(flatten)]
+    pub shared: Shared,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  vggkit train                                     VGG-11 as the replaced project trained it
+  vggkit train -d 16 -c11 -e 50 -es 5 -b 50        its own spelling of a VGG-16 with 1x1 convolutions
+  vggkit train --depth 16 --conv1x1 --epochs 50 --patience 5 --batch-size 50    the same
+  vggkit train --all --schedule cosine             the five networks in turn
+  vggkit train --optimizer sgd --momentum 0.9 -lr 0.01 --weight-decay 5e-4      the paper's recipe
+  vggkit train --resume runs/vgg16c                go on where it stopped, to the same bits
+  vggkit train --resume runs/vgg16c -e 100         and for longer";
+
+/// How to train.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Training")]
+pub struct RecipeArguments {
+    /// Split below --data to train on
+    #[arg(short, long, value_name = "SPLIT", default_value = "train")]
+    pub train: String,
+    /// Split below --data to validate on after each epoch
+    #[arg(short, long, value_name = "SPLIT", default_value = "val")]
+    pub val: String,
+    /// Images a step
+    #[arg(short, long = "batch-size", value_name = "N", default_value = "64", visible_aliases = ["batchsize", "batch"],
+          value_parser = values::whole(1usize), allow_negative_numbers = true)]
+    pub batch_size: usize,
+    /// Stop when validation loss has not fallen for this many epochs; 0 for never [also: -es N]
+    #[arg(long = "early-stopping", value_name = "EPOCHS", default_value = "6",
+          visible_aliases = ["early_stopping", "patience"], value_parser = values::whole(0usize), allow_negative_numbers = true)]
+    pub patience: usize,
+    /// Learning rate [also: -lr X]
+    #[arg(long, value_name = "X", default_value = "0.001", visible_aliases = ["learning_rate", "lr"],
+          value_parser = values::real(Bound::Excluded(0.0), Bound::Unbounded), allow_negative_numbers = true)]
+    pub learning_rate: f64,
+    /// Optimiser, with PyTorch's constants
+    #[arg(long, value_name = "NAME", default_value = "adam")]
+    pub optimizer: OptimizerName,
+    /// Momentum of sgd (the paper: 0.9) [default: 0]
+    #[arg(long, value_name = "X", value_parser = values::real(Bound::Included(0.0), Bound::Excluded(1.0)),
+          allow_negative_numbers = true)]
+    pub momentum: Option<f64>,
+    /// L2 factor, added to the gradient (the paper: 5e-4)
+    #[arg(long, value_name = "X", default_value = "0", allow_negative_numbers = true,
+          value_parser = values::real(Bound::Included(0.0), Bound::Unbounded))]
+    pub weight_decay: f64,
+    /// What happens to train images; crop flips too
+    #[arg(long, value_name = "HOW", default_value = "flip")]
+    pub augment: Augment,
+    /// How the learning rate moves
+    #[arg(long, value_name = "HOW", default_value = "constant")]
+    pub schedule: Schedule,
+    /// Epochs in which the learning rate rises from 0; fractions are allowed
+    #[arg(long, value_name = "EPOCHS", default_value = "0", allow_negative_numbers = true,
+          value_parser = values::real(Bound::Included(0.0), Bound::Unbounded))]
+    pub warmup: f64,
+    /// Share of the target that goes to all classes alike
+    #[arg(long, value_name = "X", default_value = "0", allow_negative_numbers = true,
+          value_parser = values::real(Bound::Included(0.0), Bound::Included(1.0)))]
+    pub label_smoothing: f64,
+    /// Pixels to mean 0.5 and deviation 0.5, or to those of the data set
+    #[arg(long, value_name = "HOW", default_value = "half")]
+    pub normalize: Normalize,
+    /// Seed of weights, order, augmentation and dropout
+    #[arg(long, value_name = "N", default_value = "0", value_parser = values::whole(0u64), allow_negative_numbers = true)]
+    pub seed: u64,
+    /// Train on N images only, drawn with the seed
+    #[arg(long, value_name = "N", value_parser = values::whole(1usize), allow_negative_numbers = true)]
+    pub limit_train: Option<usize>,
+    /// Whether each epoch has an order of its own
+    #[arg(long, value_name = "WHETHER", default_value = "on")]
+    pub shuffle: Switch,
+    /// Start from these weights (safetensors with torchvision's names)
+    #[arg(long, value_name = "FILE")]
+    pub init: Option<PathBuf>,
+}
+
+/// How long, where to, and what is kept.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Run")]
+pub struct RunArguments {
+    /// Epochs at most [default: 50; with --resume: as before]
+    #[arg(short, long, value_name = "N", value_parser = values::whole(1usize), allow_negative_numbers = true)]
+    pub epochs: Option<usize>,
+    /// Stop after this many steps of the whole training, those before a --resume included
+    #[arg(long, value_name = "N", value_parser = values::whole(1u64), allow_negative_numbers = true)]
+    pub max_steps: Option<u64>,
+    /// Name of the run's folder below --runs; with --all, what the five names begin with
+    /// [default: the network's name, e.g. vgg16c]
+    #[arg(long = "run", value_name = "NAME", value_parser = values::run_name)]
+    pub name: Option<String>,
+    /// Train the five networks in turn: 11, 13, 16, 16 with 1x1 convolutions, 19
+    #[arg(long, conflicts_with_all = ["depth", "conv1x1", "lrn"])]
+    pub all: bool,
+    /// Go on with this run, exactly as if it had not stopped
+    #[arg(long, value_name = "RUN",
+          conflicts_with_all = ["NetworkArguments", "RecipeArguments", "all", "name", "overwrite"])]
+    pub resume: Option<PathBuf>,
+    /// Save every so many steps too, not only after each epoch
+    #[arg(long, value_name = "STEPS", value_parser = values::whole(1u64), allow_negative_numbers = true)]
+    pub checkpoint_every: Option<u64>,
+    /// Replace an existing run of this name
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Write a line a step to steps.jsonl: step, loss, lr
+    #[arg(long)]
+    pub log_steps: bool,
+}
+
+/// Optimisers by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OptimizerName {
+    /// torch.optim.Adam
+    Adam,
+    /// torch.optim.SGD
+    Sgd,
+}
+
+/// Where mean and deviation come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Normalize {
+    /// 0.5 and 0.5
+    Half,
+    /// Those of the train images
+    Dataset,
+}
+
+/// A thing that is on or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes
+    On,
+    /// No
+    Off,
+}
+
+/// What a new training needs, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// One network, or the five of `--all`, each with the name of its run's folder.
+    pub networks: Vec<(String, Network)>,
+    /// How each of them is trained.
+    pub recipe: Recipe,
+    /// Name of the split to train on.
+    pub train: String,
+    /// Name of the split to validate on.
+    pub val: String,
+    normalize: Normalize,
+}
+
+impl Settings {
+    /// Takes over what only the train pack knows: the number of classes and, with `--normalize dataset`, mean and
+    /// deviation. Errors: so many classes that no network can be laid out.
+    pub fn fit_to(&mut self, pack: &Pack) -> Result<()> {
+        for (_, network) in &mut self.networks {
+            network.classes = pack.wnids.len();
+            network.plan()?;
+        }
+        if self.normalize == Normalize::Dataset {
+            self.recipe.normalisation = pack.normalisation;
+        }
+        Ok(())
+    }
+}
+
+impl Arguments {
+    /// The settings of a new training. Errors: flags that do not go together, splits that do not exist.
+    /// With `--resume` they come from the run's own `run.toml` instead.
+    pub fn settings(&self) -> Result<Settings> {
+        Ok(Settings {
+            networks: self.networks()?,
+            recipe: self.recipe()?,
+            train: splits::resolve("--train", &self.recipe.train, &self.shared.data)?,
+            val: splits::resolve("--val", &self.recipe.val, &self.shared.data)?,
+            normalize: self.recipe.normalize,
+        })
+    }
+
+    fn networks(&self) -> Result<Vec<(String, Network)>> {
+        let given = self.network.network(Network::default().classes)?;
+        if !self.run.all {
+            let name = self.run.name.clone().unwrap_or_else(|| given.short_name());
+            return Ok(vec![(name, given)]);
+        }
+        let prefix = self.run.name.as_ref().map(|name| format!("{name}-")).unwrap_or_default();
+        Ok(ALL
+            .iter()
+            .map(|&(depth, conv1x1)| Network { depth, conv1x1, ..given.clone() })
+            .map(|network| (format!("{prefix}{}", network.short_name()), network))
+            .collect())
+    }
+
+    fn recipe(&self) -> Result<Recipe> {
+        let flags = &self.recipe;
+        let mut optimizer = match (flags.optimizer, flags.momentum) {
+            (OptimizerName::Adam, None) => Optimizer::adam(),
+            (OptimizerName::Adam, Some(_)) => {
+                return Err(Error::usage("--momentum goes with --optimizer sgd; adam has its own (beta1 = 0.9)")
+                    .with_help("add --optimizer sgd, or leave --momentum out"));
+            }
+            (OptimizerName::Sgd, momentum) => {
+                Optimizer::Sgd { momentum: momentum.unwrap_or(0.0) as f32, weight_decay: 0.0 }
+            }
+        };
+        let (Optimizer::Adam { weight_decay, .. } | Optimizer::Sgd { weight_decay, .. }) = &mut optimizer;
+        *weight_decay = flags.weight_decay as f32;
+        let epochs = self.run.epochs.unwrap_or(EPOCHS);
+        if flags.warmup > epochs as f64 {
+            return Err(Error::usage(format!(
+                "--warmup {} is longer than the whole training (--epochs {epochs}): choose at most {epochs}",
+                flags.warmup
+            )));
+        }
+        Ok(Recipe {
+            batch_size: flags.batch_size,
+            epochs,
+            patience: flags.patience,
+            learning_rate: flags.learning_rate,
+            optimizer,
+            augment: flags.augment,
+            schedule: flags.schedule,
+            warmup: flags.warmup,
+            label_smoothing: flags.label_smoothing as f32,
+            normalisation: Normalisation::default(),
+            seed: flags.seed,
+            shuffle: flags.shuffle == Switch::On,
+            max_steps: self.run.max_steps,
+            limit_train: flags.limit_train,
+            init: flags.init.as_ref().map(|path| path.display().to_string()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Harness {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Harness::try_parse_from(std::iter::once("train").chain(line.split_whitespace())).map(|h| h.arguments)
+    }
+
+    fn settings(line: &str) -> Result<Settings> {
+        parse(line).expect(line).settings()
+    }
+
+    #[test]
+    fn defaults_are_the_replaced_projects() -> Result<()> {
+        let settings = settings("--data nowhere")?;
+        let [(name, network)] = settings.networks.as_slice() else { panic!("one network: {settings:?}") };
+        assert_eq!(*network, Network::default());
+        assert_eq!(name, "vgg11");
+        let recipe = &settings.recipe;
+        assert_eq!((recipe.batch_size, recipe.epochs, recipe.patience, recipe.seed), (64, 50, 6, 0));
+        assert_eq!((recipe.learning_rate, recipe.optimizer), (0.001, Optimizer::adam()));
+        assert_eq!((recipe.augment, recipe.schedule, recipe.shuffle), (Augment::Flip, Schedule::Constant, true));
+        assert_eq!(recipe.normalisation, Normalisation { mean: [0.5; 3], std: [0.5; 3] });
+        assert_eq!((settings.train.as_str(), settings.val.as_str()), ("train", "val"));
+        Ok(())
+    }
+
+    #[test]
+    fn every_spelling_means_the_same() -> Result<()> {
+        let short = "-d 16 --conv1_1 -t a -v b -b 5 -e 7 -i 48 --early_stopping 2 --lr 0.5 --data nowhere";
+        let expected = format!("{:?}", settings(short)?);
+        for long in [
+            "--depth 16 --conv1x1 --train a --val b --batchsize 5 --epochs 7 --imagesize 48 --patience 2 --learning_rate 0.5",
+            "--depth=16 --conv1x1 --train=a --val=b --batch=5 --epochs=7 --image-size=48 --early-stopping=2 --learning-rate=.5",
+            "-d16 --conv1x1 -ta -vb --batch-size 5 -e7 -i48 --patience 2 --lr 5e-1",
+        ] {
+            assert_eq!(format!("{:?}", settings(&format!("{long} --data nowhere"))?), expected, "{long}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn all_is_the_five_networks() -> Result<()> {
+        let names =
+            |line| -> Result<Vec<String>> { Ok(settings(line)?.networks.into_iter().map(|(n, _)| n).collect()) };
+        assert_eq!(names("--all --data nowhere")?, ["vgg11", "vgg13", "vgg16", "vgg16c", "vgg19"]);
+        assert_eq!(names("--all --run seed3 --data nowhere")?[4], "seed3-vgg19");
+        assert!(settings("--all --width 0.25 --data nowhere")?.networks.iter().all(|(_, n)| n.width == 0.25));
+        Ok(())
+    }
+
+    #[test]
+    fn wrong_values_say_what_is_allowed() {
+        for (line, part) in [
+            ("-d 17", "choose 11, 13, 16 or 19; the nearest is 16"),
+            ("-b 0", "at least 1; the nearest is 1"),
+            ("-e -3", "at least 1; the nearest is 1"),
+            ("--lr 0", "a number above 0"),
+            ("--lr -1", "a number above 0"),
+            ("--lr nan", "a number above 0"),
+            ("--label-smoothing 1.5", "at most 1; the nearest is 1"),
+            ("--dropout 1", "below 1"),
+            ("-i 31", "the nearest is 32"),
+            ("--schedule cosin", "'cosine'"),
+            ("--augment flips", "'flip'"),
+            ("--optimizer rmsprop", "adam, sgd"),
+            ("--run a/b", "the nearest is a-b"),
+            ("--learning-rat 1", "'--learning-rate'"),
+            ("--all -d 16", "cannot be used with"),
+            ("--engine gpu", "no GPU engine yet"),
+            ("--threads 0", "the nearest is 1"),
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(part), "{line}: {error}");
+        }
+        for (line, part) in [
+            ("--conv1x1", "depth 16 only"),
+            ("-d 13 --lrn", "depth 11 only"),
+            ("--momentum 0.9", "--optimizer sgd"),
+            ("-e 3 --warmup 3.5", "at most 3"),
+            ("-t elsewhere/train", "not a split below"),
+        ] {
+            let error = settings(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(part), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn resume_takes_only_what_cannot_change_the_past() {
+        for line in ["-e 100", "--max-steps 7", "--checkpoint-every 3", "--log-steps", "--threads 1", "--data nowhere"]
+        {
+            assert!(parse(&format!("--resume runs/a {line}")).is_ok(), "{line}");
+        }
+        for line in ["-b 5", "-d 11", "--lr 0.1", "--seed 0", "--width 1", "-t a", "--init f", "--overwrite", "--all"] {
+            assert!(parse(&format!("--resume runs/a {line}")).is_err(), "{line}");
+        }
+    }
+}
