@@ -18,18 +18,35 @@ pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&mut File>) ->
     let folder = parent(path);
     fs::create_dir_all(&folder).map_err(|e| Error::io("cannot create the folder", &folder, e))?;
     let failed = |e| Error::io("cannot write", path, e);
-    let mut file = tempfile::Builder::new()
-        .prefix(".vggkit-")
-        .suffix(".partial")
-        .permissions_like_a_new_file()
-        .tempfile_in(&folder)
-        .map_err(failed)?;
+    let mut file = temporary_beside(path)?;
     let mut writer = BufWriter::with_capacity(1 << 20, file.as_file_mut());
     fill(&mut writer).and_then(|()| writer.flush()).map_err(failed)?;
     drop(writer);
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|e| failed(e.error))?;
     sync_folder(&folder)
+}
+
+/// A new file in the folder of `path`, to be renamed over it; it is removed when dropped before that.
+pub fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(".vggkit-")
+        .suffix(".partial")
+        .permissions_like_a_new_file()
+        .tempfile_in(parent(path))
+        .map_err(|e| Error::io("cannot write", path, e))
+}
+
+/// Makes `file` `length` bytes long with its blocks allocated, so that a full disk is an error here and not a
+/// SIGBUS when the mapped file is written.
+pub fn reserve(file: &File, length: u64) -> std::io::Result<()> {
+    file.set_len(length)?;
+    #[cfg(target_os = "linux")]
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length) {
+        Err(e) if e != rustix::io::Errno::OPNOTSUPP => return Err(e.into()),
+        _ => {} // reserved, or a file system that cannot
+    }
+    Ok(())
 }
 
 /// Makes renames inside `folder` durable. Does nothing where folders cannot be synced.

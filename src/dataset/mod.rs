@@ -2,6 +2,7 @@
 
 pub mod manifest;
 pub mod pack;
+pub mod pack_writer;
 
 pub use manifest::Manifest;
 pub use pack::Pack;

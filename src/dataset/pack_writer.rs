@@ -1,0 +1,170 @@
+//! Writes a pack: the file is laid out in full before the first pixel is known, so that images can be decoded in
+//! parallel straight into their places in the mapped file. The same content always gives the same bytes.
+//!
+//! Never holds a pack in memory, and never touches an existing pack before the new one is complete.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use memmap2::MmapMut;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+use super::pack::SCHEMA;
+use crate::engine::Normalisation;
+use crate::error::{Error, Result};
+use crate::files;
+
+/// Room for the digits of `mean` and `std`, which are known only when all pixels are.
+const ROOM_FOR_STATISTICS: usize = 256;
+/// The header is padded with spaces to a multiple of this, so that every tensor is aligned.
+const ALIGNMENT: usize = 64;
+
+/// Everything in a pack but its pixels and their statistics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PackHeader {
+    /// "train", "val" or "test".
+    pub split: String,
+    /// Drawn, not photographed.
+    pub synthetic: bool,
+    /// Rows of an image.
+    pub height: usize,
+    /// Columns of an image.
+    pub width: usize,
+    /// In class-index order.
+    pub wnids: Vec<String>,
+    /// Readable names, same order.
+    pub names: Vec<String>,
+    /// File name of each image; its length is the number of images.
+    pub files: Vec<String>,
+    /// Class index of each image, where the split has labels.
+    pub labels: Option<Vec<i64>>,
+    /// x0, y0, x1, y1 of each image, where any has one.
+    pub boxes: Option<Vec<[i16; 4]>>,
+}
+
+#[derive(Serialize)]
+struct Tensor {
+    dtype: &'static str,
+    shape: Vec<usize>,
+    data_offsets: [usize; 2],
+}
+
+impl PackHeader {
+    fn pixel_bytes(&self) -> usize {
+        self.files.len() * self.height * self.width * 3
+    }
+
+    /// The safetensors header as JSON; labels come first and pixels last, by falling alignment as the format asks.
+    fn json(&self, statistics: Option<Normalisation>) -> serde_json::Result<String> {
+        let mut metadata = BTreeMap::from([
+            ("schema", SCHEMA.to_owned()),
+            ("split", self.split.clone()),
+            ("synthetic", self.synthetic.to_string()),
+            ("wnids", serde_json::to_string(&self.wnids)?),
+            ("names", serde_json::to_string(&self.names)?),
+            ("files", serde_json::to_string(&self.files)?),
+        ]);
+        if let Some(Normalisation { mean, std }) = statistics {
+            metadata.insert("mean", serde_json::to_string(&mean)?);
+            metadata.insert("std", serde_json::to_string(&std)?);
+        }
+        let (count, mut end) = (self.files.len(), 0);
+        let mut tensors = Vec::new();
+        let mut add = |name: &str, dtype, shape: Vec<usize>, bytes: usize| {
+            tensors.push((name.to_owned(), Tensor { dtype, shape, data_offsets: [end, end + bytes] }));
+            end += bytes;
+        };
+        if self.labels.is_some() {
+            add("labels", "I64", vec![count], count * 8);
+        }
+        if self.boxes.is_some() {
+            add("boxes", "I16", vec![count, 4], count * 8);
+        }
+        add("images", "U8", vec![count, self.height, self.width, 3], self.pixel_bytes());
+        // By hand: one object with `__metadata__` first and the tensors in the order of their offsets.
+        let mut json = format!("{{\"__metadata__\":{}", serde_json::to_string(&metadata)?);
+        for (name, tensor) in &tensors {
+            json += &format!(",\"{name}\":{}", serde_json::to_string(tensor)?);
+        }
+        json.push('}');
+        Ok(json)
+    }
+}
+
+/// A pack in the making.
+pub struct PackWriter {
+    path: PathBuf,
+    header: PackHeader,
+    header_bytes: usize,
+    file: NamedTempFile,
+    map: MmapMut,
+    pixels_at: usize,
+}
+
+impl PackWriter {
+    /// Lays the file out beside `path` (whose folder is created) and writes labels and boxes; the pixels are black.
+    pub fn create(path: &Path, header: &PackHeader) -> Result<Self> {
+        let count = header.files.len();
+        let fits = header.labels.as_ref().is_none_or(|l| l.len() == count)
+            && header.boxes.as_ref().is_none_or(|b| b.len() == count);
+        if !fits || count == 0 {
+            return Err(Error::data(path, format!("labels or boxes do not fit the {count} images to be packed")));
+        }
+        let folder = files::parent(path);
+        fs::create_dir_all(&folder).map_err(|e| Error::io("cannot create the folder", &folder, e))?;
+        let failed = |e| Error::io("cannot write", path, e);
+        let json = header.json(None).map_err(|e| Error::data(path, e))?;
+        let header_bytes = (json.len() + ROOM_FOR_STATISTICS).next_multiple_of(ALIGNMENT);
+        let mut file = files::temporary_beside(path)?;
+        {
+            let mut writer = BufWriter::with_capacity(1 << 20, file.as_file_mut());
+            let fill = |w: &mut BufWriter<_>| -> std::io::Result<()> {
+                w.seek(SeekFrom::Start(8 + header_bytes as u64))?;
+                for label in header.labels.iter().flatten() {
+                    w.write_all(&label.to_le_bytes())?;
+                }
+                for side in header.boxes.iter().flatten().flatten() {
+                    w.write_all(&side.to_le_bytes())?;
+                }
+                w.flush()
+            };
+            fill(&mut writer).map_err(failed)?;
+        }
+        let tables = 8 * (header.labels.as_ref().map_or(0, Vec::len) + header.boxes.as_ref().map_or(0, Vec::len));
+        let pixels_at = 8 + header_bytes + tables;
+        let length = (pixels_at + header.pixel_bytes()) as u64;
+        files::reserve(file.as_file(), length).map_err(failed)?;
+        // SAFETY: the file is ours alone: newly made under a random name, its length set and its blocks reserved.
+        let map = unsafe { MmapMut::map_mut(file.as_file()) }.map_err(|e| Error::io("cannot map", path, e))?;
+        Ok(Self { path: path.to_path_buf(), header: header.clone(), header_bytes, file, map, pixels_at })
+    }
+
+    /// All pixels, u8 RGB [N, height, width, 3]; cut it into images with `chunks_mut` or `par_chunks_mut`.
+    pub fn pixels_mut(&mut self) -> &mut [u8] {
+        &mut self.map[self.pixels_at..]
+    }
+
+    /// Writes the header, syncs and renames; returns the file's SHA-256 as hexadecimal.
+    pub fn finish(mut self, statistics: Normalisation) -> Result<String> {
+        let path = self.path;
+        let mut json = self.header.json(Some(statistics)).map_err(|e| Error::data(&path, e))?;
+        if json.len() > self.header_bytes {
+            return Err(Error::data(&path, format!("its header of {} bytes is too long", json.len())));
+        }
+        json.extend(std::iter::repeat_n(' ', self.header_bytes - json.len()));
+        self.map[..8].copy_from_slice(&(self.header_bytes as u64).to_le_bytes());
+        self.map[8..8 + self.header_bytes].copy_from_slice(json.as_bytes());
+        let sha256 = files::hex(&Sha256::digest(&self.map));
+        let failed = |e| Error::io("cannot write", &path, e);
+        self.map.flush().map_err(failed)?;
+        drop(self.map);
+        self.file.as_file().sync_all().map_err(failed)?;
+        self.file.persist(&path).map_err(|e| failed(e.error))?;
+        files::sync_folder(&files::parent(&path))?;
+        Ok(sha256)
+    }
+}
