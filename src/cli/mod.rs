@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::engine::Choice;
 use crate::error::Result;
 
 pub mod output;
@@ -46,9 +47,9 @@ enum Command {
 /// Flags that all commands share.
 #[derive(Clone, Debug, Args)]
 pub struct Shared {
-    /// Folder of the data set
-    #[arg(long, value_name = "DIR", default_value = "data", global = true)]
-    pub data: PathBuf,
+    /// Folder of the data set [default: data; with --resume and evaluate: the run's own]
+    #[arg(long = "data", value_name = "DIR", global = true)]
+    data_folder: Option<PathBuf>,
     /// Folder of the runs
     #[arg(long, value_name = "DIR", default_value = "runs", global = true)]
     pub runs: PathBuf,
@@ -57,7 +58,7 @@ pub struct Shared {
     pub threads: Option<NonZeroUsize>,
     /// What computes: auto or cpu (gpu is not part of this version)
     #[arg(long, value_name = "NAME", default_value = "auto", global = true, value_parser = values::engine)]
-    pub engine: EngineChoice,
+    pub engine: Choice,
     /// Print one JSON object on standard output instead of text
     #[arg(long, global = true)]
     pub json: bool,
@@ -66,13 +67,22 @@ pub struct Shared {
     pub quiet: bool,
 }
 
-/// What computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EngineChoice {
-    /// The fastest that there is; in this version the CPU.
-    Auto,
-    /// The CPU.
-    Cpu,
+impl Shared {
+    /// Folder of the data set: as given, or `data`.
+    pub fn data(&self) -> &Path {
+        self.data_given().unwrap_or(Path::new("data"))
+    }
+
+    /// Folder of the data set, if one was given.
+    pub fn data_given(&self) -> Option<&Path> {
+        self.data_folder.as_deref()
+    }
+
+    /// Worker threads: as asked for, or all processors.
+    pub fn threads(&self) -> usize {
+        let all = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.threads.map_or_else(all, NonZeroUsize::get)
+    }
 }
 
 /// Runs one command line and returns its exit code (see [`crate::error::Error::exit_code`]).

@@ -204,8 +204,8 @@ impl Arguments {
         Ok(Settings {
             networks: self.networks()?,
             recipe: self.recipe()?,
-            train: splits::resolve("--train", &self.recipe.train, &self.shared.data)?,
-            val: splits::resolve("--val", &self.recipe.val, &self.shared.data)?,
+            train: splits::resolve("--train", &self.recipe.train, self.shared.data())?,
+            val: splits::resolve("--val", &self.recipe.val, self.shared.data())?,
             normalize: self.recipe.normalize,
         })
     }

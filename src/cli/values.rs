@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::ops::Bound;
 use std::str::FromStr;
 
-use super::EngineChoice;
+use crate::engine::Choice;
 use crate::vgg::{Network, table};
 
 /// A whole number of at least `least`.
@@ -98,10 +98,10 @@ pub fn threads(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 /// What computes.
-pub fn engine(text: &str) -> Result<EngineChoice, String> {
+pub fn engine(text: &str) -> Result<Choice, String> {
     match text {
-        "auto" => Ok(EngineChoice::Auto),
-        "cpu" => Ok(EngineChoice::Cpu),
+        "auto" => Ok(Choice::Auto),
+        "cpu" => Ok(Choice::Cpu),
         "gpu" => Err("this version has no GPU engine yet; choose auto or cpu".into()),
         _ => Err(choose("auto or cpu", None::<&str>)),
     }

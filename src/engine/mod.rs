@@ -14,11 +14,14 @@ use crate::vgg::Plan;
 
 pub mod cpu;
 
+/// Bytes that stay where they are: usually a memory map.
+pub type Pixels = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
 /// The images of one split where they lie: u8 RGB, [count, height, width, 3]. Cloning shares the pixels.
 #[derive(Clone)]
 pub struct Images {
-    /// All pixels; usually a memory map.
-    pub pixels: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    /// All pixels.
+    pub pixels: Pixels,
     /// Number of images.
     pub count: usize,
     /// Rows of an image.
@@ -220,4 +223,20 @@ pub trait Engine {
 
     /// Puts a state in. Lengths that do not fit the plan are an error and change nothing.
     fn load_state(&mut self, state: &State) -> Result<()>;
+}
+
+/// Which engine a user asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// The fastest that there is; in this version the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+}
+
+/// Makes the engine of `choice`.
+pub fn open(choice: Choice, plan: Plan, settings: Settings, state: &State) -> Result<Box<dyn Engine>> {
+    let _ = (choice, plan, settings, state);
+    Err(crate::error::Error::new(crate::error::Kind::Engine, "there is no engine yet"))
 }

@@ -153,6 +153,24 @@ impl Network {
         format!("vgg{}{}{}", self.depth, if self.conv1x1 { "c" } else { "" }, if self.lrn { "-lrn" } else { "" })
     }
 
+    /// A name for people: `VGG-16 with 1x1 convolutions, width 0.25, no batch normalisation`.
+    pub fn title(&self) -> String {
+        let mut title = format!("VGG-{}", self.depth);
+        if self.conv1x1 {
+            title.push_str(" with 1x1 convolutions");
+        }
+        if self.lrn {
+            title.push_str(" with local response normalisation");
+        }
+        if (self.width - 1.0).abs() > 1e-9 {
+            title.push_str(&format!(", width {}", self.width));
+        }
+        if !self.batch_norm {
+            title.push_str(", no batch normalisation");
+        }
+        title
+    }
+
     /// Lays the network out. Errors name the setting and what is allowed.
     pub fn plan(&self) -> Result<Plan> {
         let configuration = self.configuration()?;
