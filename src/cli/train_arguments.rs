@@ -232,12 +232,10 @@ impl Arguments {
                 return Err(Error::usage("--momentum goes with --optimizer sgd; adam has its own (beta1 = 0.9)")
                     .with_help("add --optimizer sgd, or leave --momentum out"));
             }
-            (OptimizerName::Sgd, momentum) => {
-                Optimizer::Sgd { momentum: momentum.unwrap_or(0.0) as f32, weight_decay: 0.0 }
-            }
+            (OptimizerName::Sgd, momentum) => Optimizer::Sgd { momentum: momentum.unwrap_or(0.0), weight_decay: 0.0 },
         };
         let (Optimizer::Adam { weight_decay, .. } | Optimizer::Sgd { weight_decay, .. }) = &mut optimizer;
-        *weight_decay = flags.weight_decay as f32;
+        *weight_decay = flags.weight_decay;
         let epochs = self.run.epochs.unwrap_or(EPOCHS);
         if flags.warmup > epochs as f64 {
             return Err(Error::usage(format!(

@@ -13,6 +13,8 @@ use crate::error::Result;
 use crate::vgg::Plan;
 
 pub mod cpu;
+pub mod random;
+pub mod resample;
 
 /// Bytes that stay where they are: usually a memory map.
 pub type Pixels = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -85,27 +87,28 @@ impl Default for Normalisation {
     }
 }
 
-/// The optimiser and its constants; the learning rate comes with each step.
+/// The optimiser and its constants; the learning rate comes with each step. The constants are f64, as PyTorch's are:
+/// 1 - 0.999 computed from f32 would be off by 1e-5. Engines derive what a step needs in f64 and round that once.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "lowercase")]
 pub enum Optimizer {
     /// torch.optim.Adam: weight decay is added to the gradient (L2).
     Adam {
         /// Decay of the first moment, 0.9.
-        beta1: f32,
+        beta1: f64,
         /// Decay of the second moment, 0.999.
-        beta2: f32,
+        beta2: f64,
         /// Added to the root of the second moment, 1e-8.
-        epsilon: f32,
+        epsilon: f64,
         /// L2 factor.
-        weight_decay: f32,
+        weight_decay: f64,
     },
     /// torch.optim.SGD: buffer = momentum * buffer + gradient (the first time: the gradient), no dampening, no Nesterov.
     Sgd {
         /// 0 for plain descent.
-        momentum: f32,
+        momentum: f64,
         /// L2 factor.
-        weight_decay: f32,
+        weight_decay: f64,
     },
 }
 

@@ -1,0 +1,56 @@
+//! Plain loops for every operation, one file each: the oracle that every faster engine is tested against.
+//!
+//! Generic over [`Real`] (f32 and f64). Activations are NHWC; weights have torchvision's layout (convolution OIHW,
+//! linear [out, in]). Nothing here is fast, nothing runs in parallel, and nothing checks lengths beyond what slices do:
+//! the plan fixes them.
+
+use std::fmt::Debug;
+
+use num_traits::{Float, NumAssign};
+
+pub mod average_pool;
+pub mod batch_norm;
+pub mod convolution;
+pub mod cross_entropy;
+pub mod dropout;
+pub mod gather;
+pub mod linear;
+pub mod local_response_normalisation;
+pub mod max_pool;
+pub mod optimizer;
+pub mod relu;
+
+/// The numbers that the reference computes with: f32 or f64.
+pub trait Real: Float + NumAssign + Debug + Send + Sync + 'static {
+    /// Rounds to this type.
+    fn of(value: f64) -> Self;
+    /// Widens, exactly.
+    fn wide(self) -> f64;
+}
+
+impl Real for f32 {
+    #[expect(clippy::cast_possible_truncation, reason = "rounding is what it is for")]
+    fn of(value: f64) -> Self {
+        value as Self
+    }
+    fn wide(self) -> f64 {
+        f64::from(self)
+    }
+}
+
+impl Real for f64 {
+    fn of(value: f64) -> Self {
+        value
+    }
+    fn wide(self) -> f64 {
+        self
+    }
+}
+
+/// A count as a number.
+fn count<T: Real>(n: usize) -> T {
+    T::of(n as f64)
+}
+
+#[cfg(test)]
+mod finite_differences;
