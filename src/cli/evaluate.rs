@@ -1,20 +1,78 @@
-//! `vggkit evaluate`.
+//! `vggkit evaluate`: writes evaluation.json beside a run and prints what it says.
 
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Shared;
-use crate::error::Result;
+use super::{Shared, output};
+use crate::dataset::Pack;
+use crate::error::{Error, Result};
+use crate::inference::evaluation::{self, Evaluation};
+use crate::inference::model::{self, Model};
+use crate::{files, progress};
 
-/// Measure a run on a labelled split
+/// Measure a run's best network on a labelled split
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  vggkit evaluate vgg16c                    the best network of runs/vgg16c on val
+  vggkit evaluate runs/vgg16c --split train
+  vggkit evaluate                           every run in turn")]
 pub struct Arguments {
+    /// A run's name or folder; without one, every run that was trained on this data
+    #[arg(value_name = "RUN")]
+    runs_given: Vec<String>,
+    /// The labelled split to measure on
+    #[arg(long, value_name = "SPLIT", default_value = "val")]
+    split: String,
     #[command(flatten)]
     shared: Shared,
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let _ = arguments.shared;
+    let shared = &arguments.shared;
+    let folders = model::choose(&shared.runs, &arguments.runs_given, shared.data())?;
+    for note in &folders.left_out {
+        output::note(note);
+    }
+    for folder in &folders.chosen {
+        let mut model = Model::open(folder, shared.engine, shared.threads())?;
+        let data = shared.data_given().map_or_else(|| model.run.data.folder.clone().into(), ToOwned::to_owned);
+        let pack = Pack::open(&data, &arguments.split)?;
+        let bar = progress::bar("evaluate", pack.images.count as u64, "images", shared.quiet || shared.json);
+        let evaluation =
+            evaluation::evaluate(&mut model, &pack, &arguments.split, |done| bar.set_position(done as u64))?;
+        bar.finish_and_clear();
+        let path = evaluation::path(folder, &arguments.split);
+        files::write_json(&path, &evaluation)?;
+        if shared.json {
+            let text = serde_json::to_string(&evaluation).map_err(|e| Error::data(&path, e))?;
+            output::line(&text);
+        } else if !shared.quiet {
+            output::print(&summary(&model.name, &evaluation));
+            output::note(&format!("written to {}", path.display()));
+        }
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn summary(name: &str, evaluation: &Evaluation) -> String {
+    let mut text = format!(
+        "{name} on {} ({} images): loss {:.4}, top-1 {:.2} %, top-5 {:.2} %\n",
+        evaluation.split,
+        evaluation.images,
+        evaluation.loss,
+        100.0 * evaluation.top1,
+        100.0 * evaluation.top5
+    );
+    let mut classes: Vec<_> = evaluation.per_class.iter().filter(|c| c.images > 0).collect();
+    classes.sort_by(|a, b| b.top1.total_cmp(&a.top1).then_with(|| a.wnid.cmp(&b.wnid)));
+    let list = |classes: &[_]| {
+        let named = |c: &&evaluation::ClassAccuracy| format!("{} {:.0} %", c.name, 100.0 * c.top1);
+        classes.iter().map(named).collect::<Vec<_>>().join(", ")
+    };
+    let shown = classes.len().min(3);
+    text.push_str(&format!("  best classes   {}\n", list(&classes[..shown])));
+    text.push_str(&format!("  worst classes  {}\n", list(&classes[classes.len() - shown..])));
+    text
 }

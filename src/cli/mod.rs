@@ -22,6 +22,7 @@ mod report;
 mod splits;
 mod train;
 mod train_arguments;
+mod training_display;
 mod values;
 mod verify;
 

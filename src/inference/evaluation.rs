@@ -1,6 +1,14 @@
 //! `evaluation.json`: how a run's best network does on a labelled split.
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
+
+use super::model::{BATCH_SIZE, Model};
+use crate::dataset::Pack;
+use crate::engine::Source;
+use crate::error::{Error, Result};
+use crate::training::metrics;
 
 /// The value of `schema`.
 pub const SCHEMA: &str = "vggkit/evaluation/1";
@@ -52,4 +60,83 @@ pub struct Mistake {
     pub predicted: usize,
     /// Softmax probability of the prediction.
     pub probability: f64,
+}
+
+/// Most confident mistakes kept.
+const MISTAKES: usize = 100;
+
+/// `<run>/evaluation.json` for val, `<run>/evaluation-<split>.json` for any other split.
+pub fn path(run: &Path, split: &str) -> PathBuf {
+    run.join(if split == "val" { "evaluation.json".to_owned() } else { format!("evaluation-{split}.json") })
+}
+
+/// Measures a model on a labelled pack. `progress` is told after each batch how many images are done.
+pub fn evaluate(model: &mut Model, pack: &Pack, split: &str, progress: impl FnMut(usize)) -> Result<Evaluation> {
+    check_classes(model, pack)?;
+    let labels = std::sync::Arc::clone(&pack.images.labels);
+    if labels.is_empty() {
+        return Err(Error::data(&pack.path, "has no labels, so there is nothing to evaluate against")
+            .with_help("`vggkit predict` predicts the test images"));
+    }
+    let classes = pack.wnids.len();
+    let mut confusion = vec![vec![0_u32; classes]; classes];
+    let mut mistakes = Vec::new();
+    let (mut loss, mut top1, mut top5) = (0.0, 0_usize, 0_usize);
+    let visit = |i: usize, logits: &[f32]| {
+        let truth = labels[i] as usize;
+        let predicted = metrics::predicted(logits);
+        loss += metrics::cross_entropy(logits, labels[i]);
+        let rank = metrics::rank(logits, labels[i]);
+        top1 += usize::from(rank < 1);
+        top5 += usize::from(rank < 5);
+        confusion[truth][predicted] += 1;
+        if predicted != truth {
+            let probability = metrics::softmax(logits)[predicted];
+            mistakes.push(Mistake { file: pack.files[i].clone(), truth, predicted, probability });
+        }
+    };
+    model.engine.attach(Source::Held, pack.images.clone())?;
+    metrics::for_each_logits(model.engine.as_mut(), labels.len(), BATCH_SIZE, visit, progress)?;
+    // Sorted by file as well, so that equal probabilities do not depend on the sort.
+    mistakes.sort_by(|a, b| b.probability.total_cmp(&a.probability).then_with(|| a.file.cmp(&b.file)));
+    mistakes.truncate(MISTAKES);
+    let images = labels.len() as f64;
+    Ok(Evaluation {
+        schema: SCHEMA.to_owned(),
+        split: split.to_owned(),
+        images: labels.len(),
+        loss: loss / images,
+        top1: top1 as f64 / images,
+        top5: top5 as f64 / images,
+        per_class: per_class(pack, &confusion),
+        confusion,
+        mistakes,
+    })
+}
+
+fn per_class(pack: &Pack, confusion: &[Vec<u32>]) -> Vec<ClassAccuracy> {
+    let rows = pack.wnids.iter().zip(&pack.names).zip(confusion).enumerate();
+    rows.map(|(class, ((wnid, name), row))| {
+        let images: u32 = row.iter().sum();
+        ClassAccuracy {
+            wnid: wnid.clone(),
+            name: name.clone(),
+            images: images as usize,
+            top1: f64::from(row[class]) / f64::from(images.max(1)),
+        }
+    })
+    .collect()
+}
+
+/// The classes of model and pack must be the same, in the same order.
+pub fn check_classes(model: &Model, pack: &Pack) -> Result<()> {
+    if model.classes.wnids == pack.wnids {
+        return Ok(());
+    }
+    let (trained, given) = (model.classes.wnids.len(), pack.wnids.len());
+    Err(Error::data(
+        &pack.path,
+        format!("has other classes ({given}) than run {} was trained on ({trained})", model.name),
+    )
+    .with_help(format!("the run was trained on {}: give that folder with --data", model.run.data.folder)))
 }

@@ -1,6 +1,13 @@
 //! `history.jsonl` and `steps.jsonl`: one object an epoch, one a step.
 
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::files;
 
 /// One line of `history.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,4 +45,29 @@ pub struct Step {
     pub loss: f64,
     /// Its learning rate.
     pub lr: f64,
+}
+
+/// `<run>/history.jsonl`.
+pub fn path(run: &Path) -> PathBuf {
+    run.join("history.jsonl")
+}
+
+/// `<run>/steps.jsonl`.
+pub fn steps_path(run: &Path) -> PathBuf {
+    run.join("steps.jsonl")
+}
+
+/// Drops the lines that `keep` refuses, and a half-written last one. A log that is not there stays away.
+pub fn truncate<T: Serialize + DeserializeOwned>(path: &Path, keep: impl Fn(&T) -> bool) -> Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let lines: Vec<T> = files::read_json_lines(path)?;
+    files::write_atomic(path, |writer| {
+        for line in lines.iter().filter(|line| keep(line)) {
+            serde_json::to_writer(&mut *writer, line)?;
+            writer.write_all(b"\n")?;
+        }
+        Ok(())
+    })
 }

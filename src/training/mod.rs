@@ -1,4 +1,11 @@
 //! The loop around an engine: recipe, schedule, early stopping, checkpoints, history.
 
+pub mod checkpoint;
 pub mod history;
+pub mod metrics;
 pub mod run;
+pub mod sampler;
+pub mod schedule;
+pub mod session;
+pub mod stop;
+pub mod trainer;

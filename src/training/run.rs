@@ -65,6 +65,29 @@ pub struct Recipe {
     pub init: Option<String>,
 }
 
+impl Default for Recipe {
+    /// The replaced project's: Adam at 1e-3, batches of 64, at most 50 epochs, patience 6, flips.
+    fn default() -> Self {
+        Self {
+            batch_size: 64,
+            epochs: 50,
+            patience: 6,
+            learning_rate: 1e-3,
+            optimizer: Optimizer::adam(),
+            augment: Augment::Flip,
+            schedule: Schedule::Constant,
+            warmup: 0.0,
+            label_smoothing: 0.0,
+            normalisation: Normalisation::default(),
+            seed: 0,
+            shuffle: true,
+            max_steps: None,
+            limit_train: None,
+            init: None,
+        }
+    }
+}
+
 /// What happens to train images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]

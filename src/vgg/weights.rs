@@ -1,1 +1,209 @@
-//! Weight files: safetensors with torchvision's parameter names and OIHW layout.
+//! Weight files: safetensors with torchvision's parameter names and OIHW layout, so that
+//! `torch_model.load_state_dict(safetensors.torch.load_file(path))` works with no renaming.
+//!
+//! Tensors named `optimizer.*` and the metadata belong to the trainer and pass through unread.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use memmap2::Mmap;
+use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{Dtype, SafeTensors};
+
+use super::plan::{Operation, Plan};
+use crate::error::{Error, Result};
+use crate::files;
+
+/// A tensor beside the network's own: name, shape, values.
+pub type Extra<'a> = (String, Vec<usize>, &'a [f32]);
+
+/// What a weight file held.
+#[derive(Clone, Debug, Default)]
+pub struct LoadedWeights {
+    /// In the order of [`Plan::tensors`].
+    pub tensors: Vec<Vec<f32>>,
+    /// `__metadata__`.
+    pub metadata: BTreeMap<String, String>,
+    /// Tensors named `optimizer.*`.
+    pub extra: BTreeMap<String, Vec<f32>>,
+}
+
+/// At most this many names are listed in an error.
+const LISTED: usize = 12;
+
+/// Writes `tensors` (in the order of [`Plan::tensors`]), each batch normalisation's `num_batches_tracked` (= `step`),
+/// `extra` and `metadata`, atomically. The header is padded so that every tensor is aligned.
+pub fn save(
+    path: &Path,
+    plan: &Plan,
+    tensors: &[Vec<f32>],
+    step: u64,
+    metadata: &BTreeMap<String, String>,
+    extra: &[Extra<'_>],
+) -> Result<()> {
+    let counter = i64::try_from(step).unwrap_or(i64::MAX).to_le_bytes();
+    let mut entries: Vec<(String, Dtype, Vec<usize>, &[u8])> = Vec::new();
+    // The 8-byte counters come first, so that they and the 4-byte floats behind them are aligned.
+    for layer in plan.layers.iter().filter(|l| l.operation == Operation::BatchNorm2d) {
+        entries.push((format!("{}.num_batches_tracked", layer.name), Dtype::I64, Vec::new(), &counter));
+    }
+    for (spec, values) in plan.tensors().into_iter().zip(tensors) {
+        entries.push((spec.name, Dtype::F32, spec.shape, bytemuck::cast_slice(values)));
+    }
+    for (name, shape, values) in extra {
+        entries.push((name.clone(), Dtype::F32, shape.clone(), bytemuck::cast_slice(values)));
+    }
+    let mut offset = 0;
+    let infos = entries
+        .iter()
+        .map(|(name, dtype, shape, bytes)| {
+            let data_offsets = (offset, offset + bytes.len());
+            offset = data_offsets.1;
+            (name.clone(), TensorInfo { dtype: *dtype, shape: shape.clone(), data_offsets })
+        })
+        .collect();
+    let broken = |e: &dyn std::fmt::Display| Error::data(path, format!("cannot be laid out: {e}"));
+    // A JSON object with sorted keys: the same state gives the same bytes.
+    let header = Metadata::new(None, infos).map_err(|e| broken(&e))?;
+    let mut header = serde_json::to_value(&header).map_err(|e| broken(&e))?;
+    if let Some(object) = header.as_object_mut() {
+        object.insert("__metadata__".to_owned(), serde_json::to_value(metadata).map_err(|e| broken(&e))?);
+    }
+    let mut header = header.to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    files::write_atomic(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        entries.iter().try_for_each(|(_, _, _, bytes)| file.write_all(bytes))
+    })
+}
+
+/// Reads a weight file for `plan`; f16, bf16 and f64 become f32. Errors name the file and list everything that does
+/// not fit: missing, unexpected and wrongly shaped tensors.
+pub fn load(path: &Path, plan: &Plan) -> Result<LoadedWeights> {
+    let file = File::open(path).map_err(|e| Error::io("cannot read", path, e))?;
+    // SAFETY: the file is only read; weight files are replaced by renaming, never written in place.
+    let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io("cannot map", path, e))?;
+    let damaged = |e: safetensors::SafeTensorError| {
+        Error::data(path, format!("is not a whole safetensors file ({e})"))
+            .with_help("it is damaged or something else: restore it from a backup, or train again")
+    };
+    let (_, header) = SafeTensors::read_metadata(&map).map_err(damaged)?;
+    let file = SafeTensors::deserialize(&map).map_err(damaged)?;
+    let metadata: BTreeMap<String, String> = header.metadata().clone().unwrap_or_default().into_iter().collect();
+
+    let mut unread: BTreeMap<String, _> = file.tensors().into_iter().collect();
+    let mut tensors = Vec::new();
+    let mut problems = Vec::new();
+    for spec in plan.tensors() {
+        let Some(view) = unread.remove(&spec.name) else {
+            problems.push(format!("{} is missing", spec.name));
+            continue;
+        };
+        if view.shape() != spec.shape {
+            problems.push(format!("{} has shape {:?}, the network needs {:?}", spec.name, view.shape(), spec.shape));
+            continue;
+        }
+        match floats(view.dtype(), view.data()) {
+            Some(values) => tensors.push(values),
+            None => problems.push(format!("{} holds {:?}, not floating point", spec.name, view.dtype())),
+        }
+    }
+    let mut extra = BTreeMap::new();
+    for (name, view) in unread {
+        if name.starts_with("optimizer.") {
+            match floats(view.dtype(), view.data()) {
+                Some(values) => drop(extra.insert(name, values)),
+                None => problems.push(format!("{name} holds {:?}, not floating point", view.dtype())),
+            }
+        } else if !name.ends_with(".num_batches_tracked") {
+            problems.push(format!("{name} is not part of the network"));
+        }
+    }
+    if problems.is_empty() {
+        Ok(LoadedWeights { tensors, metadata, extra })
+    } else {
+        Err(misfit(path, plan, &problems))
+    }
+}
+
+fn misfit(path: &Path, plan: &Plan, problems: &[String]) -> Error {
+    let mut text =
+        format!("does not fit {}: {}", plan.network.title(), problems[..problems.len().min(LISTED)].join("; "));
+    if problems.len() > LISTED {
+        text.push_str(&format!("; and {} more", problems.len() - LISTED));
+    }
+    Error::data(path, text)
+        .with_help("depth, width, classes and batch normalisation must be those that the weights were trained with")
+}
+
+/// Little-endian numbers as f32; `None` for integers.
+fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    fn each<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        bytes.as_chunks::<N>().0.iter().map(|b| read(*b)).collect()
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "rounding f64 to f32 is what is asked for")]
+    match dtype {
+        Dtype::F32 => Some(each(bytes, f32::from_le_bytes)),
+        Dtype::F64 => Some(each(bytes, |b| f64::from_le_bytes(b) as f32)),
+        Dtype::F16 => Some(each(bytes, |b| half::f16::from_le_bytes(b).to_f32())),
+        Dtype::BF16 => Some(each(bytes, |b| half::bf16::from_le_bytes(b).to_f32())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vgg::{Network, initialisation};
+
+    fn plan() -> Plan {
+        Network { width: 0.05, image_size: 32, classes: 3, ..Network::default() }.plan().expect("a plan")
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("w.safetensors");
+        let tensors = initialisation::initialise(&plan(), 1);
+        let metadata = BTreeMap::from([("a".to_owned(), "ü\"\n".to_owned())]);
+        let extra = [1.0, -2.5];
+        save(&path, &plan(), &tensors, 9, &metadata, &[("optimizer.x".into(), vec![2], &extra)])?;
+        let first = std::fs::read(&path).expect("bytes");
+        let loaded = load(&path, &plan())?;
+        assert_eq!(loaded.tensors, tensors);
+        assert_eq!(loaded.metadata, metadata);
+        assert_eq!(loaded.extra["optimizer.x"], extra);
+        let file = SafeTensors::deserialize(&first).expect("safetensors");
+        let counter = file.tensor("features.1.num_batches_tracked").expect("there");
+        assert_eq!((counter.data(), counter.shape()), (&9_i64.to_le_bytes()[..], &[][..]));
+        save(&path, &plan(), &tensors, 9, &metadata, &[("optimizer.x".into(), vec![2], &extra)])?;
+        assert_eq!(std::fs::read(&path).expect("bytes"), first);
+        Ok(())
+    }
+
+    #[test]
+    fn every_misfit_is_listed() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("w.safetensors");
+        save(&path, &plan(), &initialisation::initialise(&plan(), 1), 0, &BTreeMap::new(), &[])?;
+        let other = Network { classes: 4, batch_norm: false, ..plan().network }.plan()?;
+        let error = load(&path, &other).expect_err("other classes").to_string();
+        for part in
+            ["w.safetensors", "classifier.6.bias has shape [3], the network needs [4]", "features.2.bias is missing"]
+        {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn half_precision_becomes_single() {
+        assert_eq!(floats(Dtype::F16, &half::f16::from_f32(1.5).to_le_bytes()), Some(vec![1.5]));
+        assert_eq!(floats(Dtype::BF16, &half::bf16::from_f32(-2.0).to_le_bytes()), Some(vec![-2.0]));
+        assert_eq!(floats(Dtype::F64, &0.25_f64.to_le_bytes()), Some(vec![0.25]));
+        assert_eq!(floats(Dtype::I64, &[0; 8]), None);
+    }
+}

@@ -1,0 +1,143 @@
+//! A run's best network, ready to infer.
+
+use std::path::{Path, PathBuf};
+
+use crate::dataset::Manifest;
+use crate::engine::{self, Choice, Engine, Settings};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::training::checkpoint::{self, Classes};
+use crate::training::run::Run;
+
+/// Images in a batch of inference.
+pub const BATCH_SIZE: usize = 64;
+
+/// A run that can predict.
+pub struct Model {
+    /// Its folder's name.
+    pub name: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its settings.
+    pub run: Run,
+    /// What its outputs mean.
+    pub classes: Classes,
+    /// The network.
+    pub engine: Box<dyn Engine>,
+}
+
+impl Model {
+    /// Opens the best network of the run in `folder`. Errors: no such run, not trained far enough to have a best
+    /// network, damaged files.
+    pub fn open(folder: &Path, choice: Choice, threads: usize) -> Result<Self> {
+        let run = load_run(folder)?;
+        let plan = run.network.plan()?;
+        let path = checkpoint::best_path(folder);
+        if !path.exists() {
+            return Err(Error::data(&path, "is not there: the run has not finished its first epoch")
+                .with_help(format!("go on with `vggkit train --resume {}`", folder.display())));
+        }
+        let checkpoint = checkpoint::load(&path, &plan, None)?;
+        let settings = inference_settings(&run, threads);
+        let engine = engine::open(choice, plan, settings, &checkpoint.state)?;
+        let name =
+            folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
+        Ok(Self { name, folder: folder.to_owned(), run, classes: checkpoint.classes, engine })
+    }
+}
+
+/// The settings of the run in `folder`, or an error that says that there is no run.
+pub fn load_run(folder: &Path) -> Result<Run> {
+    if !Run::path(folder).exists() {
+        return Err(Error::data(folder, "is not a run: it has no run.toml").with_help("list the runs with `ls runs`"));
+    }
+    Run::load(folder)
+}
+
+fn inference_settings(run: &Run, threads: usize) -> Settings {
+    Settings {
+        batch_size: BATCH_SIZE,
+        normalisation: run.training.normalisation,
+        optimizer: None,
+        label_smoothing: 0.0,
+        seed: run.training.seed,
+        threads,
+    }
+}
+
+/// The folder that a user means by `name`: a path, or a name below `runs`.
+pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
+    let below = runs.join(name);
+    if Run::path(&below).exists() {
+        return Ok(below);
+    }
+    let path = PathBuf::from(name);
+    if Run::path(&path).exists() {
+        return Ok(path);
+    }
+    let known: Vec<String> =
+        all(runs)?.iter().filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned())).collect();
+    let help = if known.is_empty() {
+        "train one first: `vggkit train -d 11`".to_owned()
+    } else {
+        format!("the runs in {} are {}", runs.display(), known.join(", "))
+    };
+    Err(Error::usage(format!(
+        "there is no run {name}: neither {} nor {} has a run.toml",
+        below.display(),
+        path.display()
+    ))
+    .with_help(help))
+}
+
+/// Every run below `runs`, sorted by name; none where the folder is missing.
+pub fn all(runs: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    if runs.exists() {
+        for entry in std::fs::read_dir(runs).map_err(|e| Error::io("cannot list", runs, e))? {
+            let path = entry.map_err(|e| Error::io("cannot list", runs, e))?.path();
+            if Run::path(&path).exists() {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The runs that a command works on.
+pub struct Chosen {
+    /// Their folders.
+    pub chosen: Vec<PathBuf>,
+    /// Why others were left out, a sentence each.
+    pub left_out: Vec<String>,
+}
+
+/// The runs named by `given`, or, where none is named, all below `runs` that were trained on the data set in `data`
+/// and have a best network. An error where that is none.
+pub fn choose(runs: &Path, given: &[String], data: &Path) -> Result<Chosen> {
+    if !given.is_empty() {
+        let chosen = given.iter().map(|name| find(runs, name)).collect::<Result<_>>()?;
+        return Ok(Chosen { chosen, left_out: Vec::new() });
+    }
+    let manifest = files::sha256(&Manifest::path(data))?;
+    let (mut chosen, mut left_out) = (Vec::new(), Vec::new());
+    for folder in all(runs)? {
+        match Run::load(&folder) {
+            Err(error) => left_out.push(format!("left out: {error}")),
+            Ok(run) if run.data.manifest_sha256 != manifest => {
+                left_out.push(format!("left out: {} was trained on another data set", folder.display()));
+            }
+            Ok(_) if !checkpoint::best_path(&folder).exists() => {
+                left_out.push(format!("left out: {} has no finished epoch", folder.display()));
+            }
+            Ok(_) => chosen.push(folder),
+        }
+    }
+    if chosen.is_empty() {
+        return Err(Error::usage(format!("no run in {} was trained on {}", runs.display(), data.display())).with_help(
+            "train one with `vggkit train`, or name the data with --data and the runs' folder with --runs",
+        ));
+    }
+    Ok(Chosen { chosen, left_out })
+}

@@ -1,0 +1,205 @@
+//! `best.safetensors` and `last.safetensors`: weights that PyTorch loads, and beside them all that a resumed
+//! training needs to go on to the bit. A digest over every number tells a damaged file from a good one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::schedule::Plateau;
+use crate::engine::{Optimizer, State};
+use crate::error::{Error, Kind, Result};
+use crate::files;
+use crate::vgg::{Plan, weights};
+
+/// The value of `schema` in the metadata.
+pub const SCHEMA: &str = "vggkit/checkpoint/1";
+
+/// Where a training stands, between two steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// The epoch being worked on, from 1.
+    pub epoch: usize,
+    /// Batches of that epoch done.
+    pub batch: usize,
+    /// Sum of sample losses in that epoch so far.
+    pub loss_sum: f64,
+    /// Hits in that epoch so far.
+    pub top1: u64,
+    /// Samples in that epoch so far.
+    pub samples: u64,
+    /// Seconds of training spent on that epoch so far.
+    pub seconds: f64,
+    /// Lowest validation loss.
+    pub best_val_loss: Option<f64>,
+    /// Its epoch.
+    pub best_epoch: usize,
+    /// Epochs since then.
+    pub epochs_without_improvement: usize,
+    /// The plateau schedule's memory.
+    pub plateau: Plateau,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            step: 0,
+            epoch: 1,
+            batch: 0,
+            loss_sum: 0.0,
+            top1: 0,
+            samples: 0,
+            seconds: 0.0,
+            best_val_loss: None,
+            best_epoch: 0,
+            epochs_without_improvement: 0,
+            plateau: Plateau::default(),
+        }
+    }
+}
+
+/// What a network's outputs mean; travels with the weights, so that a prediction needs no data set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Classes {
+    /// In class-index order.
+    pub wnids: Vec<String>,
+    /// Readable, same order.
+    pub names: Vec<String>,
+}
+
+/// `<run>/last.safetensors`.
+pub fn last_path(run: &Path) -> PathBuf {
+    run.join("last.safetensors")
+}
+
+/// `<run>/best.safetensors`.
+pub fn best_path(run: &Path) -> PathBuf {
+    run.join("best.safetensors")
+}
+
+/// Writes the weights alone, for inference.
+pub fn save_best(run: &Path, plan: &Plan, state: &State, progress: &Progress, classes: &Classes) -> Result<()> {
+    save(&best_path(run), plan, state, &[], progress, classes)
+}
+
+/// Writes weights, optimiser state and progress. Refuses a state with a number that is not finite.
+pub fn save_last(
+    run: &Path,
+    plan: &Plan,
+    state: &State,
+    optimizer: &Optimizer,
+    progress: &Progress,
+    classes: &Classes,
+) -> Result<()> {
+    let specs: Vec<_> = plan.tensors().into_iter().filter(|t| t.role.trained()).collect();
+    let mut extra = Vec::new();
+    for (moment, tensors) in optimizer.moments().iter().zip(&state.moments) {
+        for (spec, values) in specs.iter().zip(tensors) {
+            extra.push((format!("optimizer.{moment}.{}", spec.name), spec.shape.clone(), values.as_slice()));
+        }
+    }
+    save(&last_path(run), plan, state, &extra, progress, classes)
+}
+
+fn save(
+    path: &Path,
+    plan: &Plan,
+    state: &State,
+    extra: &[(String, Vec<usize>, &[f32])],
+    progress: &Progress,
+    classes: &Classes,
+) -> Result<()> {
+    let all = || state.tensors.iter().map(Vec::as_slice).chain(extra.iter().map(|(_, _, values)| *values));
+    if !all().flatten().all(|v| v.is_finite()) {
+        return Err(diverged("a weight or optimiser moment is not a finite number"));
+    }
+    let text = |value: Result<String, serde_json::Error>| value.map_err(|e| Error::data(path, e));
+    let metadata = BTreeMap::from([
+        ("schema".to_owned(), SCHEMA.to_owned()),
+        ("vggkit".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ("network".to_owned(), text(serde_json::to_string(&plan.network))?),
+        ("progress".to_owned(), text(serde_json::to_string(progress))?),
+        ("variants".to_owned(), text(serde_json::to_string(&state.variants))?),
+        ("wnids".to_owned(), text(serde_json::to_string(&classes.wnids))?),
+        ("names".to_owned(), text(serde_json::to_string(&classes.names))?),
+        ("digest".to_owned(), digest(all())),
+    ]);
+    weights::save(path, plan, &state.tensors, state.step, &metadata, extra)
+}
+
+/// The error for numbers that ran away.
+pub fn diverged(what: &str) -> Error {
+    Error::new(Kind::Diverged, format!("training diverged: {what}"))
+        .with_help("try a lower learning rate (-lr), --warmup 1, or batch normalisation if it is off")
+}
+
+/// SHA-256 over all numbers, in the order of the file's tensors as vggkit writes them.
+fn digest<'a>(tensors: impl Iterator<Item = &'a [f32]>) -> String {
+    let mut hasher = Sha256::new();
+    for tensor in tensors {
+        hasher.update(bytemuck::cast_slice::<f32, u8>(tensor));
+    }
+    files::hex(&hasher.finalize())
+}
+
+/// A checkpoint read back.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// For the engine.
+    pub state: State,
+    /// For the trainer.
+    pub progress: Progress,
+    /// What the outputs mean.
+    pub classes: Classes,
+}
+
+/// Reads a checkpoint. With an optimiser, its moments must be there. Errors name the file: not a checkpoint,
+/// another network, truncated, or numbers that do not match their digest.
+pub fn load(path: &Path, plan: &Plan, optimizer: Option<&Optimizer>) -> Result<Checkpoint> {
+    let loaded = weights::load(path, plan)?;
+    let field = |key: &str| {
+        loaded.metadata.get(key).ok_or_else(|| {
+            Error::data(path, format!("the checkpoint's metadata lacks \"{key}\""))
+                .with_help("weights from elsewhere start a training with --init, they cannot be resumed or evaluated")
+        })
+    };
+    let broken = |e: serde_json::Error| Error::data(path, format!("damaged metadata: {e}"));
+    if field("schema")? != SCHEMA {
+        return Err(Error::data(path, format!("is not a {SCHEMA} file")));
+    }
+    let progress: Progress = serde_json::from_str(field("progress")?).map_err(broken)?;
+    let mut state = State::new(loaded.tensors);
+    state.step = progress.step;
+    state.variants = serde_json::from_str(field("variants")?).map_err(broken)?;
+    let classes = Classes {
+        wnids: serde_json::from_str(field("wnids")?).map_err(broken)?,
+        names: serde_json::from_str(field("names")?).map_err(broken)?,
+    };
+    if classes.wnids.len() != plan.network.classes || classes.names.len() != plan.network.classes {
+        return Err(Error::data(path, "damaged metadata: classes and network do not fit each other"));
+    }
+    let specs: Vec<_> = plan.tensors().into_iter().filter(|t| t.role.trained()).collect();
+    let mut extra = loaded.extra;
+    if let Some(optimizer) = optimizer.filter(|_| state.step > 0) {
+        for moment in optimizer.moments() {
+            let mut tensors = Vec::new();
+            for spec in &specs {
+                let name = format!("optimizer.{moment}.{}", spec.name);
+                let values = extra.remove(&name).filter(|values| values.len() == spec.elements());
+                tensors
+                    .push(values.ok_or_else(|| Error::data(path, format!("{name} is missing or has a wrong size")))?);
+            }
+            state.moments.push(tensors);
+        }
+    }
+    let whole = optimizer.is_some() || extra.is_empty();
+    let numbers = state.tensors.iter().chain(state.moments.iter().flatten()).map(Vec::as_slice);
+    if whole && *field("digest")? != digest(numbers) {
+        return Err(Error::data(path, "the numbers do not match their checksum: the file is damaged")
+            .with_help("restore the file from a backup, or train again with --overwrite"));
+    }
+    Ok(Checkpoint { state, progress, classes })
+}

@@ -1,0 +1,117 @@
+//! Loss and accuracy of logits, on the host and in f64: what validation and evaluation report.
+
+use crate::engine::{Batch, Engine, Pick, Source};
+use crate::error::{Error, Kind, Result};
+
+/// Scores over a labelled split.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// Number of images.
+    pub images: usize,
+    /// Mean cross-entropy, without label smoothing.
+    pub loss: f64,
+    /// Fraction in 0..1.
+    pub top1: f64,
+    /// Fraction in 0..1.
+    pub top5: f64,
+}
+
+/// Natural logarithm of the sum of exponentials, without overflow.
+pub fn log_sum_exp(logits: &[f32]) -> f64 {
+    let largest = logits.iter().fold(f64::NEG_INFINITY, |m, &v| m.max(f64::from(v)));
+    largest + logits.iter().map(|&v| (f64::from(v) - largest).exp()).sum::<f64>().ln()
+}
+
+/// Softmax probabilities.
+pub fn softmax(logits: &[f32]) -> Vec<f64> {
+    let total = log_sum_exp(logits);
+    logits.iter().map(|&v| (f64::from(v) - total).exp()).collect()
+}
+
+/// Cross-entropy of one sample.
+pub fn cross_entropy(logits: &[f32], label: u32) -> f64 {
+    log_sum_exp(logits) - f64::from(logits[label as usize])
+}
+
+/// How many classes come before `label` when sorted by falling logit; equal logits are sorted by class index.
+pub fn rank(logits: &[f32], label: u32) -> usize {
+    let own = logits[label as usize];
+    logits.iter().enumerate().filter(|&(i, &v)| v > own || (v == own && i < label as usize)).count()
+}
+
+/// The class with the highest logit; the lowest index among equals.
+pub fn predicted(logits: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, v) in logits.iter().enumerate() {
+        if *v > logits[best] {
+            best = i;
+        }
+    }
+    best
+}
+
+/// Runs `count` held images through the engine in batches of `batch_size` and shows each one's logits to `visit`,
+/// in order. `progress` is told after each batch how many are done.
+pub fn for_each_logits(
+    engine: &mut dyn Engine,
+    count: usize,
+    batch_size: usize,
+    mut visit: impl FnMut(usize, &[f32]),
+    mut progress: impl FnMut(usize),
+) -> Result<()> {
+    let count = u32::try_from(count).map_err(|_| Error::new(Kind::Engine, "more than 2^32 images"))?;
+    let classes = engine.plan().network.classes;
+    let all: Vec<Pick> = (0..count).map(|index| Pick { index, ..Pick::default() }).collect();
+    let mut logits = Vec::new();
+    let mut done = 0;
+    for picks in all.chunks(batch_size.max(1)) {
+        engine.logits(Batch::Picks(Source::Held, picks), &mut logits)?;
+        for row in logits.chunks_exact(classes) {
+            visit(done, row);
+            done += 1;
+        }
+        progress(done);
+    }
+    Ok(())
+}
+
+/// Scores of the held images against their labels.
+pub fn measure(
+    engine: &mut dyn Engine,
+    labels: &[u32],
+    batch_size: usize,
+    progress: impl FnMut(usize),
+) -> Result<Scores> {
+    let (mut loss, mut top1, mut top5) = (0.0, 0_usize, 0_usize);
+    let visit = |i: usize, logits: &[f32]| {
+        loss += cross_entropy(logits, labels[i]);
+        let rank = rank(logits, labels[i]);
+        top1 += usize::from(rank < 1);
+        top5 += usize::from(rank < 5);
+    };
+    for_each_logits(engine, labels.len(), batch_size, visit, progress)?;
+    let images = labels.len().max(1) as f64;
+    Ok(Scores { images: labels.len(), loss: loss / images, top1: top1 as f64 / images, top5: top5 as f64 / images })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cross_entropy_of_known_logits() {
+        assert!((cross_entropy(&[0.0; 4], 2) - 4.0_f64.ln()).abs() < 1e-12);
+        assert!(cross_entropy(&[1000.0, -1000.0], 0).abs() < 1e-12);
+        assert!((cross_entropy(&[1000.0, -1000.0], 1) - 2000.0).abs() < 1e-9);
+        assert!(cross_entropy(&[f32::NAN, 0.0], 1).is_nan());
+        let sum: f64 = softmax(&[3.0, -1.0, 0.5]).iter().sum();
+        assert!((sum - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn equal_logits_favour_the_lower_class() {
+        let logits = [1.0, 2.0, 2.0, 0.0];
+        assert_eq!(predicted(&logits), 1);
+        assert_eq!((rank(&logits, 1), rank(&logits, 2), rank(&logits, 0), rank(&logits, 3)), (0, 1, 2, 3));
+    }
+}

@@ -1,0 +1,250 @@
+//! From settings or a stopped run to a training that goes: folders, engine, first weights, `run.toml`.
+//!
+//! Parses no flags and draws nothing on a screen.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::checkpoint::{self, Classes, Progress};
+use super::history;
+use super::run::{self, Data, Origin, Recipe, Run};
+use super::stop::Stop;
+use super::trainer::{self, Ending, Job, Observer};
+use crate::dataset::{Manifest, Pack};
+use crate::engine::{self, Choice, Engine, Settings, Source, State};
+use crate::error::{Error, Kind, Result};
+use crate::files;
+use crate::vgg::{Network, Plan, initialisation, weights};
+
+/// What to compute with and what to keep; the same for a new and for a resumed training.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which engine.
+    pub engine: Choice,
+    /// Worker threads.
+    pub threads: usize,
+    /// Steps between checkpoints within an epoch; 0 for none.
+    pub checkpoint_every: u64,
+    /// Whether `steps.jsonl` is written.
+    pub log_steps: bool,
+    /// The command line, for the record.
+    pub command: String,
+}
+
+/// A training about to start or to go on.
+pub struct Session {
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// Its settings.
+    pub run: Run,
+    /// Where it stands.
+    pub progress: Progress,
+    /// The network on its device, in the state of `progress`.
+    pub engine: Box<dyn Engine>,
+    train: Pack,
+    val: Pack,
+    classes: Classes,
+    options: Options,
+}
+
+/// The two packs of a training. Errors: missing or damaged packs, no labels, different classes.
+pub struct Packs {
+    /// Trained on.
+    pub train: Pack,
+    /// Validated on.
+    pub val: Pack,
+    /// For the record.
+    pub data: Data,
+}
+
+impl Packs {
+    /// Opens both splits below `folder`.
+    pub fn open(folder: &Path, train: &str, val: &str) -> Result<Self> {
+        let packs = Self {
+            train: Pack::open(folder, train)?,
+            val: Pack::open(folder, val)?,
+            data: Data {
+                folder: folder.display().to_string(),
+                train: train.to_owned(),
+                val: val.to_owned(),
+                manifest_sha256: files::sha256(&Manifest::path(folder))?,
+                synthetic: Manifest::load(folder)?.synthetic,
+            },
+        };
+        for pack in [&packs.train, &packs.val] {
+            if pack.images.labels.is_empty() {
+                return Err(Error::data(
+                    &pack.path,
+                    "has no labels, so nothing can be learnt from it or measured on it",
+                ));
+            }
+        }
+        if packs.train.wnids != packs.val.wnids {
+            return Err(Error::data(&packs.val.path, "has other classes than the split to train on")
+                .with_help("prepare both together with `vggkit prepare`"));
+        }
+        Ok(packs)
+    }
+}
+
+impl Session {
+    /// A new training in `runs/name`. An existing run stays unless `overwrite`.
+    pub fn new(
+        folder: PathBuf,
+        network: &Network,
+        recipe: &Recipe,
+        packs: &Packs,
+        overwrite: bool,
+        options: Options,
+    ) -> Result<Self> {
+        let plan = network.plan()?;
+        if Run::path(&folder).exists() && !overwrite {
+            return Err(Error::usage(format!("there is a run in {} already", folder.display())).with_help(format!(
+                "go on with --resume {0}, replace it with --overwrite, or name another with --run NAME",
+                folder.display()
+            )));
+        }
+        let tensors = match &recipe.init {
+            Some(file) => weights::load(Path::new(file), &plan)?.tensors,
+            None => initialisation::initialise(&plan, recipe.seed),
+        };
+        let state = State::new(tensors);
+        let engine = open(&plan, recipe, packs, &state, &options)?;
+        let run = Run {
+            schema: run::SCHEMA.to_owned(),
+            network: network.clone(),
+            training: recipe.clone(),
+            data: packs.data.clone(),
+            origin: Origin {
+                command: options.command.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                device: engine.device().clone(),
+                started: files::now(),
+                ..Origin::default()
+            },
+        };
+        clear(&folder)?;
+        // The checkpoint before run.toml: a folder with run.toml is a run that can be resumed.
+        let classes = Classes { wnids: packs.train.wnids.clone(), names: packs.train.names.clone() };
+        checkpoint::save_last(&folder, &plan, &state, &recipe.optimizer, &Progress::default(), &classes)?;
+        files::write_toml(&Run::path(&folder), &run)?;
+        Ok(Self {
+            folder,
+            run,
+            progress: Progress::default(),
+            engine,
+            train: packs.train.clone(),
+            val: packs.val.clone(),
+            classes,
+            options,
+        })
+    }
+
+    /// The run in `folder`, as its last checkpoint left it. `epochs` and `max_steps` replace what it was told before;
+    /// `data` replaces the data folder, whose manifest must be the same.
+    pub fn resume(
+        folder: PathBuf,
+        data: Option<&Path>,
+        epochs: Option<usize>,
+        max_steps: Option<u64>,
+        options: Options,
+    ) -> Result<Self> {
+        let mut run = Run::load(&folder)?;
+        if let Some(data) = data {
+            run.data.folder = data.display().to_string();
+        }
+        if let Some(epochs) = epochs {
+            run.training.epochs = epochs;
+        }
+        run.training.max_steps = max_steps;
+        let plan = run.network.plan()?;
+        let packs = Packs::open(Path::new(&run.data.folder), &run.data.train, &run.data.val)?;
+        if packs.data.manifest_sha256 != run.data.manifest_sha256 {
+            return Err(Error::data(
+                Manifest::path(Path::new(&run.data.folder)),
+                "is not the data set this run began with",
+            )
+            .with_help("prepare the same data again, or give its folder with --data"));
+        }
+        let path = checkpoint::last_path(&folder);
+        let checkpoint = checkpoint::load(&path, &plan, Some(&run.training.optimizer))?;
+        let engine = open(&plan, &run.training, &packs, &checkpoint.state, &options)?;
+        run.origin.stopped_by.clear();
+        run.origin.finished.clear();
+        run.origin.device = engine.device().clone();
+        files::write_toml(&Run::path(&folder), &run)?;
+        Ok(Self {
+            folder,
+            run,
+            progress: checkpoint.progress,
+            engine,
+            train: packs.train,
+            val: packs.val,
+            classes: checkpoint.classes,
+            options,
+        })
+    }
+
+    /// Number of train images an epoch sees.
+    pub fn train_images(&self) -> usize {
+        self.run.training.limit_train.unwrap_or(usize::MAX).min(self.train.images.count)
+    }
+
+    /// Trains to the end and writes down how it ended.
+    pub fn train(&mut self, stop: &Stop, observer: &mut dyn Observer) -> Result<Ending> {
+        let train_images = u32::try_from(self.train.images.count)
+            .map_err(|_| Error::new(Kind::Engine, "more than 2^32 images to train on"))?;
+        let labels = std::sync::Arc::clone(&self.val.images.labels);
+        let job = Job {
+            folder: &self.folder,
+            recipe: &self.run.training,
+            val_labels: &labels,
+            classes: &self.classes,
+            train_images,
+            checkpoint_every: self.options.checkpoint_every,
+            log_steps: self.options.log_steps,
+            stop,
+        };
+        let ending = trainer::train(&job, self.engine.as_mut(), self.progress.clone(), observer);
+        self.run.origin.stopped_by = match &ending {
+            Ok(ending) => ending.name().to_owned(),
+            Err(error) if error.kind() == Kind::Diverged => "diverged".to_owned(),
+            Err(_) => "error".to_owned(),
+        };
+        self.run.origin.finished = files::now();
+        let written = files::write_toml(&Run::path(&self.folder), &self.run);
+        let ending = ending?; // the first error is the one to tell
+        written?;
+        Ok(ending)
+    }
+}
+
+fn open(plan: &Plan, recipe: &Recipe, packs: &Packs, state: &State, options: &Options) -> Result<Box<dyn Engine>> {
+    let settings = Settings {
+        batch_size: recipe.batch_size,
+        normalisation: recipe.normalisation,
+        optimizer: Some(recipe.optimizer),
+        label_smoothing: recipe.label_smoothing,
+        seed: recipe.seed,
+        threads: options.threads,
+    };
+    let mut engine = engine::open(options.engine, plan.clone(), settings, state)?;
+    engine.attach(Source::Train, packs.train.images.clone())?;
+    engine.attach(Source::Held, packs.val.images.clone())?;
+    Ok(engine)
+}
+
+/// Takes away what an earlier training left in `folder`, run.toml first, so that no mixture looks like a run.
+fn clear(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|e| Error::io("cannot create the folder", folder, e))?;
+    let mut old = vec![Run::path(folder), checkpoint::last_path(folder), checkpoint::best_path(folder)];
+    old.extend([history::path(folder), history::steps_path(folder)]);
+    old.extend(["evaluation.json", "evaluation-train.json"].map(|name| folder.join(name)));
+    for path in old {
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("cannot remove", &path, e)),
+            _ => {}
+        }
+    }
+    Ok(())
+}

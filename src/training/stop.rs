@@ -1,0 +1,44 @@
+//! SIGINT and SIGTERM: the first one lets the step finish and the training save; a second one leaves at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::error::{Error, Kind, Result};
+
+/// Whether somebody asked to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    signal: Arc<AtomicUsize>,
+}
+
+impl Stop {
+    /// Watches both signals from now on.
+    pub fn on_signals() -> Result<Self> {
+        let stop = Self::default();
+        let failed = |e| Error::new(Kind::Io, "cannot watch for signals").with_source(e);
+        for signal in [SIGINT, SIGTERM] {
+            let seen = Arc::new(AtomicBool::new(false));
+            // Order matters: on the second signal the flag is already up and the process ends here.
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&seen)).map_err(failed)?;
+            flag::register(signal, seen).map_err(failed)?;
+            flag::register_usize(signal, Arc::clone(&stop.signal), signal.unsigned_abs() as usize).map_err(failed)?;
+        }
+        Ok(stop)
+    }
+
+    /// The signal that came, if one did.
+    pub fn signal(&self) -> Option<i32> {
+        match self.signal.load(Ordering::Relaxed) {
+            0 => None,
+            signal => i32::try_from(signal).ok(),
+        }
+    }
+
+    /// Asks to stop as `signal` would.
+    pub fn request(&self, signal: i32) {
+        self.signal.store(signal.unsigned_abs() as usize, Ordering::Relaxed);
+    }
+}

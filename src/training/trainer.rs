@@ -1,0 +1,331 @@
+//! The loop: epochs of steps, validation, early stopping, checkpoints and history.
+//!
+//! It draws nothing on a screen; an [`Observer`] is told what happens.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::checkpoint::{self, Classes, Progress};
+use super::history::{self, Epoch, Step};
+use super::metrics::{self, Scores};
+use super::run::{Recipe, Schedule};
+use super::sampler::Sampler;
+use super::schedule::learning_rate;
+use super::stop::Stop;
+use crate::engine::{Batch, Engine, Pick, Source, StepMetrics};
+use crate::error::{Error, Kind, Result};
+use crate::files;
+
+/// Steps after which metrics are read back: often enough for a live display, rarely enough not to stall a device.
+const DRAIN_EVERY: u64 = 8;
+
+/// Why a training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All epochs are done.
+    Epochs,
+    /// Validation loss did not improve for `patience` epochs.
+    EarlyStopping,
+    /// `--max-steps` was reached.
+    MaxSteps,
+    /// A signal; its number.
+    Signal(i32),
+}
+
+impl Ending {
+    /// As `run.toml` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Epochs => "epochs",
+            Self::EarlyStopping => "early stopping",
+            Self::MaxSteps => "max steps",
+            Self::Signal(_) => "signal",
+        }
+    }
+}
+
+/// Is told what happens while it happens.
+pub trait Observer {
+    /// Metrics arrived: the epoch (from 1), batches of it done and in it, its running mean loss and top-1.
+    fn progress(&mut self, live: &Live);
+    /// Validation: images done and in all.
+    fn validating(&mut self, done: usize, images: usize);
+    /// An epoch ended; `improved` says whether its validation loss is the lowest so far.
+    fn epoch(&mut self, epoch: &Epoch, improved: bool);
+}
+
+/// A moment of a running epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct Live {
+    /// From 1.
+    pub epoch: usize,
+    /// At most.
+    pub epochs: usize,
+    /// Batches done in this epoch.
+    pub batch: usize,
+    /// Batches in an epoch.
+    pub batches: usize,
+    /// Mean loss of the epoch so far.
+    pub loss: f64,
+    /// Fraction of the epoch so far.
+    pub top1: f64,
+    /// Images per second of this epoch.
+    pub images_per_s: f64,
+}
+
+/// What a training needs besides the engine.
+pub struct Job<'a> {
+    /// The run's folder.
+    pub folder: &'a Path,
+    /// How to train.
+    pub recipe: &'a Recipe,
+    /// Labels of the validation split.
+    pub val_labels: &'a [u32],
+    /// What the outputs mean.
+    pub classes: &'a Classes,
+    /// Number of train images.
+    pub train_images: u32,
+    /// Steps between checkpoints within an epoch; 0 for none.
+    pub checkpoint_every: u64,
+    /// Whether `steps.jsonl` is written.
+    pub log_steps: bool,
+    /// Asks to stop.
+    pub stop: &'a Stop,
+}
+
+/// Trains from `progress` on until one of the [`Ending`]s. The engine holds the matching state and has both splits
+/// attached. Whatever happens, the folder's `last.safetensors` is the latest good state that was saved.
+pub fn train(
+    job: &Job<'_>,
+    engine: &mut dyn Engine,
+    progress: Progress,
+    observer: &mut dyn Observer,
+) -> Result<Ending> {
+    let sampler = Sampler::new(job.recipe, job.train_images);
+    if sampler.images() == 0 {
+        return Err(Error::new(Kind::Data, "there is no image to train on"));
+    }
+    let mut trainer =
+        Trainer { job, engine, observer, sampler, progress, rates: Vec::new(), epoch_started: Instant::now() };
+    trainer.start()?;
+    trainer.run()
+}
+
+struct Trainer<'a> {
+    job: &'a Job<'a>,
+    engine: &'a mut dyn Engine,
+    observer: &'a mut dyn Observer,
+    sampler: Sampler,
+    progress: Progress,
+    /// Learning rates of the steps whose metrics have not been read back.
+    rates: Vec<f64>,
+    epoch_started: Instant,
+}
+
+impl Trainer<'_> {
+    /// The logs lose what lies past the checkpoint; a fresh training saves its first state before its first step.
+    fn start(&mut self) -> Result<()> {
+        let Progress { step, epoch, .. } = self.progress;
+        history::truncate::<Epoch>(&history::path(self.job.folder), |line| line.epoch < epoch)?;
+        history::truncate::<Step>(&history::steps_path(self.job.folder), |line| line.step <= step)?;
+        if step == 0 { self.save() } else { Ok(()) }
+    }
+
+    fn run(&mut self) -> Result<Ending> {
+        let recipe = self.job.recipe;
+        while self.progress.epoch <= recipe.epochs && !self.exhausted() {
+            if let Some(ending) = self.epoch()? {
+                return Ok(ending);
+            }
+        }
+        Ok(if self.exhausted() { Ending::EarlyStopping } else { Ending::Epochs })
+    }
+
+    /// Whether patience has run out.
+    fn exhausted(&self) -> bool {
+        let patience = self.job.recipe.patience;
+        patience > 0 && self.progress.epochs_without_improvement >= patience
+    }
+
+    /// What is left of the current epoch, then validation, history and checkpoints.
+    fn epoch(&mut self) -> Result<Option<Ending>> {
+        self.epoch_started = Instant::now();
+        let order = self.sampler.order(self.progress.epoch);
+        let mut picks = Vec::new();
+        while self.progress.batch < self.sampler.steps() {
+            if let Some(signal) = self.job.stop.signal() {
+                self.save()?;
+                return Ok(Some(Ending::Signal(signal)));
+            }
+            if self.job.recipe.max_steps.is_some_and(|most| self.progress.step >= most) {
+                self.save()?;
+                self.interim()?;
+                return Ok(Some(Ending::MaxSteps));
+            }
+            self.sampler.batch(self.progress.epoch, &order, self.progress.batch, &mut picks);
+            self.step(&picks)?;
+        }
+        self.drain()?;
+        let trained = self.seconds();
+        let scores = self.validate()?;
+        let record = self.record(&scores, trained);
+        self.close(&record)?;
+        Ok(None)
+    }
+
+    fn step(&mut self, picks: &[Pick]) -> Result<()> {
+        let rate = self.learning_rate(self.progress.step);
+        #[expect(clippy::cast_possible_truncation, reason = "engines compute in f32")]
+        self.engine.train_step(Batch::Picks(Source::Train, picks), rate as f32)?;
+        self.rates.push(rate);
+        self.progress.step += 1;
+        self.progress.batch += 1;
+        if self.progress.step.is_multiple_of(DRAIN_EVERY) {
+            self.drain()?;
+        }
+        let every = self.job.checkpoint_every;
+        if every > 0 && self.progress.step.is_multiple_of(every) {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    fn learning_rate(&self, step: u64) -> f64 {
+        learning_rate(self.job.recipe, &self.progress.plateau, self.sampler.steps(), step)
+    }
+
+    /// Reads metrics back into the epoch's sums and the step log; a loss that is not finite ends the training.
+    fn drain(&mut self) -> Result<()> {
+        let metrics = self.engine.drain_metrics()?;
+        let rates = std::mem::take(&mut self.rates);
+        for (StepMetrics { step, samples, loss, top1, .. }, lr) in metrics.into_iter().zip(rates) {
+            let loss = f64::from(loss);
+            if !loss.is_finite() {
+                return Err(checkpoint::diverged(&format!("the loss of step {step} is {loss}")));
+            }
+            self.progress.loss_sum += loss * f64::from(samples);
+            self.progress.top1 += u64::from(top1);
+            self.progress.samples += u64::from(samples);
+            if self.job.log_steps {
+                files::append_json_line(&history::steps_path(self.job.folder), &Step { step, loss, lr })?;
+            }
+        }
+        let (loss, top1) = self.means();
+        let seconds = self.seconds();
+        self.observer.progress(&Live {
+            epoch: self.progress.epoch,
+            epochs: self.job.recipe.epochs,
+            batch: self.progress.batch,
+            batches: self.sampler.steps(),
+            loss,
+            top1,
+            images_per_s: self.progress.samples as f64 / seconds.max(1e-9),
+        });
+        Ok(())
+    }
+
+    fn means(&self) -> (f64, f64) {
+        let samples = self.progress.samples.max(1) as f64;
+        (self.progress.loss_sum / samples, self.progress.top1 as f64 / samples)
+    }
+
+    /// Seconds of training in this epoch, those before a resume included.
+    fn seconds(&self) -> f64 {
+        self.progress.seconds + self.epoch_started.elapsed().as_secs_f64()
+    }
+
+    fn validate(&mut self) -> Result<Scores> {
+        let images = self.job.val_labels.len();
+        let observer = &mut *self.observer;
+        let scores = metrics::measure(self.engine, self.job.val_labels, self.job.recipe.batch_size, |done| {
+            observer.validating(done, images);
+        })?;
+        if scores.loss.is_finite() {
+            Ok(scores)
+        } else {
+            Err(checkpoint::diverged("the validation loss is not finite"))
+        }
+    }
+
+    /// The history line of the current epoch; `trained` is its seconds without validation.
+    fn record(&self, scores: &Scores, trained: f64) -> Epoch {
+        let (train_loss, train_top1) = self.means();
+        Epoch {
+            epoch: self.progress.epoch,
+            step: self.progress.step,
+            lr: self.learning_rate(self.progress.step.saturating_sub(1)),
+            train_loss,
+            train_top1,
+            val_loss: scores.loss,
+            val_top1: scores.top1,
+            val_top5: scores.top5,
+            seconds: self.seconds(),
+            images_per_s: self.progress.samples as f64 / trained.max(1e-9),
+            time: files::now(),
+        }
+    }
+
+    /// Ends an epoch. Best, history and last are written in this order, so that a crash in between is made good by
+    /// the resume from the checkpoint before: it comes to the same results and drops lines past itself.
+    fn close(&mut self, record: &Epoch) -> Result<()> {
+        let improved = self.progress.best_val_loss.is_none_or(|best| record.val_loss < best);
+        let progress = &mut self.progress;
+        if improved {
+            progress.best_val_loss = Some(record.val_loss);
+            progress.best_epoch = record.epoch;
+            progress.epochs_without_improvement = 0;
+        } else {
+            progress.epochs_without_improvement += 1;
+        }
+        if self.job.recipe.schedule == Schedule::Plateau {
+            progress.plateau.epoch(self.job.recipe, improved);
+        }
+        self.progress = Progress {
+            step: progress.step,
+            epoch: progress.epoch + 1,
+            best_val_loss: progress.best_val_loss,
+            best_epoch: progress.best_epoch,
+            epochs_without_improvement: progress.epochs_without_improvement,
+            plateau: progress.plateau,
+            ..Progress::default()
+        };
+        let state = self.engine.state()?;
+        let (folder, plan) = (self.job.folder, self.engine.plan());
+        if improved {
+            checkpoint::save_best(folder, plan, &state, &self.progress, self.job.classes)?;
+        }
+        files::append_json_line(&history::path(folder), record)?;
+        checkpoint::save_last(folder, plan, &state, &self.job.recipe.optimizer, &self.progress, self.job.classes)?;
+        self.observer.epoch(record, improved);
+        Ok(())
+    }
+
+    /// After `--max-steps` within an epoch: a history line and, if it is better, a best network for what there is.
+    /// The checkpoint knows nothing of it, so that a resumed run is the run it would have been.
+    fn interim(&mut self) -> Result<()> {
+        if self.progress.samples == 0 {
+            return Ok(()); // stopped at the end of an epoch: its line is there
+        }
+        let trained = self.seconds();
+        let scores = self.validate()?;
+        let record = self.record(&scores, trained);
+        let improved = self.progress.best_val_loss.is_none_or(|best| record.val_loss < best);
+        if improved {
+            let state = self.engine.state()?;
+            checkpoint::save_best(self.job.folder, self.engine.plan(), &state, &self.progress, self.job.classes)?;
+        }
+        files::append_json_line(&history::path(self.job.folder), &record)?;
+        self.observer.epoch(&record, improved);
+        Ok(())
+    }
+
+    /// Saves `last.safetensors` between two steps.
+    fn save(&mut self) -> Result<()> {
+        self.drain()?;
+        let state = self.engine.state()?;
+        let mut progress = self.progress.clone();
+        progress.seconds = self.seconds();
+        let (folder, plan) = (self.job.folder, self.engine.plan());
+        checkpoint::save_last(folder, plan, &state, &self.job.recipe.optimizer, &progress, self.job.classes)
+    }
+}
