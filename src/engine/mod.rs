@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::vgg::Plan;
 
+pub mod check;
 pub mod cpu;
 pub mod random;
 pub mod resample;
@@ -220,6 +221,9 @@ pub trait Engine {
     /// Gradients of the last training step (before weight decay), one for each trained tensor in the order of
     /// [`Plan::tensors`], torchvision's layout. For tests; empty before the first step.
     fn gradients(&mut self) -> Result<Vec<Vec<f32>>>;
+
+    /// Logits [n, classes] of the last training step's forward pass. For tests; empty before the first step.
+    fn training_logits(&mut self) -> Result<Vec<f32>>;
 
     /// Copies the state out.
     fn state(&mut self) -> Result<State>;

@@ -13,19 +13,23 @@ pub mod batch_norm;
 pub mod convolution;
 pub mod cross_entropy;
 pub mod dropout;
+pub mod engine;
 pub mod gather;
 pub mod linear;
 pub mod local_response_normalisation;
 pub mod max_pool;
+pub mod network;
 pub mod optimizer;
 pub mod relu;
+
+pub use engine::ReferenceEngine;
 
 /// The numbers that the reference computes with: f32 or f64.
 pub trait Real: Float + NumAssign + Debug + Send + Sync + 'static {
     /// Rounds to this type.
     fn of(value: f64) -> Self;
-    /// Widens, exactly.
-    fn wide(self) -> f64;
+    /// Rounds to f32.
+    fn narrow(self) -> f32;
 }
 
 impl Real for f32 {
@@ -33,8 +37,8 @@ impl Real for f32 {
     fn of(value: f64) -> Self {
         value as Self
     }
-    fn wide(self) -> f64 {
-        f64::from(self)
+    fn narrow(self) -> f32 {
+        self
     }
 }
 
@@ -42,8 +46,8 @@ impl Real for f64 {
     fn of(value: f64) -> Self {
         value
     }
-    fn wide(self) -> f64 {
-        self
+    fn narrow(self) -> f32 {
+        <f32 as Real>::of(self)
     }
 }
 

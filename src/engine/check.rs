@@ -1,0 +1,121 @@
+//! What every engine refuses before it computes: images, batches and states that do not fit the plan.
+//!
+//! A refused call has changed nothing.
+
+use super::{Batch, Images, Settings, State};
+use crate::error::{Error, Kind, Result};
+use crate::vgg::Plan;
+
+fn refused(message: String) -> Error {
+    Error::new(Kind::Engine, message)
+}
+
+/// Settings that no engine can run with.
+pub fn settings(settings: &Settings) -> Result<()> {
+    if settings.batch_size == 0 {
+        return Err(refused("a batch of 0 samples: at least 1 is needed".into()));
+    }
+    if !(0.0..1.0).contains(&settings.label_smoothing) {
+        return Err(refused(format!("label smoothing {} is not at least 0 and below 1", settings.label_smoothing)));
+    }
+    if settings.normalisation.std.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
+        return Err(refused(format!("standard deviations {:?} are not all above 0", settings.normalisation.std)));
+    }
+    Ok(())
+}
+
+/// Pixels and labels that contradict the counts.
+pub fn images(images: &Images) -> Result<()> {
+    let Images { count, height, width, .. } = *images;
+    let pixels = (*images.pixels).as_ref().len();
+    let expected = [height, width, 3].iter().try_fold(count, |product, n| product.checked_mul(*n));
+    if height == 0 || width == 0 || expected != Some(pixels) {
+        return Err(refused(format!("{pixels} bytes of pixels are not {count} images of {height}x{width}x3")));
+    }
+    if !images.labels.is_empty() && images.labels.len() != count {
+        return Err(refused(format!("{} labels for {count} images", images.labels.len())));
+    }
+    Ok(())
+}
+
+/// Checks a batch, puts the label of each sample into `labels` (emptied first; it stays empty where the batch has none)
+/// and returns the number of samples. `attached` is the image set that the batch picks from; `labelled` says that
+/// labels are needed.
+pub fn batch(
+    plan: &Plan,
+    settings: &Settings,
+    batch: &Batch<'_>,
+    attached: Option<&Images>,
+    labelled: bool,
+    labels: &mut Vec<u32>,
+) -> Result<usize> {
+    labels.clear();
+    let samples = match *batch {
+        Batch::Picks(source, picks) => {
+            let images = attached.ok_or_else(|| refused(format!("no images are attached as {source:?}")))?;
+            if let Some(pick) = picks.iter().find(|p| p.index as usize >= images.count) {
+                return Err(refused(format!("pick of image {}, but there are {}", pick.index, images.count)));
+            }
+            if !images.labels.is_empty() {
+                labels.extend(picks.iter().map(|p| images.labels[p.index as usize]));
+            }
+            picks.len()
+        }
+        Batch::Activations { input, labels: given } => {
+            let sample = plan.input().elements();
+            if !input.len().is_multiple_of(sample) {
+                return Err(refused(format!("{} input values are not a multiple of {sample}", input.len())));
+            }
+            labels.extend_from_slice(given);
+            input.len() / sample
+        }
+    };
+    if !(1..=settings.batch_size).contains(&samples) {
+        return Err(refused(format!("a batch of {samples} samples: from 1 to {} are possible", settings.batch_size)));
+    }
+    if (labelled || !labels.is_empty()) && labels.len() != samples {
+        return Err(refused(format!("{} labels for {samples} samples", labels.len())));
+    }
+    if let Some(label) = labels.iter().find(|l| **l as usize >= plan.network.classes) {
+        return Err(refused(format!("label {label}: the network has {} classes", plan.network.classes)));
+    }
+    Ok(samples)
+}
+
+/// Checks that a state's tensors and moments have the plan's lengths. Moments may be missing (before the first step).
+pub fn state(plan: &Plan, settings: &Settings, state: &State) -> Result<()> {
+    let specs = plan.tensors();
+    if state.tensors.len() != specs.len() {
+        return Err(refused(format!("a state of {} tensors: the network has {}", state.tensors.len(), specs.len())));
+    }
+    let fits = |what: &str, values: &[f32], elements: usize| match values.len() {
+        n if n == elements => Ok(()),
+        n => Err(refused(format!("{what} has {n} values in the state, but {elements} in the network"))),
+    };
+    for (spec, tensor) in specs.iter().zip(&state.tensors) {
+        fits(&spec.name, tensor, spec.elements())?;
+    }
+    let Some(optimizer) = &settings.optimizer else { return Ok(()) };
+    if state.moments.is_empty() {
+        return Ok(());
+    }
+    let names = optimizer.moments();
+    if state.moments.len() != names.len() {
+        return Err(refused(format!(
+            "the state has {} moments for each tensor, but this optimiser keeps {} ({})",
+            state.moments.len(),
+            names.len(),
+            names.join(", ")
+        )));
+    }
+    let trained: Vec<_> = specs.iter().filter(|s| s.role.trained()).collect();
+    for (name, moments) in names.iter().zip(&state.moments) {
+        if moments.len() != trained.len() {
+            return Err(refused(format!("{} tensors of {name}: the network has {}", moments.len(), trained.len())));
+        }
+        for (spec, moment) in trained.iter().zip(moments) {
+            fits(&format!("{name} of {}", spec.name), moment, spec.elements())?;
+        }
+    }
+    Ok(())
+}

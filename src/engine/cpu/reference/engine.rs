@@ -1,0 +1,221 @@
+//! [`ReferenceEngine`]: the plain loops behind the [`Engine`] contract, in f32 or f64, one thread.
+//!
+//! The contract's numbers are f32; [`ReferenceEngine::step`], [`ReferenceEngine::infer`],
+//! [`ReferenceEngine::tensors`] and [`ReferenceEngine::last_gradients`] give them unrounded.
+//! It keeps every activation and is slow; it is an oracle, not for training.
+
+use std::collections::BTreeMap;
+
+use super::network::{Mode, Network};
+use super::{Real, cross_entropy, gather, optimizer};
+use crate::engine::{Batch, Device, Engine, Images, Settings, Source, State, StepMetrics, check};
+use crate::error::{Error, Kind, Result};
+use crate::vgg::Plan;
+
+/// See the module.
+pub struct ReferenceEngine<T> {
+    settings: Settings,
+    device: Device,
+    network: Network<T>,
+    /// `[moment][trained tensor]`.
+    moments: Vec<Vec<Vec<T>>>,
+    steps: u64,
+    train: Option<Images>,
+    held: Option<Images>,
+    metrics: Vec<StepMetrics>,
+    gradients: Vec<Vec<T>>,
+    training_logits: Vec<T>,
+    /// Passed on unchanged: there are no variants here.
+    variants: BTreeMap<String, String>,
+}
+
+impl<T: Real> ReferenceEngine<T> {
+    /// An engine that executes `plan` from `state`. Errors: settings or a state that do not fit.
+    pub fn new(plan: Plan, settings: Settings, state: &State) -> Result<Self> {
+        check::settings(&settings)?;
+        let device = Device {
+            engine: "reference".into(),
+            adapter: std::env::consts::ARCH.into(),
+            driver: std::any::type_name::<T>().into(),
+            threads: 1,
+        };
+        let mut engine = Self {
+            settings,
+            device,
+            network: Network::new(plan, Vec::new()),
+            moments: Vec::new(),
+            steps: 0,
+            train: None,
+            held: None,
+            metrics: Vec::new(),
+            gradients: Vec::new(),
+            training_logits: Vec::new(),
+            variants: BTreeMap::new(),
+        };
+        engine.load_state(state)?;
+        Ok(engine)
+    }
+
+    /// One training step on a ready batch: `input` [n, image_size, image_size, 3], a label a sample. Returns the loss.
+    /// Errors: an engine without optimiser.
+    pub fn step(&mut self, input: Vec<T>, labels: &[u32], learning_rate: f64) -> Result<T> {
+        let Some(rule) = self.settings.optimizer else {
+            return Err(Error::new(Kind::Engine, "this engine was made without an optimiser: it only infers"));
+        };
+        let pass = self.network.forward(input, Mode::Training { seed: self.settings.seed, step: self.steps });
+        let mut gradient = vec![T::nan(); pass.logits().len()];
+        let smoothing = T::of(f64::from(self.settings.label_smoothing));
+        let loss = cross_entropy::forward_backward(pass.logits(), labels, smoothing, &mut gradient);
+        let (top1, top5) = cross_entropy::hits(pass.logits(), labels);
+        self.gradients = self.network.backward(&pass, gradient);
+        self.training_logits = pass.logits().to_vec();
+        self.steps += 1;
+
+        let specs = self.network.plan().tensors();
+        let trained = specs.iter().zip(&mut self.network.tensors).filter(|(spec, _)| spec.role.trained());
+        for (index, ((_, parameter), gradient)) in trained.zip(&self.gradients).enumerate() {
+            let mut moments: Vec<&mut [T]> = self.moments.iter_mut().map(|m| m[index].as_mut_slice()).collect();
+            optimizer::update(&rule, learning_rate, self.steps, parameter, gradient, &mut moments);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "a batch has fewer than 2^32 samples")]
+        let samples = labels.len() as u32;
+        self.metrics.push(StepMetrics { step: self.steps, samples, loss: loss.narrow(), top1, top5 });
+        Ok(loss)
+    }
+
+    /// Inference on a ready batch: logits [n, classes].
+    pub fn infer(&mut self, input: Vec<T>) -> Vec<T> {
+        self.network.forward(input, Mode::Inference).logits().to_vec()
+    }
+
+    /// One vector for each of [`Plan::tensors`], unrounded.
+    pub fn tensors(&self) -> &[Vec<T>] {
+        &self.network.tensors
+    }
+
+    /// As [`Engine::gradients`], unrounded.
+    pub fn last_gradients(&self) -> &[Vec<T>] {
+        &self.gradients
+    }
+
+    /// As [`Engine::training_logits`], unrounded.
+    pub fn last_training_logits(&self) -> &[T] {
+        &self.training_logits
+    }
+
+    fn images(&self, source: Source) -> Option<&Images> {
+        match source {
+            Source::Train => self.train.as_ref(),
+            Source::Held => self.held.as_ref(),
+        }
+    }
+
+    /// The batch's activations and labels.
+    fn load(&self, batch: &Batch<'_>, labelled: bool) -> Result<(Vec<T>, Vec<u32>)> {
+        let attached = match batch {
+            Batch::Picks(source, _) => self.images(*source),
+            Batch::Activations { .. } => None,
+        };
+        let mut labels = Vec::new();
+        let plan = self.network.plan();
+        check::batch(plan, &self.settings, batch, attached, labelled, &mut labels)?;
+        let input = match (batch, attached) {
+            (Batch::Activations { input, .. }, _) => widen(input),
+            (Batch::Picks(_, picks), Some(images)) => {
+                gather::gather(images, picks, plan.network.image_size, &self.settings.normalisation)
+            }
+            (Batch::Picks(..), None) => Vec::new(), // refused by the check above
+        };
+        Ok((input, labels))
+    }
+}
+
+fn widen<T: Real>(values: &[f32]) -> Vec<T> {
+    values.iter().map(|v| T::of(f64::from(*v))).collect()
+}
+
+fn narrow<T: Real>(values: &[T]) -> Vec<f32> {
+    values.iter().map(|v| v.narrow()).collect()
+}
+
+fn each<A, B>(vectors: &[Vec<A>], convert: impl Fn(&[A]) -> Vec<B>) -> Vec<Vec<B>> {
+    vectors.iter().map(|v| convert(v)).collect()
+}
+
+impl<T: Real> Engine for ReferenceEngine<T> {
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn plan(&self) -> &Plan {
+        self.network.plan()
+    }
+
+    fn memory(&self) -> u64 {
+        let plan = self.plan();
+        let tensors: usize = plan.tensors().iter().map(|t| t.elements()).sum();
+        // Each trained number has a gradient and its moments; each activation has, going back, a gradient.
+        let trained = self.settings.optimizer.map_or(0, |o| (1 + o.moments().len()) * plan.parameters());
+        let activations: usize =
+            plan.input().elements() + plan.layers.iter().map(|l| l.output.elements()).sum::<usize>();
+        let widest = plan.layers.iter().map(|l| l.input.elements()).max().unwrap_or(0);
+        let numbers = tensors + trained + self.settings.batch_size * (activations + 2 * widest);
+        (numbers * size_of::<T>()) as u64
+    }
+
+    fn attach(&mut self, source: Source, images: Images) -> Result<()> {
+        check::images(&images)?;
+        match source {
+            Source::Train => self.train = Some(images),
+            Source::Held => self.held = Some(images),
+        }
+        Ok(())
+    }
+
+    fn train_step(&mut self, batch: Batch<'_>, learning_rate: f32) -> Result<()> {
+        let (input, labels) = self.load(&batch, true)?;
+        self.step(input, &labels, f64::from(learning_rate)).map(|_| ())
+    }
+
+    fn drain_metrics(&mut self) -> Result<Vec<StepMetrics>> {
+        Ok(std::mem::take(&mut self.metrics))
+    }
+
+    fn logits(&mut self, batch: Batch<'_>, logits: &mut Vec<f32>) -> Result<()> {
+        let (input, _) = self.load(&batch, false)?;
+        *logits = narrow(&self.infer(input));
+        Ok(())
+    }
+
+    fn gradients(&mut self) -> Result<Vec<Vec<f32>>> {
+        Ok(each(&self.gradients, narrow))
+    }
+
+    fn training_logits(&mut self) -> Result<Vec<f32>> {
+        Ok(narrow(&self.training_logits))
+    }
+
+    fn state(&mut self) -> Result<State> {
+        let moments = if self.steps == 0 { Vec::new() } else { self.moments.iter().map(|m| each(m, narrow)).collect() };
+        let tensors = each(&self.network.tensors, narrow);
+        Ok(State { step: self.steps, tensors, moments, variants: self.variants.clone() })
+    }
+
+    fn load_state(&mut self, state: &State) -> Result<()> {
+        check::state(self.network.plan(), &self.settings, state)?;
+        self.network.tensors = each(&state.tensors, widen);
+        self.moments = match self.settings.optimizer {
+            None => Vec::new(),
+            Some(_) if !state.moments.is_empty() => state.moments.iter().map(|m| each(m, widen)).collect(),
+            Some(optimizer) => {
+                let specs = self.network.plan().tensors();
+                let zeros =
+                    || specs.iter().filter(|s| s.role.trained()).map(|s| vec![T::zero(); s.elements()]).collect();
+                optimizer.moments().iter().map(|_| zeros()).collect()
+            }
+        };
+        self.steps = state.step;
+        self.variants.clone_from(&state.variants);
+        Ok(())
+    }
+}
