@@ -192,7 +192,7 @@ mod tests {
         let other = Network { classes: 4, batch_norm: false, ..plan().network }.plan()?;
         let error = load(&path, &other).expect_err("other classes").to_string();
         for part in
-            ["w.safetensors", "classifier.6.bias has shape [3], the network needs [4]", "features.2.bias is missing"]
+            ["w.safetensors", "classifier.6.bias has shape [3], the network needs [4]", "features.3.weight is missing"]
         {
             assert!(error.contains(part), "{part}: {error}");
         }

@@ -1,0 +1,154 @@
+//! Resuming to the bit, signals, kill -9, damaged checkpoints.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use vggkit::training::checkpoint;
+
+use crate::{fails, ok, resume, settings, step_of, train};
+
+/// Every tensor of both checkpoints of a run, as bytes, and the parts of its logs that do not depend on the clock.
+fn fingerprint(run: &Path) -> (Vec<Vec<u8>>, Vec<Value>) {
+    let mut tensors = Vec::new();
+    for path in [checkpoint::last_path(run), checkpoint::best_path(run)] {
+        let bytes = fs::read(&path).expect("a checkpoint");
+        let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+        let mut names: Vec<_> = file.names();
+        names.sort_unstable();
+        tensors.extend(names.iter().map(|name| file.tensor(name).expect("there").data().to_vec()));
+    }
+    let mut lines = Vec::new();
+    for log in ["history.jsonl", "steps.jsonl"] {
+        for line in fs::read_to_string(run.join(log)).expect("a log").lines() {
+            let mut line: Value = serde_json::from_str(line).expect("JSON");
+            for clock in ["seconds", "images_per_s", "time"] {
+                line.as_object_mut().expect("an object").remove(clock);
+            }
+            lines.push(line);
+        }
+    }
+    (tensors, lines)
+}
+
+#[test]
+fn resuming_gives_the_bits_of_an_uninterrupted_run() {
+    let runs = tempfile::tempdir().expect("a folder");
+    // 27 images in batches of 8: 4 steps an epoch, the last of them with 3 images.
+    let recipe = ["-e", "3", "-es", "0", "--log-steps", "--schedule", "cosine", "--dropout", "0.3"];
+    ok(train(runs.path(), "demo-whole", &recipe));
+    let whole = fingerprint(&runs.path().join("demo-whole"));
+    assert_eq!(whole.1.len(), 3 + 12);
+    for k in ["1", "3", "4", "7", "11"] {
+        let name = format!("demo-{k}");
+        ok(train(runs.path(), &name, &[&recipe[..], &["--max-steps", k, "--threads", "1"]].concat()));
+        assert_eq!(step_of(&runs.path().join(&name)).to_string(), k);
+        ok(resume(runs.path(), &name, &["--log-steps", "--threads", "2"]));
+        assert!(fingerprint(&runs.path().join(&name)) == whole, "stopped after step {k}");
+    }
+}
+
+#[test]
+fn sgd_and_plateau_resume_as_well_and_checkpoints_within_an_epoch_change_nothing() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let sgd = ["--optimizer", "sgd", "--momentum", "0.9", "--lr", "0.01", "--weight-decay", "5e-4"];
+    let rest = ["-e", "4", "-es", "0", "--log-steps", "--schedule", "plateau", "--warmup", "0.5"];
+    let recipe = [&sgd[..], &rest[..], &["--label-smoothing", "0.1"]].concat();
+    ok(train(runs.path(), "demo-a", &[&recipe[..], &["--checkpoint-every", "3"]].concat()));
+    ok(train(runs.path(), "demo-b", &[&recipe[..], &["--max-steps", "6"]].concat()));
+    ok(resume(runs.path(), "demo-b", &["--log-steps", "--max-steps", "10"]));
+    ok(resume(runs.path(), "demo-b", &["--log-steps"]));
+    assert!(fingerprint(&runs.path().join("demo-a")) == fingerprint(&runs.path().join("demo-b")));
+}
+
+/// Waits until `condition` holds; `false` when the child ended first.
+fn wait(child: &mut Child, condition: impl Fn() -> bool) -> bool {
+    let patience = Instant::now();
+    while !condition() {
+        assert!(patience.elapsed() < Duration::from_secs(120), "the training does not get anywhere");
+        if child.try_wait().expect("a child").is_some() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    true
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_finish_the_step_save_and_exit_with_their_code() {
+    let runs = tempfile::tempdir().expect("a folder");
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let name = format!("demo-{signal}");
+        let run = runs.path().join(&name);
+        let endless = ["-e", "100000", "-es", "0", "--log-steps"];
+        let mut child = train(runs.path(), &name, &endless).spawn().expect("starts");
+        let begun = || fs::metadata(run.join("history.jsonl")).is_ok_and(|m| m.len() > 0);
+        assert!(wait(&mut child, begun), "ended before the signal");
+        let sent = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+        assert_eq!(child.wait().expect("ends").code(), Some(code));
+        let step = step_of(&run);
+        let steps = fs::read_to_string(run.join("steps.jsonl")).expect("a log").lines().count();
+        assert_eq!(step, steps as u64, "the checkpoint is that of the last step");
+        assert_eq!(settings(&run).origin.stopped_by, "signal");
+        ok(resume(runs.path(), &name, &["--max-steps", &(step + 2).to_string()]));
+        assert_eq!(step_of(&run), step + 2);
+    }
+}
+
+#[test]
+fn kill_at_any_moment_leaves_a_checkpoint_that_loads() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let run = runs.path().join("demo-k");
+    let mut resumable = 0;
+    for turn in 0..24_u64 {
+        let mut child = if run.join("run.toml").exists() {
+            resume(runs.path(), "demo-k", &["--checkpoint-every", "1"]).spawn().expect("starts")
+        } else {
+            let flags = ["-e", "100000", "-es", "0", "--checkpoint-every", "1"];
+            train(runs.path(), "demo-k", &flags).spawn().expect("starts")
+        };
+        // From the first millisecond to well into the run, at moments that no step is in step with.
+        std::thread::sleep(Duration::from_millis(1 + turn * 17));
+        child.kill().expect("SIGKILL");
+        child.wait().expect("ends");
+        if run.join("run.toml").exists() {
+            resumable += 1;
+            step_of(&run);
+        }
+    }
+    assert!(resumable > 12, "only {resumable} of 24 got as far as a run");
+    let step = step_of(&run);
+    assert!(step > 0, "no run got as far as a step");
+    ok(resume(runs.path(), "demo-k", &["--max-steps", &(step + 1).to_string()]));
+}
+
+#[test]
+fn a_damaged_checkpoint_is_recognised_and_named() {
+    let runs = tempfile::tempdir().expect("a folder");
+    ok(train(runs.path(), "demo-a", &["--max-steps", "1"]));
+    let path = checkpoint::last_path(&runs.path().join("demo-a"));
+    let good = fs::read(&path).expect("a checkpoint");
+    let flipped = |at: usize| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x10;
+        bytes
+    };
+    let damages = [
+        good[..good.len() - 7].to_vec(),
+        good[..5].to_vec(),
+        Vec::new(),
+        flipped(3),
+        flipped(40),
+        flipped(good.len() / 2),
+        flipped(good.len() - 2),
+    ];
+    for (turn, damaged) in damages.into_iter().enumerate() {
+        fs::write(&path, damaged).expect("written");
+        let error = fails(resume(runs.path(), "demo-a", &[]), 1);
+        assert!(error.contains("last.safetensors"), "damage {turn}: {error}");
+    }
+}

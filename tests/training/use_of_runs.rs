@@ -1,0 +1,83 @@
+//! What is done with runs: not overwriting them, starting from their weights, evaluating, predicting.
+
+use std::fs;
+
+use serde_json::Value;
+use vggkit::training::checkpoint;
+
+use crate::{data, fails, history, ok, on, train, vggkit};
+
+#[test]
+fn runs_are_not_overwritten_and_init_says_what_does_not_fit() {
+    let runs = tempfile::tempdir().expect("a folder");
+    ok(train(runs.path(), "demo-a", &["--max-steps", "1"]));
+    let error = fails(train(runs.path(), "demo-a", &["--max-steps", "1"]), 2);
+    assert!(error.contains("--overwrite") && error.contains("--resume"), "{error}");
+    ok(train(runs.path(), "demo-a", &["--max-steps", "1", "--overwrite"]));
+
+    let weights = checkpoint::best_path(&runs.path().join("demo-a"));
+    let weights = weights.to_str().expect("text");
+    ok(train(runs.path(), "demo-b", &["--max-steps", "1", "--init", weights]));
+    let error = fails(train(runs.path(), "demo-c", &["--init", weights, "-d", "13"]), 1);
+    assert!(error.contains("best.safetensors") && error.contains("features."), "{error}");
+    assert!(!runs.path().join("demo-c").exists(), "a run that cannot start leaves nothing");
+}
+
+#[test]
+fn evaluate_and_predict_agree_with_the_history() {
+    let runs = tempfile::tempdir().expect("a folder");
+    ok(train(runs.path(), "demo-a", &["-e", "2"]));
+    ok(train(runs.path(), "demo-b", &["-e", "1", "-d", "13"]));
+    let evaluated = ok(on(vggkit(&["evaluate", "demo-a", "--json"]), runs.path()));
+    let evaluation: Value = serde_json::from_str(&evaluated).expect("one JSON object");
+    assert_eq!(evaluation["schema"], "vggkit/evaluation/1");
+    let history = history(&runs.path().join("demo-a"));
+    let best = history.iter().min_by(|a, b| a.val_loss.total_cmp(&b.val_loss)).expect("an epoch");
+    assert_eq!(evaluation["loss"], best.val_loss);
+    assert_eq!(evaluation["top1"], best.val_top1);
+    let rows = evaluation["confusion"].as_array().expect("rows");
+    let counts = rows.iter().flat_map(|row| row.as_array().expect("columns"));
+    assert_eq!(Some(counts.map(|n| n.as_u64().expect("a count")).sum()), evaluation["images"].as_u64());
+
+    let csv = runs.path().join("predictions.csv");
+    let mut predict = vggkit(&["predict", "--quiet", "--out"]);
+    predict.arg(&csv);
+    ok(on(predict, runs.path()));
+    let mut reader = csv::Reader::from_path(&csv).expect("a table");
+    let header: Vec<String> = reader.headers().expect("a header").iter().map(str::to_owned).collect();
+    let expected = "image demo-a demo-b vote vote_wnid vote_name mean_softmax mean_softmax_wnid";
+    assert_eq!(header.join(" "), expected);
+    let rows: Vec<_> = reader.records().map(|row| row.expect("a row")).collect();
+    assert!(!rows.is_empty());
+    for row in &rows {
+        assert!(row[3] == row[1] || row[3] == row[2], "the vote is one of the two: {row:?}");
+        assert!(row[1] != row[2] || row[3] == row[1], "agreement wins: {row:?}");
+    }
+
+    let files = walkdir::WalkDir::new(data().join("test")).into_iter().flatten();
+    let image = files.into_iter().find(|e| e.file_type().is_file()).expect("a test image");
+    let mut predict = vggkit(&["predict", "demo-a", "--json", "--image"]);
+    predict.arg(image.path());
+    let top: Value = serde_json::from_str(&ok(on(predict, runs.path()))).expect("one JSON object");
+    assert_eq!(top["top"].as_array().map(Vec::len), Some(3), "three classes have a top-3: {top}");
+}
+
+#[test]
+fn nothing_to_work_on_is_said_clearly() {
+    let empty = tempfile::tempdir().expect("a folder");
+    let at = |arguments: &[&str]| {
+        let mut command = vggkit(arguments);
+        command.current_dir(empty.path());
+        command
+    };
+    assert!(fails(at(&["train"]), 1).contains("prepare"));
+    assert!(fails(at(&["evaluate", "nothing"]), 2).contains("no run nothing"));
+    assert!(fails(at(&["train", "--resume", "runs/nothing"]), 2).contains("no run"));
+    let runs = tempfile::tempdir().expect("a folder");
+    ok(train(runs.path(), "demo-a", &["--max-steps", "1"]));
+    let text = empty.path().join("note.txt");
+    fs::write(&text, "no image").expect("written");
+    let mut predict = vggkit(&["predict", "demo-a", "--image"]);
+    predict.arg(&text);
+    assert!(fails(on(predict, runs.path()), 1).contains("note.txt"));
+}
