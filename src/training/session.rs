@@ -202,7 +202,8 @@ impl Session {
             classes: &self.classes,
             train_images,
             checkpoint_every: self.options.checkpoint_every,
-            log_steps: self.options.log_steps,
+            // A log that was begun is gone on with.
+            log_steps: self.options.log_steps || history::steps_path(&self.folder).exists(),
             stop,
         };
         let ending = trainer::train(&job, self.engine.as_mut(), self.progress.clone(), observer);
