@@ -242,8 +242,9 @@ pub enum Choice {
     Cpu,
 }
 
-/// Makes the engine of `choice`.
+/// Makes the engine of `choice`. Errors: the engine's own, e.g. a state that does not fit the plan.
 pub fn open(choice: Choice, plan: Plan, settings: Settings, state: &State) -> Result<Box<dyn Engine>> {
-    let _ = (choice, plan, settings, state);
-    Err(crate::error::Error::new(crate::error::Kind::Engine, "there is no engine yet"))
+    match choice {
+        Choice::Auto | Choice::Cpu => Ok(Box::new(cpu::CpuEngine::new(plan, settings, state)?)),
+    }
 }

@@ -1,0 +1,259 @@
+//! The fast CPU engine: executes a [`Layout`] on a thread pool of its own.
+//!
+//! Everything that a step needs is allocated when the engine is built. Work is cut by shape, so that results do not
+//! depend on the number of threads. Steps are done when `train_step` returns.
+
+use std::collections::BTreeMap;
+
+use rayon::ThreadPool;
+
+use super::gather::Gallery;
+use super::layout::{Layout, Memory};
+use super::loss::Outcome;
+use super::network::Network;
+use super::simd::InstructionSet;
+use crate::engine::{Batch, Device, Engine, Images, Settings, Source, State, StepMetrics};
+use crate::error::{Error, Kind, Result};
+use crate::vgg::Plan;
+
+/// Bytes that [`CpuEngine::new`] will allocate for `plan`, by purpose. Errors: a plan it cannot execute.
+pub fn memory_of(plan: &Plan, settings: &Settings) -> Result<Memory> {
+    Ok(Layout::new(plan, settings, InstructionSet::detect())?.memory(settings))
+}
+
+/// See the module.
+pub struct CpuEngine {
+    plan: Plan,
+    settings: Settings,
+    device: Device,
+    pool: ThreadPool,
+    network: Network,
+    train: Option<Gallery>,
+    held: Option<Gallery>,
+    labels: Vec<u32>,
+    metrics: Vec<StepMetrics>,
+    steps: u64,
+    variants: BTreeMap<String, String>,
+}
+
+impl CpuEngine {
+    /// An engine that executes `plan` from `state`. Errors: batch size or threads of 0, a state that does not fit the
+    /// plan, no memory.
+    pub fn new(plan: Plan, settings: Settings, state: &State) -> Result<Self> {
+        Self::with_instruction_set(plan, settings, state, InstructionSet::detect())
+    }
+
+    /// [`Self::new`] with a chosen set of vector instructions for the engine's own kernels, e.g. to compare them.
+    /// Errors: also a set that this processor does not have.
+    pub fn with_instruction_set(plan: Plan, settings: Settings, state: &State, set: InstructionSet) -> Result<Self> {
+        if !set.available() {
+            return Err(Error::new(Kind::Engine, format!("this processor has no {} instructions", set.name())));
+        }
+        let layout = Layout::new(&plan, &settings, set)?;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(settings.threads)
+            .thread_name(|worker| format!("vggkit-{worker}"))
+            .build()
+            .map_err(|e| Error::new(Kind::Engine, "cannot start worker threads").with_source(e))?;
+        let device = Device {
+            engine: "cpu".into(),
+            adapter: processor_name(),
+            driver: set.name().into(),
+            threads: settings.threads,
+        };
+        let network = Network::new(layout, &settings, set)?;
+        let mut engine = Self {
+            labels: Vec::with_capacity(settings.batch_size),
+            plan,
+            settings,
+            device,
+            pool,
+            network,
+            train: None,
+            held: None,
+            metrics: Vec::new(),
+            steps: 0,
+            variants: BTreeMap::new(),
+        };
+        engine.load_state(state)?;
+        Ok(engine)
+    }
+
+    /// Seconds spent in each operation since the engine was built, in the order of a step.
+    pub fn timings(&self) -> Vec<(String, f64)> {
+        self.network.timings()
+    }
+
+    /// Fills the network's input and the labels; returns the batch's size.
+    fn load(&mut self, batch: Batch<'_>, labelled: bool) -> Result<usize> {
+        let sample = self.plan.input().elements();
+        let n = match batch {
+            Batch::Picks(_, picks) => picks.len(),
+            Batch::Activations { input, .. } if input.len().is_multiple_of(sample) => input.len() / sample,
+            Batch::Activations { input, .. } => {
+                return Err(invalid(format!("{} input values are not a multiple of {sample}", input.len())));
+            }
+        };
+        let limit = self.settings.batch_size;
+        if n == 0 || n > limit {
+            return Err(invalid(format!("a batch of {n} samples: this engine was built for 1 to {limit}")));
+        }
+        self.labels.clear();
+        match batch {
+            Batch::Picks(source, picks) => {
+                let gallery = match source {
+                    Source::Train => &self.train,
+                    Source::Held => &self.held,
+                };
+                let gallery = gallery.as_ref().ok_or_else(|| invalid(format!("no images attached as {source:?}")))?;
+                let Images { count, labels, .. } = &gallery.images;
+                if let Some(pick) = picks.iter().find(|p| p.index as usize >= *count) {
+                    return Err(invalid(format!("image {} of {count} was picked", pick.index)));
+                }
+                if !labels.is_empty() {
+                    self.labels.extend(picks.iter().map(|p| labels[p.index as usize]));
+                }
+                let (network, normalisation) = (&mut self.network, &self.settings.normalisation);
+                if labelled {
+                    check_labels(&self.labels, n, self.plan.network.classes)?;
+                }
+                self.pool.install(|| network.gather(gallery, picks, normalisation));
+            }
+            Batch::Activations { input, labels } => {
+                if labelled {
+                    check_labels(labels, n, self.plan.network.classes)?;
+                    self.labels.extend_from_slice(labels);
+                }
+                self.network.input(input.len()).copy_from_slice(input);
+            }
+        }
+        Ok(n)
+    }
+}
+
+impl Engine for CpuEngine {
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn memory(&self) -> u64 {
+        self.network.layout().memory(&self.settings).total()
+    }
+
+    fn attach(&mut self, source: Source, images: Images) -> Result<()> {
+        let Images { count, height, width, .. } = images;
+        let pixels = (*images.pixels).as_ref().len();
+        if height == 0 || width == 0 || count.checked_mul(height * width * 3) != Some(pixels) {
+            return Err(invalid(format!("{pixels} bytes are not {count} images of {height}x{width} pixels")));
+        }
+        if !images.labels.is_empty() && images.labels.len() != count {
+            return Err(invalid(format!("{} labels for {count} images", images.labels.len())));
+        }
+        let gallery = Gallery::new(images, self.plan.network.image_size, self.settings.threads)?;
+        match source {
+            Source::Train => self.train = Some(gallery),
+            Source::Held => self.held = Some(gallery),
+        }
+        Ok(())
+    }
+
+    fn train_step(&mut self, batch: Batch<'_>, learning_rate: f32) -> Result<()> {
+        let Some(optimizer) = self.settings.optimizer else {
+            return Err(invalid("this engine was built without an optimiser: it only infers"));
+        };
+        let n = self.load(batch, true)?;
+        let Self { network, labels, settings, pool, steps, .. } = self;
+        let outcome = pool.install(|| {
+            network.forward(n, Some((settings.seed, *steps)));
+            let outcome = network.loss(n, labels, settings.label_smoothing);
+            network.backward(n);
+            network.update(&optimizer, learning_rate, *steps + 1);
+            outcome
+        });
+        self.steps += 1;
+        let (step, samples) = (self.steps, self.labels.len() as u32);
+        let Outcome { loss, top1, top5 } = outcome;
+        self.metrics.push(StepMetrics { step, samples, loss, top1, top5 });
+        Ok(())
+    }
+
+    fn drain_metrics(&mut self) -> Result<Vec<StepMetrics>> {
+        Ok(std::mem::take(&mut self.metrics))
+    }
+
+    fn logits(&mut self, batch: Batch<'_>, logits: &mut Vec<f32>) -> Result<()> {
+        let n = self.load(batch, false)?;
+        let Self { network, pool, .. } = self;
+        pool.install(|| network.forward(n, None));
+        logits.clear();
+        logits.extend_from_slice(self.network.logits(n));
+        Ok(())
+    }
+
+    fn gradients(&mut self) -> Result<Vec<Vec<f32>>> {
+        Ok(self.network.gradients())
+    }
+
+    fn state(&mut self) -> Result<State> {
+        let tensors = self.network.tensors();
+        let moments = if self.steps == 0 { Vec::new() } else { self.network.moments() };
+        Ok(State { step: self.steps, tensors, moments, variants: self.variants.clone() })
+    }
+
+    fn load_state(&mut self, state: &State) -> Result<()> {
+        let specs = self.plan.tensors();
+        let fits = |values: &[Vec<f32>], trained: bool| {
+            let expected: Vec<_> = specs.iter().filter(|s| !trained || s.role.trained()).collect();
+            if values.len() != expected.len() {
+                return Err(invalid(format!("{} tensors where the plan has {}", values.len(), expected.len())));
+            }
+            match values.iter().zip(expected).find(|(v, s)| v.len() != s.elements()) {
+                Some((v, s)) => Err(invalid(format!("{} has {} values instead of {}", s.name, v.len(), s.elements()))),
+                None => Ok(()),
+            }
+        };
+        fits(&state.tensors, false)?;
+        let moments = self.settings.optimizer.map_or(0, |o| o.moments().len());
+        if moments > 0 && !state.moments.is_empty() {
+            if state.moments.len() != moments {
+                return Err(invalid(format!("{} optimiser moments instead of {moments}", state.moments.len())));
+            }
+            state.moments.iter().try_for_each(|moment| fits(moment, true))?;
+        }
+        self.network.load(state);
+        self.steps = state.step;
+        self.variants.clone_from(&state.variants);
+        self.metrics.clear();
+        Ok(())
+    }
+}
+
+/// One label a sample, each below the number of classes.
+fn check_labels(labels: &[u32], n: usize, classes: usize) -> Result<()> {
+    if labels.len() != n {
+        return Err(invalid(format!("{} labels for {n} samples", labels.len())));
+    }
+    match labels.iter().find(|l| **l as usize >= classes) {
+        Some(label) => Err(invalid(format!("label {label} is not below the {classes} classes"))),
+        None => Ok(()),
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(Kind::Engine, message)
+}
+
+/// What the system calls the processor, or else its architecture.
+fn processor_name() -> String {
+    std::fs::read_to_string("/proc/cpuinfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|l| l.starts_with("model name"))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        })
+        .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}

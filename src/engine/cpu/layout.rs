@@ -1,0 +1,372 @@
+//! The static layout of a plan on the CPU engine: fused steps, where each parameter lies, and which buffer holds which
+//! activation or gradient when. Allocates nothing; what it says is what the engine then allocates.
+
+use std::ops::Range;
+
+use super::activation::Activation;
+use super::buffer::Buffer;
+use super::convolution::Convolution;
+use super::linear::Linear;
+use super::local_response_norm;
+use super::simd::InstructionSet;
+use crate::engine::Settings;
+use crate::error::{Error, Kind, Result};
+use crate::vgg::plan::Role;
+use crate::vgg::{Layer, Operation, Plan, Shape};
+
+/// Index of a buffer.
+pub type Slot = usize;
+
+/// Bytes that an engine allocates, by purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Parameters and running statistics.
+    pub parameters: u64,
+    /// A gradient a parameter.
+    pub gradients: u64,
+    /// The optimiser's moments.
+    pub moments: u64,
+    /// Activations and their gradients, which share buffers by lifetime.
+    pub activations: u64,
+    /// What kernels need in between, for all threads.
+    pub scratch: u64,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.parameters + self.gradients + self.moments + self.activations + self.scratch
+    }
+}
+
+/// Where a tensor of [`Plan::tensors`] lies and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Trained tensors lie among the parameters, the others among the running statistics.
+    pub trained: bool,
+    /// Where.
+    pub range: Range<usize>,
+    /// [outputs, inputs, taps] of a convolution's weight, which is kept as [taps, inputs, outputs].
+    pub convolution: Option<[usize; 3]>,
+}
+
+/// Batch normalisation of a step: ranges of parameters, running statistics and kept statistics.
+#[derive(Clone, Debug)]
+pub struct Norm {
+    pub gamma: Range<usize>,
+    pub beta: Range<usize>,
+    pub mean: Range<usize>,
+    pub variance: Range<usize>,
+    /// Start of scale, shift, mean and inverse deviation, a value a channel each.
+    pub kept: usize,
+}
+
+/// What a step computes.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// Convolution, then batch normalisation where there is one, ReLU, and pooling where it follows.
+    Convolution { convolution: Convolution, activation: Activation, norm: Option<Norm>, z: Slot },
+    /// Local response normalisation.
+    LocalResponseNorm,
+    /// 2x2 maxima that follow no convolution directly.
+    MaxPool,
+    /// Adaptive averages, flattened channel first.
+    AveragePool { size: usize },
+    /// Linear, then ReLU and dropout where they follow; `drop` is the dropout's index into [`Plan::layers`].
+    Linear { linear: Linear, relu: bool, dropout: f32, drop: usize },
+}
+
+/// A fused group of layers.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Name of its first layer.
+    pub name: String,
+    pub work: Work,
+    /// One sample's input.
+    pub input: Shape,
+    /// One sample's output.
+    pub output: Shape,
+    pub weight: Range<usize>,
+    pub bias: Range<usize>,
+    pub x: Slot,
+    pub y: Slot,
+    /// Gradient of y; only in training.
+    pub dy: Slot,
+    /// Gradient of x; only in training, and not for the first step.
+    pub dx: Option<Slot>,
+}
+
+/// The whole layout.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    pub steps: Vec<Step>,
+    /// Floats of each buffer.
+    pub slots: Vec<usize>,
+    pub input: Slot,
+    pub logits: Slot,
+    pub d_logits: Slot,
+    pub places: Vec<Place>,
+    /// Floats of all parameters, and of all running statistics.
+    pub trained: usize,
+    pub running: usize,
+    /// Floats of scratch a thread needs.
+    pub scratch: usize,
+    /// f64 partial sums.
+    pub partials: usize,
+    /// Floats of turned weights.
+    pub turned: usize,
+    /// Floats of kept statistics, and of factors of one layer.
+    pub kept: usize,
+    pub factors: usize,
+}
+
+/// A value that lives in some buffer from its first to its last use.
+struct Value {
+    len: usize,
+    first: usize,
+    last: usize,
+}
+
+#[derive(Default)]
+struct Values(Vec<Value>);
+
+impl Values {
+    fn new_at(&mut self, len: usize, time: usize) -> usize {
+        self.0.push(Value { len, first: time, last: time });
+        self.0.len() - 1
+    }
+
+    fn used(&mut self, value: usize, time: usize) {
+        self.0[value].last = self.0[value].last.max(time);
+    }
+
+    /// A buffer for each value, and the buffers' lengths: the largest values choose first, and share a buffer with
+    /// values that live at other times.
+    fn place(&self) -> (Vec<Slot>, Vec<usize>) {
+        let mut order: Vec<usize> = (0..self.0.len()).collect();
+        order.sort_by_key(|v| std::cmp::Reverse(self.0[*v].len));
+        let mut slots: Vec<(usize, Vec<usize>)> = Vec::new();
+        let mut slot_of = vec![0; self.0.len()];
+        for v in order {
+            let apart = |other: &usize| self.0[*other].last < self.0[v].first || self.0[v].last < self.0[*other].first;
+            let slot = slots.iter().position(|(_, tenants)| tenants.iter().all(apart)).unwrap_or(slots.len());
+            if slot == slots.len() {
+                slots.push((self.0[v].len, Vec::new()));
+            }
+            slots[slot].1.push(v);
+            slot_of[v] = slot;
+        }
+        (slot_of, slots.into_iter().map(|(len, _)| len).collect())
+    }
+}
+
+impl Layout {
+    /// Lays `plan` out. Errors: an order of layers that the engine does not know, a batch size or thread count of 0.
+    pub fn new(plan: &Plan, settings: &Settings, set: InstructionSet) -> Result<Self> {
+        if settings.batch_size == 0 || settings.threads == 0 {
+            return Err(Error::usage("batch size and threads must be at least 1"));
+        }
+        let mut layout = Self::parameters(plan);
+        layout.fuse(plan, set)?;
+        layout.assign_buffers(plan, settings);
+        layout.size_scratch(settings);
+        Ok(layout)
+    }
+
+    /// Bytes by purpose.
+    pub fn memory(&self, settings: &Settings) -> Memory {
+        let trained = Buffer::bytes(self.trained);
+        let moments = settings.optimizer.map_or(0, |o| o.moments().len() as u64);
+        Memory {
+            parameters: trained + Buffer::bytes(self.running),
+            gradients: if settings.optimizer.is_some() { trained } else { 0 },
+            moments: moments * trained,
+            activations: self.slots.iter().map(|len| Buffer::bytes(*len)).sum(),
+            scratch: Buffer::bytes(self.scratch) * settings.threads as u64
+                + Buffer::bytes(self.turned)
+                + Buffer::bytes(self.kept)
+                + Buffer::bytes(self.factors)
+                + (self.partials * size_of::<f64>()) as u64,
+        }
+    }
+
+    fn parameters(plan: &Plan) -> Self {
+        let (mut trained, mut running) = (0, 0);
+        let mut places = Vec::new();
+        for tensor in plan.tensors() {
+            let end = if tensor.role.trained() { &mut trained } else { &mut running };
+            let range = *end..*end + tensor.elements();
+            *end = range.end.next_multiple_of(16);
+            let convolution = match *tensor.shape.as_slice() {
+                [o, i, h, w] if tensor.role == Role::Weight => Some([o, i, h * w]),
+                _ => None,
+            };
+            places.push(Place { trained: tensor.role.trained(), range, convolution });
+        }
+        Self {
+            steps: Vec::new(),
+            slots: Vec::new(),
+            input: 0,
+            logits: 0,
+            d_logits: 0,
+            places,
+            trained,
+            running,
+            scratch: 0,
+            partials: 0,
+            turned: 0,
+            kept: 0,
+            factors: 0,
+        }
+    }
+
+    /// Groups layers into steps.
+    fn fuse(&mut self, plan: &Plan, set: InstructionSet) -> Result<()> {
+        let mut layers = plan.layers.iter().enumerate().peekable();
+        let mut places = self.places.clone().into_iter().map(|p| p.range);
+        let mut next = || places.next().unwrap_or(0..0);
+        while let Some((_, layer)) = layers.next() {
+            let mut output = layer.output;
+            let (mut weight, mut bias) = (0..0, 0..0);
+            let work = match layer.operation {
+                Operation::Conv2d { kernel } => {
+                    (weight, bias) = (next(), next());
+                    let norm = layers.next_if(|(_, l)| l.operation == Operation::BatchNorm2d).map(|_| {
+                        let kept = self.kept;
+                        self.kept += 4 * output.channels;
+                        Norm { gamma: next(), beta: next(), mean: next(), variance: next(), kept }
+                    });
+                    if layers.next_if(|(_, l)| l.operation == Operation::Relu).is_none() {
+                        return Err(unknown(layer, "a ReLU after a convolution"));
+                    }
+                    let pool = layers.next_if(|(_, l)| l.operation == Operation::MaxPool2d);
+                    let activation = Activation { shape: output, pool: pool.is_some(), set };
+                    output = pool.map_or(output, |(_, pool)| pool.output);
+                    let Shape { height, width, channels } = layer.output;
+                    let inputs = layer.input.channels;
+                    let convolution = Convolution { kernel, height, width, inputs, outputs: channels };
+                    Work::Convolution { convolution, activation, norm, z: 0 }
+                }
+                Operation::LocalResponseNorm => Work::LocalResponseNorm,
+                Operation::MaxPool2d => Work::MaxPool,
+                Operation::AdaptiveAvgPool2d { size } => Work::AveragePool { size },
+                Operation::Linear => {
+                    (weight, bias) = (next(), next());
+                    let linear = Linear { inputs: layer.input.elements(), outputs: output.channels };
+                    let relu = layers.next_if(|(_, l)| l.operation == Operation::Relu).is_some();
+                    let dropped = layers.next_if(|(_, l)| relu && matches!(l.operation, Operation::Dropout { .. }));
+                    let (drop, dropout) = match dropped.map(|(index, l)| (index, l.operation)) {
+                        Some((index, Operation::Dropout { probability })) => (index, probability),
+                        _ => (0, 0.0),
+                    };
+                    Work::Linear { linear, relu, dropout, drop }
+                }
+                Operation::BatchNorm2d | Operation::Relu | Operation::Dropout { .. } => {
+                    return Err(unknown(layer, "a convolution or a linear layer ahead of it"));
+                }
+            };
+            let name = layer.name.clone();
+            let (x, y, dy, dx) = (0, 0, 0, None);
+            self.steps.push(Step { name, work, input: layer.input, output, weight, bias, x, y, dy, dx });
+        }
+        if !matches!(self.steps.last().map(|s| &s.work), Some(Work::Linear { relu: false, .. })) {
+            return Err(Error::new(Kind::Engine, "the network does not end in a linear layer"));
+        }
+        Ok(())
+    }
+
+    /// Finds out when each value lives and shares buffers. Forward passes run at times 2 i, the loss after them, then
+    /// backward passes from the last step to the first: gradients of z and of the weights first, of x after that.
+    fn assign_buffers(&mut self, plan: &Plan, settings: &Settings) {
+        let training = settings.optimizer.is_some();
+        let n = settings.batch_size;
+        let count = self.steps.len();
+        let (forward, loss) = (|i: usize| 2 * i, 2 * count);
+        let backward = |i: usize| loss + 1 + 2 * (count - 1 - i);
+        let mut values = Values::default();
+        let mut current = values.new_at(n * plan.input().elements(), 0);
+        self.input = current;
+        for (i, step) in self.steps.iter_mut().enumerate() {
+            let output = n * step.output.elements();
+            step.x = current;
+            values.used(step.x, forward(i));
+            match &mut step.work {
+                Work::Convolution { activation, norm, z, .. } => {
+                    *z = values.new_at(n * activation.shape.elements(), forward(i));
+                    let apart = activation.pool || (norm.is_some() && training);
+                    step.y = if apart { values.new_at(output, forward(i)) } else { *z };
+                    if training {
+                        values.used(*z, backward(i) + 1);
+                    }
+                }
+                _ => step.y = values.new_at(output, forward(i)),
+            }
+            if training {
+                let last = match step.work {
+                    Work::Convolution { .. } | Work::Linear { .. } => backward(i),
+                    Work::LocalResponseNorm | Work::MaxPool => backward(i) + 1,
+                    Work::AveragePool { .. } => forward(i),
+                };
+                values.used(step.x, last);
+                if let Work::Linear { relu: true, .. } = step.work {
+                    values.used(step.y, backward(i));
+                }
+            }
+            current = step.y;
+        }
+        self.logits = current;
+        values.used(current, loss);
+        if training {
+            let mut gradient = values.new_at(n * plan.network.classes, loss);
+            self.d_logits = gradient;
+            for (i, step) in self.steps.iter_mut().enumerate().rev() {
+                step.dy = gradient;
+                values.used(gradient, backward(i) + usize::from(!matches!(step.work, Work::Convolution { .. })));
+                if i > 0 {
+                    gradient = values.new_at(n * step.input.elements(), backward(i) + 1);
+                    step.dx = Some(gradient);
+                }
+            }
+        }
+        let (slot_of, slots) = values.place();
+        self.slots = slots;
+        for v in [&mut self.input, &mut self.logits, &mut self.d_logits] {
+            *v = slot_of[*v];
+        }
+        for step in &mut self.steps {
+            for v in [&mut step.x, &mut step.y, &mut step.dy].into_iter().chain(step.dx.as_mut()) {
+                *v = slot_of[*v];
+            }
+            if let Work::Convolution { z, .. } = &mut step.work {
+                *z = slot_of[*z];
+            }
+        }
+    }
+
+    fn size_scratch(&mut self, settings: &Settings) {
+        for step in &self.steps {
+            match &step.work {
+                Work::Convolution { convolution, activation, norm, .. } => {
+                    self.scratch = self.scratch.max(convolution.scratch());
+                    if settings.optimizer.is_some() {
+                        self.partials = self.partials.max(activation.partials(settings.batch_size));
+                        if step.dx.is_some() {
+                            self.turned = self.turned.max(convolution.weights());
+                        }
+                    }
+                    if norm.is_some() {
+                        self.factors = self.factors.max(2 * activation.shape.channels);
+                    }
+                }
+                Work::LocalResponseNorm => {
+                    self.scratch = self.scratch.max(local_response_norm::scratch(step.input.channels));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn unknown(layer: &Layer, expected: &str) -> Error {
+    Error::new(Kind::Engine, format!("{}: this engine needs {expected}", layer.name))
+}

@@ -1,0 +1,48 @@
+//! Softmax cross-entropy with label smoothing (torch.nn.CrossEntropyLoss, mean over the batch), its gradient, and hits.
+//! Batches of logits are small, so it computes in f64 on one thread.
+
+/// What a batch came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// Mean loss.
+    pub loss: f32,
+    /// Samples whose highest logit is the label's.
+    pub top1: u32,
+    /// Samples whose label is among the five highest.
+    pub top5: u32,
+}
+
+/// Loss and hits of logits [n, classes], whose gradient is written to `gradient` [n, classes].
+pub fn cross_entropy(logits: &[f32], labels: &[u32], smoothing: f32, gradient: &mut [f32]) -> Outcome {
+    let (n, classes) = (labels.len(), logits.len() / labels.len().max(1));
+    let (n_inverse, smoothing) = (1.0 / n as f64, f64::from(smoothing));
+    let spread = smoothing / classes as f64;
+    let (mut loss, mut top1, mut top5) = (0.0, 0, 0);
+    for ((row, gradient), label) in
+        logits.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes)).zip(labels.iter().map(|l| *l as usize))
+    {
+        let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let shifted = |v: f32| f64::from(v) - f64::from(highest);
+        let total: f64 = row.iter().map(|v| shifted(*v).exp()).sum();
+        let log_total = total.ln();
+        let mean_log = row.iter().map(|v| shifted(*v) - log_total).sum::<f64>();
+        loss -= (1.0 - smoothing) * (shifted(row[label]) - log_total) + spread * mean_log;
+        for (class, (g, v)) in gradient.iter_mut().zip(row).enumerate() {
+            let target = spread + if class == label { 1.0 - smoothing } else { 0.0 };
+            *g = ((shifted(*v).exp() / total - target) * n_inverse) as f32;
+        }
+        let rank = rank(row, label);
+        top1 += u32::from(rank < 1);
+        top5 += u32::from(rank < 5);
+    }
+    Outcome { loss: (loss * n_inverse) as f32, top1, top5 }
+}
+
+/// How many logits come before the label's: higher ones, and equal ones of lower classes. A NaN is never a hit.
+fn rank(row: &[f32], label: usize) -> usize {
+    let own = row[label];
+    row.iter()
+        .enumerate()
+        .filter(|(class, v)| **v > own || (**v == own && *class < label) || v.is_nan() || own.is_nan())
+        .count()
+}

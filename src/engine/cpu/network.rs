@@ -1,0 +1,366 @@
+//! The network in memory: parameters, gradients, moments and activations of a [`Layout`], and its passes over them.
+//!
+//! It trusts its callers about lengths; `engine` checks what comes from outside.
+
+use std::mem::take;
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+
+use super::activation::{Activation, Normalisation};
+use super::buffer::{Buffer, Scratch};
+use super::gather::Gallery;
+use super::layout::{Layout, Norm, Place, Step, Work};
+use super::loss::{Outcome, cross_entropy};
+use super::simd::InstructionSet;
+use super::{linear, local_response_norm, optimizer, pooling};
+use crate::engine::random::DropoutMask;
+use crate::engine::{Optimizer, Pick, Settings, State};
+use crate::error::Result;
+
+/// See the module.
+pub struct Network {
+    layout: Layout,
+    set: InstructionSet,
+    slots: Vec<Buffer>,
+    parameters: Buffer,
+    running: Buffer,
+    gradients: Buffer,
+    moments: Vec<Buffer>,
+    scratch: Scratch,
+    partials: Vec<f64>,
+    turned: Buffer,
+    kept: Buffer,
+    factors: Buffer,
+    /// Whether there are gradients.
+    trained_once: bool,
+    times: Times,
+}
+
+/// Time spent, for benchmarks: [forward, activation forward, activation backward, weights, input] for each step.
+struct Times {
+    steps: Vec<[Duration; 5]>,
+    gather: Duration,
+    loss: Duration,
+    update: Duration,
+}
+
+/// Adds the time since `from` to `to`, and starts anew.
+fn lap(from: &mut Instant, to: &mut Duration) {
+    let now = Instant::now();
+    *to += now - *from;
+    *from = now;
+}
+
+impl Network {
+    /// Allocates what the layout asks for. Errors: no memory.
+    pub fn new(layout: Layout, settings: &Settings, set: InstructionSet) -> Result<Self> {
+        let training = settings.optimizer.is_some();
+        let moments = settings.optimizer.map_or(0, |o| o.moments().len());
+        Ok(Self {
+            set,
+            slots: layout.slots.iter().map(|len| Buffer::new(*len)).collect::<Result<_>>()?,
+            parameters: Buffer::new(layout.trained)?,
+            running: Buffer::new(layout.running)?,
+            gradients: Buffer::new(if training { layout.trained } else { 0 })?,
+            moments: (0..moments).map(|_| Buffer::new(layout.trained)).collect::<Result<_>>()?,
+            scratch: Scratch::new(settings.threads, layout.scratch)?,
+            partials: vec![0.0; layout.partials],
+            turned: Buffer::new(layout.turned)?,
+            kept: Buffer::new(layout.kept)?,
+            factors: Buffer::new(layout.factors)?,
+            trained_once: false,
+            times: Times {
+                steps: vec![[Duration::ZERO; 5]; layout.steps.len()],
+                gather: Duration::ZERO,
+                loss: Duration::ZERO,
+                update: Duration::ZERO,
+            },
+            layout,
+        })
+    }
+
+    /// What it was built from.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The first `len` values of the input, to be filled.
+    pub fn input(&mut self, len: usize) -> &mut [f32] {
+        &mut self.slots[self.layout.input][..len]
+    }
+
+    /// The logits of the last forward pass of `n` samples.
+    pub fn logits(&self, n: usize) -> &[f32] {
+        let classes = self.layout.steps.last().map_or(0, |s| s.output.elements());
+        &self.slots[self.layout.logits][..n * classes]
+    }
+
+    /// Fills the input from picks.
+    pub fn gather(&mut self, gallery: &Gallery, picks: &[Pick], normalisation: &crate::engine::Normalisation) {
+        let mut clock = Instant::now();
+        let input = &mut self.slots[self.layout.input];
+        let sample = self.layout.steps.first().map_or(0, |s| s.input.elements());
+        gallery.gather(picks, normalisation, &mut input[..picks.len() * sample]);
+        lap(&mut clock, &mut self.times.gather);
+    }
+
+    /// Input to logits for `n` samples. In training, with the seed and the number of steps done, batch statistics and
+    /// dropout are used; in inference, running statistics and none.
+    pub fn forward(&mut self, n: usize, training: Option<(u64, u64)>) {
+        let steps = take(&mut self.layout.steps);
+        for (index, step) in steps.iter().enumerate() {
+            self.forward_step(n, index, step, training);
+        }
+        self.layout.steps = steps;
+    }
+
+    fn forward_step(&mut self, n: usize, index: usize, step: &Step, training: Option<(u64, u64)>) {
+        let mut clock = Instant::now();
+        let (inputs, outputs) = (n * step.input.elements(), n * step.output.elements());
+        let mut y = take(&mut self.slots[step.y]);
+        let out = &mut y[..outputs];
+        match &step.work {
+            Work::Convolution { convolution, activation, norm, z } => {
+                let apart = *z != step.y;
+                let mut other = if apart { take(&mut self.slots[*z]) } else { Buffer::default() };
+                let inner_len = n * activation.shape.elements();
+                let (inner, outer) = if apart { (&mut other[..inner_len], Some(out)) } else { (out, None) };
+                let x = &self.slots[step.x][..inputs];
+                let (weight, bias) = (&self.parameters[step.weight.clone()], &self.parameters[step.bias.clone()]);
+                convolution.forward(x, weight, Some(bias), norm.is_none(), inner, &self.scratch);
+                lap(&mut clock, &mut self.times.steps[index][0]);
+                if let Some(norm) = norm {
+                    self.prepare_norm(norm, activation, inner, training.is_some());
+                    let c = activation.shape.channels;
+                    let (scale, shift) = self.kept[norm.kept..norm.kept + 2 * c].split_at(c);
+                    match outer {
+                        Some(out) => activation.forward(inner, scale, shift, out),
+                        None => activation.forward_in_place(inner, scale, shift),
+                    }
+                } else if let Some(out) = outer {
+                    activation.pool(inner, out);
+                }
+                if apart {
+                    self.slots[*z] = other;
+                }
+                lap(&mut clock, &mut self.times.steps[index][1]);
+            }
+            Work::LocalResponseNorm => {
+                let x = &self.slots[step.x][..inputs];
+                local_response_norm::forward(x, step.input.channels, step.input.elements(), out);
+            }
+            Work::MaxPool => pooling::maximum(&self.slots[step.x][..inputs], step.input, out),
+            Work::AveragePool { size } => pooling::average(&self.slots[step.x][..inputs], step.input, *size, out),
+            Work::Linear { linear, relu, dropout, drop } => {
+                let (weight, bias) = (&self.parameters[step.weight.clone()], &self.parameters[step.bias.clone()]);
+                linear.forward(&self.slots[step.x][..inputs], weight, bias, out);
+                if *relu {
+                    let mask = training
+                        .filter(|_| *dropout > 0.0)
+                        .map(|(seed, done)| DropoutMask::new(seed, *drop, done, *dropout));
+                    linear::activate(out, *dropout, mask.as_ref());
+                }
+            }
+        }
+        lap(&mut clock, &mut self.times.steps[index][0]);
+        self.slots[step.y] = y;
+    }
+
+    /// Scale and shift for a forward pass, from the batch or from the running statistics.
+    fn prepare_norm(&mut self, norm: &Norm, activation: &Activation, z: &[f32], training: bool) {
+        let (gamma, beta) = (&self.parameters[norm.gamma.clone()], &self.parameters[norm.beta.clone()]);
+        let mut kept = kept_of(&mut self.kept, norm.kept, activation.shape.channels);
+        let (means, variances) = self.running.split_at_mut(norm.variance.start);
+        let mean = &mut means[norm.mean.clone()];
+        let variance = &mut variances[..norm.variance.len()];
+        if training {
+            activation.statistics(z, gamma, beta, &mut kept, mean, variance, &mut self.partials);
+        } else {
+            Activation::frozen(gamma, beta, mean, variance, kept.scale, kept.shift);
+        }
+    }
+
+    /// Loss and hits of the last forward pass, and the logits' gradient.
+    pub fn loss(&mut self, n: usize, labels: &[u32], smoothing: f32) -> Outcome {
+        let mut clock = Instant::now();
+        let mut gradient = take(&mut self.slots[self.layout.d_logits]);
+        let logits = self.logits(n);
+        let outcome = cross_entropy(logits, labels, smoothing, &mut gradient[..logits.len()]);
+        self.slots[self.layout.d_logits] = gradient;
+        lap(&mut clock, &mut self.times.loss);
+        outcome
+    }
+
+    /// All gradients, after [`Self::loss`].
+    pub fn backward(&mut self, n: usize) {
+        let steps = take(&mut self.layout.steps);
+        for (index, step) in steps.iter().enumerate().rev() {
+            self.backward_step(n, index, step);
+        }
+        self.layout.steps = steps;
+        self.trained_once = true;
+    }
+
+    fn backward_step(&mut self, n: usize, index: usize, step: &Step) {
+        let mut clock = Instant::now();
+        let (inputs, outputs) = (n * step.input.elements(), n * step.output.elements());
+        match &step.work {
+            Work::Convolution { convolution, activation, norm, z } => {
+                let mut dz = take(&mut self.slots[*z]);
+                let gradient = &mut dz[..n * activation.shape.elements()];
+                let dy = &self.slots[step.dy][..outputs];
+                if let Some(norm) = norm {
+                    let kept = kept_of(&mut self.kept, norm.kept, activation.shape.channels);
+                    let (d_gammas, d_betas) = self.gradients.split_at_mut(norm.beta.start);
+                    let gamma = &self.parameters[norm.gamma.clone()];
+                    let d_gamma = &mut d_gammas[norm.gamma.clone()];
+                    let d_beta = &mut d_betas[..norm.beta.len()];
+                    let (partials, factors) = (&mut self.partials, &mut self.factors);
+                    activation.backward(gradient, dy, gamma, &kept, d_gamma, d_beta, partials, factors);
+                } else {
+                    activation.backward_plain(gradient, dy);
+                    let d_bias = &mut self.gradients[step.bias.clone()];
+                    activation.bias_gradient(gradient, d_bias, &mut self.partials);
+                }
+                lap(&mut clock, &mut self.times.steps[index][2]);
+                let x = &self.slots[step.x][..inputs];
+                convolution.weight_gradient(x, gradient, &mut self.gradients[step.weight.clone()], &self.scratch);
+                lap(&mut clock, &mut self.times.steps[index][3]);
+                if let Some(slot) = step.dx {
+                    let mut dx = take(&mut self.slots[slot]);
+                    convolution.turn_weights(&self.parameters[step.weight.clone()], &mut self.turned);
+                    let turned = &self.turned[..convolution.weights()];
+                    convolution.turned().forward(gradient, turned, None, false, &mut dx[..inputs], &self.scratch);
+                    self.slots[slot] = dx;
+                }
+                self.slots[*z] = dz;
+            }
+            Work::Linear { linear, relu, dropout, .. } => {
+                let mut dy = take(&mut self.slots[step.dy]);
+                if *relu {
+                    linear::activate_gradient(&self.slots[step.y][..outputs], &mut dy[..outputs], *dropout);
+                }
+                let (d_weights, d_biases) = self.gradients.split_at_mut(step.bias.start);
+                let (dw, db) = (&mut d_weights[step.weight.clone()], &mut d_biases[..step.bias.len()]);
+                linear.weight_gradient(&self.slots[step.x][..inputs], &dy[..outputs], dw, db);
+                lap(&mut clock, &mut self.times.steps[index][3]);
+                if let Some(slot) = step.dx {
+                    let weight = &self.parameters[step.weight.clone()];
+                    linear.input_gradient(&dy[..outputs], weight, &mut self.slots[slot][..inputs]);
+                }
+                self.slots[step.dy] = dy;
+            }
+            other => self.backward_plain(n, step, other),
+        }
+        lap(&mut clock, &mut self.times.steps[index][4]);
+    }
+
+    /// Backward pass of steps without parameters.
+    fn backward_plain(&mut self, n: usize, step: &Step, work: &Work) {
+        let Some(slot) = step.dx else { return };
+        let (inputs, outputs) = (n * step.input.elements(), n * step.output.elements());
+        let mut buffer = take(&mut self.slots[slot]);
+        let (dx, dy) = (&mut buffer[..inputs], &self.slots[step.dy][..outputs]);
+        match work {
+            Work::LocalResponseNorm => {
+                let x = &self.slots[step.x][..inputs];
+                let (c, sample) = (step.input.channels, step.input.elements());
+                local_response_norm::backward(x, dy, c, sample, dx, &self.scratch);
+            }
+            Work::MaxPool => pooling::maximum_gradient(&self.slots[step.x][..inputs], dy, step.input, dx),
+            Work::AveragePool { size } => pooling::average_gradient(dy, step.input, *size, dx),
+            Work::Convolution { .. } | Work::Linear { .. } => {}
+        }
+        self.slots[slot] = buffer;
+    }
+
+    /// One optimiser step; `step` counts from 1.
+    pub fn update(&mut self, optimizer: &Optimizer, learning_rate: f32, step: u64) {
+        let mut clock = Instant::now();
+        let moments = self.moments.as_mut_slice();
+        optimizer::update(self.set, optimizer, learning_rate, step, &mut self.parameters, &self.gradients, moments);
+        lap(&mut clock, &mut self.times.update);
+    }
+
+    /// All tensors in the plan's order and torchvision's layout.
+    pub fn tensors(&self) -> Vec<Vec<f32>> {
+        let from = |p: &Place| p.unpack(if p.trained { &self.parameters } else { &self.running });
+        self.layout.places.iter().map(from).collect()
+    }
+
+    /// The optimiser's moments, for trained tensors.
+    pub fn moments(&self) -> Vec<Vec<Vec<f32>>> {
+        self.moments.iter().map(|m| self.trained_parts(m)).collect()
+    }
+
+    /// Gradients of the last backward pass; empty before the first.
+    pub fn gradients(&self) -> Vec<Vec<f32>> {
+        if self.trained_once { self.trained_parts(&self.gradients) } else { Vec::new() }
+    }
+
+    fn trained_parts(&self, values: &[f32]) -> Vec<Vec<f32>> {
+        self.layout.places.iter().filter(|p| p.trained).map(|p| p.unpack(values)).collect()
+    }
+
+    /// Puts a state in whose lengths fit.
+    pub fn load(&mut self, state: &State) {
+        for (place, values) in self.layout.places.iter().zip(&state.tensors) {
+            place.pack(values, if place.trained { &mut self.parameters } else { &mut self.running });
+        }
+        for (index, moment) in self.moments.iter_mut().enumerate() {
+            moment.fill(0.0);
+            let trained = self.layout.places.iter().filter(|p| p.trained);
+            if let Some(values) = state.moments.get(index) {
+                trained.zip(values).for_each(|(place, values)| place.pack(values, moment));
+            }
+        }
+    }
+
+    /// Seconds by operation.
+    pub fn timings(&self) -> Vec<(String, f64)> {
+        let parts = ["forward", "activation forward", "activation backward", "weight gradient", "input gradient"];
+        let steps = self.layout.steps.iter().zip(&self.times.steps);
+        let named = |(step, times): (&Step, &[Duration; 5])| {
+            let name = step.name.clone();
+            parts.iter().zip(*times).map(move |(part, time)| (format!("{name} {part}"), time)).collect::<Vec<_>>()
+        };
+        let Times { gather, loss, update, .. } = &self.times;
+        let rest = [("gather", gather), ("loss", loss), ("update", update)].map(|(n, t)| (n.to_owned(), *t));
+        steps.flat_map(named).chain(rest).map(|(name, time)| (name, time.as_secs_f64())).collect()
+    }
+}
+
+/// The four statistics of a layer that are kept from forward to backward.
+fn kept_of(kept: &mut [f32], start: usize, channels: usize) -> Normalisation<'_> {
+    let (scale, rest) = kept[start..start + 4 * channels].split_at_mut(channels);
+    let (shift, rest) = rest.split_at_mut(channels);
+    let (mean, inverse_deviation) = rest.split_at_mut(channels);
+    Normalisation { scale, shift, mean, inverse_deviation }
+}
+
+impl Place {
+    /// Copies a tensor out of where it lies, in torchvision's layout.
+    fn unpack(&self, from: &[f32]) -> Vec<f32> {
+        let from = &from[self.range.clone()];
+        let Some([outputs, inputs, taps]) = self.convolution else { return from.to_vec() };
+        let mut to = vec![0.0; from.len()];
+        to.par_chunks_mut(inputs * taps).enumerate().for_each(|(o, to)| {
+            for (j, v) in to.iter_mut().enumerate() {
+                *v = from[((j % taps) * inputs + j / taps) * outputs + o];
+            }
+        });
+        to
+    }
+
+    /// Copies a tensor in torchvision's layout to where it lies.
+    fn pack(&self, values: &[f32], to: &mut [f32]) {
+        let to = &mut to[self.range.clone()];
+        let Some([outputs, inputs, taps]) = self.convolution else { return to.copy_from_slice(values) };
+        for (o, values) in values.chunks_exact(inputs * taps).enumerate() {
+            for (j, v) in values.iter().enumerate() {
+                to[((j % taps) * inputs + j / taps) * outputs + o] = *v;
+            }
+        }
+    }
+}
