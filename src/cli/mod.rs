@@ -28,18 +28,27 @@ mod verify;
 
 /// Train the VGG networks on Tiny ImageNet, compare them, and render a report.
 #[derive(Debug, Parser)]
-#[command(name = "vggkit", version, about, long_about = None, propagate_version = true)]
+#[command(name = "vggkit", version, about, long_about = None, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXAMPLES: &str = "\
+From the data set to the report:
+  vggkit prepare --source tiny-imagenet-200.zip    class folders and packs in data/
+  vggkit train --all                               the five networks in turn, in runs/
+  vggkit predict                                   every test image by every network: predictions.csv
+  vggkit report                                    site/index.html
+
+Exit codes: 0 done, 1 failed or something found, 2 wrong usage, 130 and 143 stopped by a signal after saving.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Prepare(prepare::Arguments),
     Verify(verify::Arguments),
     Describe(describe::Arguments),
-    Train(train::Arguments),
+    Train(Box<train::Arguments>),
     Evaluate(evaluate::Arguments),
     Predict(predict::Arguments),
     Report(report::Arguments),
@@ -47,6 +56,7 @@ enum Command {
 
 /// Flags that all commands share.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "All commands")]
 pub struct Shared {
     /// Folder of the data set [default: data; with --resume and evaluate: the run's own]
     #[arg(long = "data", value_name = "DIR", global = true)]
@@ -112,7 +122,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Prepare(arguments) => prepare::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Describe(arguments) => describe::run(arguments),
-        Command::Train(arguments) => train::run(arguments),
+        Command::Train(arguments) => train::run(*arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
         Command::Report(arguments) => report::run(arguments),

@@ -37,13 +37,19 @@ pub struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  vggkit train                                     VGG-11 as the replaced project trained it
-  vggkit train -d 16 -c11 -e 50 -es 5 -b 50        its own spelling of a VGG-16 with 1x1 convolutions
-  vggkit train --depth 16 --conv1x1 --epochs 50 --patience 5 --batch-size 50    the same
-  vggkit train --all --schedule cosine             the five networks in turn
-  vggkit train --optimizer sgd --momentum 0.9 -lr 0.01 --weight-decay 5e-4      the paper's recipe
-  vggkit train --resume runs/vgg16c                go on where it stopped, to the same bits
-  vggkit train --resume runs/vgg16c -e 100         and for longer";
+  vggkit train
+      VGG-11 as the replaced project trained it
+  vggkit train -d 16 -c11 -e 50 -es 5 -b 50
+  vggkit train --depth 16 --conv1x1 --epochs 50 --patience 5 --batch-size 50
+      VGG-16 with 1x1 convolutions, in the replaced project's spelling and in the modern one
+  vggkit train --all --schedule cosine
+      the five networks in turn
+  vggkit train --optimizer sgd --momentum 0.9 -lr 0.01 --weight-decay 5e-4
+      the paper's optimiser
+  vggkit train --resume runs/vgg16c
+      go on where it stopped; the result has the same bits as a training that never stopped
+  vggkit train --resume runs/vgg16c -e 100
+      the same, for more epochs";
 
 /// How to train.
 #[derive(Clone, Debug, Args)]
