@@ -12,7 +12,7 @@ use super::layout::{Layout, Memory};
 use super::loss::Outcome;
 use super::network::Network;
 use super::simd::InstructionSet;
-use crate::engine::{Batch, Device, Engine, Images, Settings, Source, State, StepMetrics};
+use crate::engine::{Batch, Device, Engine, Images, Settings, Source, State, StepMetrics, check};
 use crate::error::{Error, Kind, Result};
 use crate::vgg::Plan;
 
@@ -31,6 +31,7 @@ pub struct CpuEngine {
     train: Option<Gallery>,
     held: Option<Gallery>,
     labels: Vec<u32>,
+    training_logits: Vec<f32>,
     metrics: Vec<StepMetrics>,
     steps: u64,
     variants: BTreeMap<String, String>,
@@ -49,6 +50,7 @@ impl CpuEngine {
         if !set.available() {
             return Err(Error::new(Kind::Engine, format!("this processor has no {} instructions", set.name())));
         }
+        check::settings(&settings)?;
         let layout = Layout::new(&plan, &settings, set)?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(settings.threads)
@@ -64,6 +66,7 @@ impl CpuEngine {
         let network = Network::new(layout, &settings, set)?;
         let mut engine = Self {
             labels: Vec::with_capacity(settings.batch_size),
+            training_logits: Vec::with_capacity(settings.batch_size * plan.network.classes),
             plan,
             settings,
             device,
@@ -85,47 +88,20 @@ impl CpuEngine {
     }
 
     /// Fills the network's input and the labels; returns the batch's size.
-    fn load(&mut self, batch: Batch<'_>, labelled: bool) -> Result<usize> {
-        let sample = self.plan.input().elements();
-        let n = match batch {
-            Batch::Picks(_, picks) => picks.len(),
-            Batch::Activations { input, .. } if input.len().is_multiple_of(sample) => input.len() / sample,
-            Batch::Activations { input, .. } => {
-                return Err(invalid(format!("{} input values are not a multiple of {sample}", input.len())));
-            }
+    fn load(&mut self, batch: &Batch<'_>, labelled: bool) -> Result<usize> {
+        let Self { plan, settings, network, pool, labels, train, held, .. } = self;
+        let gallery = match batch {
+            Batch::Picks(Source::Train, _) => train.as_ref(),
+            Batch::Picks(Source::Held, _) => held.as_ref(),
+            Batch::Activations { .. } => None,
         };
-        let limit = self.settings.batch_size;
-        if n == 0 || n > limit {
-            return Err(invalid(format!("a batch of {n} samples: this engine was built for 1 to {limit}")));
-        }
-        self.labels.clear();
-        match batch {
-            Batch::Picks(source, picks) => {
-                let gallery = match source {
-                    Source::Train => &self.train,
-                    Source::Held => &self.held,
-                };
-                let gallery = gallery.as_ref().ok_or_else(|| invalid(format!("no images attached as {source:?}")))?;
-                let Images { count, labels, .. } = &gallery.images;
-                if let Some(pick) = picks.iter().find(|p| p.index as usize >= *count) {
-                    return Err(invalid(format!("image {} of {count} was picked", pick.index)));
-                }
-                if !labels.is_empty() {
-                    self.labels.extend(picks.iter().map(|p| labels[p.index as usize]));
-                }
-                let (network, normalisation) = (&mut self.network, &self.settings.normalisation);
-                if labelled {
-                    check_labels(&self.labels, n, self.plan.network.classes)?;
-                }
-                self.pool.install(|| network.gather(gallery, picks, normalisation));
+        let n = check::batch(plan, settings, batch, gallery.map(|g| &g.images), labelled, labels)?;
+        match (batch, gallery) {
+            (Batch::Activations { input, .. }, _) => network.input(input.len()).copy_from_slice(input),
+            (Batch::Picks(_, picks), Some(gallery)) => {
+                pool.install(|| network.gather(gallery, picks, &settings.normalisation));
             }
-            Batch::Activations { input, labels } => {
-                if labelled {
-                    check_labels(labels, n, self.plan.network.classes)?;
-                    self.labels.extend_from_slice(labels);
-                }
-                self.network.input(input.len()).copy_from_slice(input);
-            }
+            (Batch::Picks(..), None) => {} // refused by the check above
         }
         Ok(n)
     }
@@ -145,14 +121,7 @@ impl Engine for CpuEngine {
     }
 
     fn attach(&mut self, source: Source, images: Images) -> Result<()> {
-        let Images { count, height, width, .. } = images;
-        let pixels = (*images.pixels).as_ref().len();
-        if height == 0 || width == 0 || count.checked_mul(height * width * 3) != Some(pixels) {
-            return Err(invalid(format!("{pixels} bytes are not {count} images of {height}x{width} pixels")));
-        }
-        if !images.labels.is_empty() && images.labels.len() != count {
-            return Err(invalid(format!("{} labels for {count} images", images.labels.len())));
-        }
+        check::images(&images)?;
         let gallery = Gallery::new(images, self.plan.network.image_size, self.settings.threads)?;
         match source {
             Source::Train => self.train = Some(gallery),
@@ -163,9 +132,9 @@ impl Engine for CpuEngine {
 
     fn train_step(&mut self, batch: Batch<'_>, learning_rate: f32) -> Result<()> {
         let Some(optimizer) = self.settings.optimizer else {
-            return Err(invalid("this engine was built without an optimiser: it only infers"));
+            return Err(Error::new(Kind::Engine, "this engine was built without an optimiser: it only infers"));
         };
-        let n = self.load(batch, true)?;
+        let n = self.load(&batch, true)?;
         let Self { network, labels, settings, pool, steps, .. } = self;
         let outcome = pool.install(|| {
             network.forward(n, Some((settings.seed, *steps)));
@@ -174,6 +143,8 @@ impl Engine for CpuEngine {
             network.update(&optimizer, learning_rate, *steps + 1);
             outcome
         });
+        self.training_logits.clear();
+        self.training_logits.extend_from_slice(self.network.logits(n));
         self.steps += 1;
         let (step, samples) = (self.steps, self.labels.len() as u32);
         let Outcome { loss, top1, top5 } = outcome;
@@ -186,7 +157,7 @@ impl Engine for CpuEngine {
     }
 
     fn logits(&mut self, batch: Batch<'_>, logits: &mut Vec<f32>) -> Result<()> {
-        let n = self.load(batch, false)?;
+        let n = self.load(&batch, false)?;
         let Self { network, pool, .. } = self;
         pool.install(|| network.forward(n, None));
         logits.clear();
@@ -198,6 +169,10 @@ impl Engine for CpuEngine {
         Ok(self.network.gradients())
     }
 
+    fn training_logits(&mut self) -> Result<Vec<f32>> {
+        Ok(self.training_logits.clone())
+    }
+
     fn state(&mut self) -> Result<State> {
         let tensors = self.network.tensors();
         let moments = if self.steps == 0 { Vec::new() } else { self.network.moments() };
@@ -205,46 +180,13 @@ impl Engine for CpuEngine {
     }
 
     fn load_state(&mut self, state: &State) -> Result<()> {
-        let specs = self.plan.tensors();
-        let fits = |values: &[Vec<f32>], trained: bool| {
-            let expected: Vec<_> = specs.iter().filter(|s| !trained || s.role.trained()).collect();
-            if values.len() != expected.len() {
-                return Err(invalid(format!("{} tensors where the plan has {}", values.len(), expected.len())));
-            }
-            match values.iter().zip(expected).find(|(v, s)| v.len() != s.elements()) {
-                Some((v, s)) => Err(invalid(format!("{} has {} values instead of {}", s.name, v.len(), s.elements()))),
-                None => Ok(()),
-            }
-        };
-        fits(&state.tensors, false)?;
-        let moments = self.settings.optimizer.map_or(0, |o| o.moments().len());
-        if moments > 0 && !state.moments.is_empty() {
-            if state.moments.len() != moments {
-                return Err(invalid(format!("{} optimiser moments instead of {moments}", state.moments.len())));
-            }
-            state.moments.iter().try_for_each(|moment| fits(moment, true))?;
-        }
+        check::state(&self.plan, &self.settings, state)?;
         self.network.load(state);
         self.steps = state.step;
         self.variants.clone_from(&state.variants);
         self.metrics.clear();
         Ok(())
     }
-}
-
-/// One label a sample, each below the number of classes.
-fn check_labels(labels: &[u32], n: usize, classes: usize) -> Result<()> {
-    if labels.len() != n {
-        return Err(invalid(format!("{} labels for {n} samples", labels.len())));
-    }
-    match labels.iter().find(|l| **l as usize >= classes) {
-        Some(label) => Err(invalid(format!("label {label} is not below the {classes} classes"))),
-        None => Ok(()),
-    }
-}
-
-fn invalid(message: impl Into<String>) -> Error {
-    Error::new(Kind::Engine, message)
 }
 
 /// What the system calls the processor, or else its architecture.
