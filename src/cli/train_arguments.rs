@@ -96,7 +96,7 @@ pub struct RecipeArguments {
     pub warmup: f64,
     /// Share of the target that goes to all classes alike
     #[arg(long, value_name = "X", default_value = "0", allow_negative_numbers = true,
-          value_parser = values::real(Bound::Included(0.0), Bound::Included(1.0)))]
+          value_parser = values::real(Bound::Included(0.0), Bound::Excluded(1.0)))]
     pub label_smoothing: f64,
     /// Pixels to mean 0.5 and deviation 0.5, or to those of the data set
     #[arg(long, value_name = "HOW", default_value = "half")]
@@ -337,7 +337,7 @@ mod tests {
             ("--lr 0", "a number above 0"),
             ("--lr -1", "a number above 0"),
             ("--lr nan", "a number above 0"),
-            ("--label-smoothing 1.5", "at most 1; the nearest is 1"),
+            ("--label-smoothing 1.5", "of at least 0 and below 1"),
             ("--dropout 1", "below 1"),
             ("-i 31", "the nearest is 32"),
             ("--schedule cosin", "'cosine'"),

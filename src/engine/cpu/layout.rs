@@ -18,7 +18,7 @@ use crate::vgg::{Layer, Operation, Plan, Shape};
 pub type Slot = usize;
 
 /// Bytes that an engine allocates, by purpose.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Memory {
     /// Parameters and running statistics.
     pub parameters: u64,
@@ -165,6 +165,12 @@ impl Layout {
     pub fn new(plan: &Plan, settings: &Settings, set: InstructionSet) -> Result<Self> {
         if settings.batch_size == 0 || settings.threads == 0 {
             return Err(Error::usage("batch size and threads must be at least 1"));
+        }
+        // Past this no sum or product below overflows; no machine has as much memory by far.
+        let numbers: usize = plan.layers.iter().map(|l| l.output.elements()).sum();
+        if settings.batch_size.saturating_mul(numbers.max(plan.input().elements())) > 1 << 56 {
+            let message = format!("a batch of {} images needs more memory than any machine has", settings.batch_size);
+            return Err(Error::new(Kind::Engine, message).with_help("choose a smaller batch (-b)"));
         }
         let mut layout = Self::parameters(plan);
         layout.fuse(plan, set)?;
