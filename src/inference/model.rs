@@ -120,7 +120,8 @@ pub fn choose(runs: &Path, given: &[String], data: &Path) -> Result<Chosen> {
         let chosen = given.iter().map(|name| find(runs, name)).collect::<Result<_>>()?;
         return Ok(Chosen { chosen, left_out: Vec::new() });
     }
-    let manifest = files::sha256(&Manifest::path(data))?;
+    let unprepared = "prepare the data with `vggkit prepare`, or name its folder with --data";
+    let manifest = files::sha256(&Manifest::path(data)).map_err(|error| error.with_help(unprepared))?;
     let (mut chosen, mut left_out) = (Vec::new(), Vec::new());
     for folder in all(runs)? {
         match Run::load(&folder) {
