@@ -1,0 +1,380 @@
+//! Curves over epochs as SVG for an HTML page: drawn by plotters, then stripped of everything that CSS decides.
+//!
+//! plotters writes fixed colours and fonts. Each colour given to it here stands for an [`Ink`]; afterwards it is
+//! replaced by a class, so that the page's style sheet colours the chart for light, dark and print. Coordinates are
+//! [`SCALE`] times finer than the sizes below say, since plotters rounds them to whole units.
+
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use serde::Serialize;
+
+use super::format;
+use crate::error::{Error, Kind, Result};
+
+/// Finished SVG; the only markup that the page takes as it is.
+#[derive(Clone, Serialize)]
+#[serde(transparent)]
+pub struct Svg(String);
+
+/// What a colour stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ink {
+    /// Axes.
+    Axis,
+    /// Lines of the mesh.
+    Mesh,
+    /// Labels.
+    Label,
+    /// A vertical mark.
+    Mark,
+    /// A run: colour and dash of its identity.
+    Run(usize, usize),
+    /// A run's training curve: its colour, thinner.
+    Train(usize),
+}
+
+/// What the y axis measures.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// A fraction, shown in per cent.
+    Accuracy,
+    /// Cross-entropy.
+    Loss,
+}
+
+/// One curve.
+pub struct Curve {
+    /// At its end; keep it short.
+    pub label: String,
+    /// In the read-out of a point.
+    pub name: String,
+    pub ink: Ink,
+    /// Epoch and value, epochs ascending.
+    pub points: Vec<(usize, f64)>,
+    /// The epoch to mark.
+    pub best: Option<usize>,
+}
+
+/// One chart.
+pub struct Spec<'a> {
+    /// Unique on the page.
+    pub id: &'a str,
+    pub title: &'a str,
+    pub description: &'a str,
+    pub measure: Measure,
+    pub curves: &'a [Curve],
+    /// Vertical lines: epoch and what it is.
+    pub marks: &'a [(usize, String)],
+}
+
+const SCALE: i32 = 4;
+const WIDTH: i32 = 440;
+const HEIGHT: i32 = 264;
+/// Left of the plot, right of it (labels of the curves), above and below.
+const MARGIN: [i32; 4] = [44, 74, 22, 34];
+/// Between two labels at the right.
+const LINE: i32 = 14;
+/// A curve has at most about this many points to read out.
+const READ_OUTS: usize = 120;
+
+/// Draws one chart. Curves without points are left out.
+pub fn draw(spec: &Spec) -> Result<Svg> {
+    let mut drawn = String::new();
+    let read_outs =
+        plot(spec, &mut drawn).map_err(|e| Error::new(Kind::Data, format!("cannot draw {:?}: {e}", spec.title)))?;
+    Ok(Svg(themed(&drawn, spec, &read_outs)))
+}
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// Draws into `svg` and returns the read-outs: x, y, text.
+fn plot(spec: &Spec, svg: &mut String) -> Result<Vec<(i32, i32, String)>, Failed> {
+    let size = |v: i32| u32::try_from(v * SCALE);
+    let root = SVGBackend::with_string(svg, (size(WIDTH)?, size(HEIGHT)?)).into_drawing_area();
+    let [left, right, top, bottom] = MARGIN;
+    let values = || spec.curves.iter().flat_map(|c| c.points.iter());
+    let last = values().map(|p| p.0).max().unwrap_or(1);
+    let x_range = (1.0 - 0.02 * last as f64)..(last as f64 * 1.02).max(1.5);
+    let (y_range, y_ticks) = y_axis(values().map(|p| p.1), spec.measure);
+    let mut chart = ChartBuilder::on(&root)
+        .margin_right(size(right)?)
+        .margin_top(size(top)?)
+        .set_label_area_size(LabelAreaPosition::Left, size(left)?)
+        .set_label_area_size(LabelAreaPosition::Bottom, size(bottom)?)
+        .build_cartesian_2d(
+            Axis { range: x_range, ticks: epoch_ticks(last) },
+            Axis { range: y_range.clone(), ticks: y_ticks },
+        )?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(Ink::Mesh.colour())
+        .axis_style(Ink::Axis.colour())
+        .label_style(text(Ink::Label))
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .y_label_formatter(&|y| tick_text(*y, spec.measure))
+        .set_all_tick_mark_size(size(4)?)
+        .draw()?;
+    let place = |chart: &ChartContext<_, Cartesian2d<Axis, Axis>>, epoch: usize, value: f64| {
+        chart.backend_coord(&(epoch as f64, value))
+    };
+
+    for (i, (epoch, what)) in spec.marks.iter().enumerate() {
+        let ends = [(*epoch as f64, y_range.start), (*epoch as f64, y_range.end)];
+        chart.draw_series(LineSeries::new(ends, Ink::Mark.colour()))?;
+        let (x, y) = place(&chart, *epoch, y_range.end);
+        let to_the_left = i == 0 && *epoch * 2 > last;
+        let style = text(Ink::Label).pos(Pos::new(if to_the_left { HPos::Right } else { HPos::Left }, VPos::Bottom));
+        root.draw_text(what, &style, (x, y - 4 * SCALE))?;
+    }
+
+    let mut labels = Vec::new();
+    let mut read_outs = Vec::new();
+    for curve in spec.curves {
+        let Some(&(end, value)) = curve.points.last() else { continue };
+        let inside = |v: f64| v.clamp(y_range.start, y_range.end);
+        let points = curve.points.iter().map(|&(e, v)| (e as f64, inside(v)));
+        chart.draw_series(LineSeries::new(points.clone(), curve.ink.colour()))?;
+        if curve.points.len() <= 2 {
+            chart.draw_series(points.map(|p| Circle::new(p, 3 * SCALE, curve.ink.colour().filled())))?;
+        }
+        if let Some(&(epoch, v)) = curve.best.and_then(|b| curve.points.iter().find(|p| p.0 == b)) {
+            let best = Circle::new((epoch as f64, inside(v)), 4 * SCALE, curve.ink.colour().filled());
+            chart.draw_series([best])?;
+        }
+        labels.push((place(&chart, end, inside(value)).1, curve));
+        for &(epoch, v) in curve.points.iter().step_by(curve.points.len().div_ceil(READ_OUTS)) {
+            let (x, y) = place(&chart, epoch, inside(v));
+            read_outs.push((x, y, format!("{}, epoch {epoch}: {}", curve.name, value_text(v, spec.measure))));
+        }
+    }
+    labels.sort_by_key(|l| l.0);
+    let x = (WIDTH - right + 6) * SCALE;
+    let heights = spread(labels.iter().map(|l| l.0).collect(), LINE * SCALE, top * SCALE, (HEIGHT - bottom) * SCALE);
+    for ((_, curve), y) in labels.iter().zip(heights) {
+        root.draw(&Circle::new((x, y), 3 * SCALE, curve.ink.colour().filled()))?;
+        let beside = (x + 7 * SCALE, y);
+        root.draw_text(&curve.label, &text(Ink::Label).pos(Pos::new(HPos::Left, VPos::Center)), beside)?;
+    }
+    let axis = text(Ink::Label).pos(Pos::new(HPos::Right, VPos::Bottom));
+    root.draw_text("epoch", &axis, ((WIDTH - right) * SCALE, (HEIGHT - 2) * SCALE))?;
+    root.present()?;
+    drop(chart);
+    drop(root);
+    Ok(read_outs)
+}
+
+/// An axis with ticks of our choosing; plotters' own may fall between epochs.
+struct Axis {
+    range: std::ops::Range<f64>,
+    ticks: Vec<f64>,
+}
+
+impl Ranged for Axis {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, (low, high): (i32, i32)) -> i32 {
+        let share = (value - self.range.start) / (self.range.end - self.range.start);
+        low + (f64::from(high - low) * share).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        self.ticks.clone()
+    }
+
+    fn range(&self) -> std::ops::Range<f64> {
+        self.range.clone()
+    }
+}
+
+fn text(ink: Ink) -> TextStyle<'static> {
+    TextStyle { color: ink.colour().to_backend_color(), ..TextStyle::from(("sans-serif", 11 * SCALE).into_font()) }
+}
+
+fn tick_text(value: f64, measure: Measure) -> String {
+    match measure {
+        Measure::Accuracy => format!("{:.0}\u{a0}%", 100.0 * value),
+        Measure::Loss => format!("{:.2}", value).trim_end_matches('0').trim_end_matches('.').to_owned(),
+    }
+}
+
+/// A value in words.
+pub fn value_text(value: f64, measure: Measure) -> String {
+    match measure {
+        Measure::Accuracy => format::percent(value),
+        Measure::Loss => format::loss(value),
+    }
+}
+
+/// Whole epochs, at most nine, multiples of 1, 2 or 5 times a power of ten.
+fn epoch_ticks(last: usize) -> Vec<f64> {
+    let step = (0..).flat_map(|p| [1, 2, 5].map(|m| m * 10_usize.pow(p))).find(|s| last / s <= 8).unwrap_or(last);
+    (1..=last).filter(|e| e % step == 0).map(|e| e as f64).collect()
+}
+
+/// Round bounds around the values and ticks between them.
+fn y_axis(values: impl Iterator<Item = f64>, measure: Measure) -> (std::ops::Range<f64>, Vec<f64>) {
+    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+    let (low, high) = match measure {
+        Measure::Accuracy => (0.0, high.max(0.1)),
+        Measure::Loss if low.is_finite() => (low.min(high - 0.1), high),
+        Measure::Loss => (0.0, 1.0),
+    };
+    let raw = (high - low) / 5.0;
+    let power = 10_f64.powf(raw.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|s| *s >= raw).unwrap_or(raw);
+    let (first, last) = ((low / step).floor(), (high / step - 1e-9).ceil());
+    let ticks = (0..=(last - first) as usize).map(|i| (first + i as f64) * step).collect();
+    (first * step..last * step, ticks)
+}
+
+/// Moves sorted heights apart until they are `gap` from each other, within `top..bottom` where there is room.
+fn spread(mut heights: Vec<i32>, gap: i32, top: i32, bottom: i32) -> Vec<i32> {
+    let mut floor = top;
+    for y in &mut heights {
+        *y = (*y).max(floor);
+        floor = *y + gap;
+    }
+    let mut ceiling = bottom;
+    for y in heights.iter_mut().rev() {
+        *y = (*y).min(ceiling);
+        ceiling = *y - gap;
+    }
+    heights
+}
+
+impl Ink {
+    /// The colour that stands for it while plotters draws.
+    fn colour(self) -> RGBColor {
+        let (kind, variant) = match self {
+            Self::Axis => (0, 0),
+            Self::Mesh => (1, 0),
+            Self::Label => (2, 0),
+            Self::Mark => (3, 0),
+            Self::Run(colour, dash) => (4 + colour, dash),
+            Self::Train(colour) => (4 + colour, 255),
+        };
+        RGBColor(1, u8::try_from(kind).unwrap_or(2), u8::try_from(variant).unwrap_or(0))
+    }
+
+    /// The class of a stand-in as plotters writes it, e.g. `#010400`.
+    fn class(written: &str) -> Option<String> {
+        let code = u32::from_str_radix(written.strip_prefix("#01")?, 16).ok()?;
+        Some(match (code >> 8, code & 255) {
+            (0, _) => "axis".into(),
+            (1, _) => "mesh".into(),
+            (2, _) => "label".into(),
+            (3, _) => "mark".into(),
+            (kind, 255) => format!("c{} train", kind - 4),
+            (kind, dash) => format!("c{} d{dash}", kind - 4),
+        })
+    }
+}
+
+/// plotters' SVG with classes instead of colours and fonts, a title, a description, and read-outs.
+fn themed(drawn: &str, spec: &Spec, read_outs: &[(i32, i32, String)]) -> String {
+    let escape = |t: &str| t.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+    let id = escape(spec.id);
+    let mut svg = format!(
+        "<svg class=\"chart\" role=\"img\" aria-labelledby=\"{id}-title {id}-desc\" viewBox=\"0 0 {} {}\">\
+         <title id=\"{id}-title\">{}</title><desc id=\"{id}-desc\">{}</desc>\n",
+        WIDTH * SCALE,
+        HEIGHT * SCALE,
+        escape(spec.title),
+        escape(spec.description)
+    );
+    // One tag or one text a line; texts are escaped, so a line that starts with `<` is a tag.
+    for line in drawn.lines().filter(|l| !l.starts_with("<svg") && !l.starts_with("</svg")) {
+        match line.strip_prefix('<') {
+            Some(tag) if !tag.starts_with('/') => svg.push_str(&themed_tag(tag)),
+            _ => svg.push_str(line.trim_end()),
+        }
+    }
+    svg.push_str("<g class=\"read-outs\">");
+    for (x, y, what) in read_outs {
+        svg.push_str(&format!(
+            "<circle cx=\"{x}\" cy=\"{y}\" r=\"{}\"><title>{}</title></circle>",
+            7 * SCALE,
+            escape(what)
+        ));
+    }
+    svg.push_str("</g></svg>");
+    svg
+}
+
+/// One opening tag, without its `<`.
+fn themed_tag(tag: &str) -> String {
+    let (name, rest) = tag.split_once(' ').unwrap_or((tag, ""));
+    let (rest, end) = match rest.strip_suffix("/>") {
+        Some(rest) => (rest, "/>"),
+        None => (rest.trim_end_matches('>'), ">"),
+    };
+    let mut out = format!("<{name}");
+    for attribute in rest.split("\" ") {
+        let Some((key, value)) = attribute.split_once("=\"") else { continue };
+        let value = value.trim_end_matches('"').trim_end();
+        match key {
+            "font-family" | "font-size" | "opacity" | "stroke-width" => {}
+            "stroke" | "fill" if value == "none" && (key == "stroke" || name != "polyline") => {}
+            "stroke" | "fill" => match Ink::class(value) {
+                Some(class) => out.push_str(&format!(" class=\"{class}\"")),
+                None => out.push_str(&format!(" {key}=\"{value}\"")),
+            },
+            _ => out.push_str(&format!(" {key}=\"{value}\"")),
+        }
+    }
+    out + end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec<'a>(curves: &'a [Curve], marks: &'a [(usize, String)]) -> Spec<'a> {
+        Spec { id: "x", title: "a < b", description: "d", measure: Measure::Loss, curves, marks }
+    }
+
+    #[test]
+    fn no_colour_font_or_address_is_left() -> Result<()> {
+        let curves = [Curve {
+            label: "<b>".into(),
+            name: "\"n\"".into(),
+            ink: Ink::Run(5, 3),
+            points: vec![(1, 2.0), (2, 1.5), (3, 1.7)],
+            best: Some(2),
+        }];
+        let Svg(svg) = draw(&spec(&curves, &[(2, "best".into())]))?;
+        for never in ["#0", "font", "http", "<b>", "style="] {
+            assert!(!svg.contains(never), "{never} in {svg}");
+        }
+        assert!(svg.contains("class=\"c5 d3\"") && svg.contains("a &lt; b") && svg.contains("best"));
+        assert_eq!(svg.matches("<title>").count(), 3);
+        Ok(())
+    }
+
+    #[test]
+    fn one_epoch_no_points_and_flat_curves_are_drawn() -> Result<()> {
+        for points in [vec![], vec![(1, 2.0)], vec![(1, 0.0), (900_000, 0.0)], vec![(7, 1e11), (8, -1e11)]] {
+            let curves = [Curve { label: "l".into(), name: "n".into(), ink: Ink::Train(0), points, best: None }];
+            draw(&spec(&curves, &[]))?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn labels_keep_their_distance() {
+        assert_eq!(spread(vec![10, 11, 12], 5, 0, 100), [10, 15, 20]);
+        assert_eq!(spread(vec![96, 98, 99], 5, 0, 100), [90, 95, 100]);
+    }
+
+    #[test]
+    fn axes_are_round() {
+        assert_eq!(epoch_ticks(1), [1.0]);
+        assert_eq!(epoch_ticks(20), [5.0, 10.0, 15.0, 20.0]);
+        let (range, ticks) = y_axis([0.11, 0.43].into_iter(), Measure::Accuracy);
+        assert!(range == (0.0..0.5) && ticks.len() == 6, "{range:?} {ticks:?}");
+    }
+}

@@ -1,0 +1,278 @@
+//! Reads everything a page can show, and keeps a list of what it could not read.
+//!
+//! It judges content only as far as the page relies on it (shapes, ranges, indices); it repairs nothing.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::predictions::Predictions;
+use crate::dataset::{Manifest, Pack, manifest};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::inference::evaluation::{self, Evaluation};
+use crate::training::history::Epoch;
+use crate::training::run::{self, Run};
+use crate::vgg::Plan;
+
+/// Where to look.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// Folder of the runs.
+    pub runs: PathBuf,
+    /// Folder of the data set.
+    pub data: PathBuf,
+    /// The table that `vggkit predict` wrote.
+    pub predictions: PathBuf,
+}
+
+/// Something that could not be read, or contradicts something else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The file or folder.
+    pub place: String,
+    /// What is wrong with it.
+    pub what: String,
+    /// What to do next; may be empty.
+    pub help: String,
+}
+
+/// Everything that was read.
+pub struct Inputs {
+    pub sources: Sources,
+    /// In the order of Table 1, then by name.
+    pub runs: Vec<LoadedRun>,
+    pub data: Option<LoadedData>,
+    pub predictions: Option<Predictions>,
+    pub problems: Vec<Problem>,
+    /// For people: what was not there and how to make it.
+    pub missing: Vec<String>,
+}
+
+/// One run folder.
+pub struct LoadedRun {
+    /// Folder name.
+    pub name: String,
+    pub run: Run,
+    pub plan: Plan,
+    pub history: Vec<Epoch>,
+    /// On the split that the run validated on.
+    pub evaluation: Option<Evaluation>,
+    /// On the split that it was trained on.
+    pub train_evaluation: Option<Evaluation>,
+}
+
+/// A prepared data set.
+pub struct LoadedData {
+    pub manifest: Manifest,
+    /// Of `manifest.json`, as `run.toml` has it.
+    pub sha256: String,
+    /// By split.
+    pub packs: BTreeMap<String, Pack>,
+}
+
+/// Collects problems while the rest goes on.
+#[derive(Default)]
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn add(&mut self, place: &Path, what: impl Display, help: impl Into<String>) {
+        self.0.push(Problem { place: place.display().to_string(), what: what.to_string(), help: help.into() });
+    }
+
+    /// The value, or a problem and nothing.
+    fn keep<T>(&mut self, place: &Path, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                // The error's text starts with the path, which the problem names already.
+                let text = error.to_string();
+                let shown = place.display().to_string();
+                let what = text.strip_prefix(&shown).map_or(text.as_str(), |t| t.trim_start_matches([':', ' ']));
+                self.add(place, what, error.help().unwrap_or_default());
+                None
+            }
+        }
+    }
+}
+
+/// Reads all of it.
+pub fn load(sources: &Sources) -> Inputs {
+    let mut problems = Problems::default();
+    let mut missing = Vec::new();
+
+    let mut runs = load_runs(&sources.runs, &mut problems, &mut missing);
+    runs.sort_by(|a, b| order(a).cmp(&order(b)));
+
+    let data = if Manifest::path(&sources.data).exists() {
+        load_data(&sources.data, &mut problems)
+    } else {
+        missing.push(format!(
+            "no data set at {}: `vggkit prepare --source tiny-imagenet-200.zip` makes one, or `vggkit prepare --demo`",
+            sources.data.display()
+        ));
+        None
+    };
+
+    let predictions = if sources.predictions.exists() {
+        problems.keep(&sources.predictions, Predictions::read(&sources.predictions))
+    } else {
+        missing.push(format!("no predictions at {}: `vggkit predict` makes them", sources.predictions.display()));
+        None
+    };
+
+    Inputs { sources: sources.clone(), runs, data, predictions, problems: problems.0, missing }
+}
+
+/// The order on the page: depth, the 1x1 variant ahead of the 3x3 one as in Table 1, then the name.
+fn order(run: &LoadedRun) -> (usize, bool, bool, &str) {
+    let network = &run.run.network;
+    (network.depth, network.depth == 16 && !network.conv1x1, network.lrn, &run.name)
+}
+
+fn load_runs(folder: &Path, problems: &mut Problems, missing: &mut Vec<String>) -> Vec<LoadedRun> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            missing.push(format!("no runs at {}: `vggkit train -d 11` makes one", folder.display()));
+            return Vec::new();
+        }
+        Err(e) => {
+            problems.keep::<()>(folder, Err(Error::io("cannot list", folder, e)));
+            return Vec::new();
+        }
+    };
+    let mut folders: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.is_dir()).collect();
+    folders.retain(|f| !hidden(f));
+    folders.sort();
+    let runs: Vec<_> = folders.iter().filter_map(|f| load_run(f, problems)).collect();
+    if folders.is_empty() {
+        missing.push(format!("{} holds no run: `vggkit train -d 11` makes one", folder.display()));
+    }
+    runs
+}
+
+fn hidden(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') || name.ends_with(".partial")
+}
+
+fn load_run(folder: &Path, problems: &mut Problems) -> Option<LoadedRun> {
+    let settings = Run::path(folder);
+    if !settings.exists() {
+        problems.add(folder, "has no run.toml, so it is not a run of vggkit; left out", "");
+        return None;
+    }
+    let run = problems
+        .keep(&settings, Run::load(folder).and_then(|r| check_schema(&settings, &r.schema.clone(), run::SCHEMA, r)))?;
+    let plan = problems.keep(&settings, run.network.plan())?;
+
+    let log = folder.join("history.jsonl");
+    let history = if log.exists() {
+        problems.keep(&log, files::read_json_lines(&log).and_then(|h| check_history(&log, h))).unwrap_or_default()
+    } else {
+        Vec::new()
+    };
+    let mut evaluation = |file: &str, split: &str| {
+        let path = folder.join(file);
+        let result = path.exists().then(|| {
+            files::read_json::<Evaluation>(&path)
+                .and_then(|e| check_schema(&path, &e.schema.clone(), evaluation::SCHEMA, e))
+                .and_then(|e| check_evaluation(&path, e, run.network.classes, split))
+        });
+        result.and_then(|r| problems.keep(&path, r))
+    };
+    let on_val = evaluation("evaluation.json", &run.data.val);
+    let on_train = evaluation(&format!("evaluation-{}.json", run.data.train), &run.data.train);
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let loaded = LoadedRun { name, plan, history, evaluation: on_val, train_evaluation: on_train, run };
+    compare_figures(folder, &loaded, problems);
+    Some(loaded)
+}
+
+fn check_schema<T>(path: &Path, found: &str, expected: &str, value: T) -> Result<T> {
+    if found == expected {
+        return Ok(value);
+    }
+    Err(Error::data(path, format!("its schema is {found:?}; this version of vggkit reads {expected:?}"))
+        .with_help("use the version of vggkit that wrote it, or make it again"))
+}
+
+fn fraction(value: f64) -> bool {
+    (0.0..=1.0).contains(&value)
+}
+
+fn check_history(path: &Path, history: Vec<Epoch>) -> Result<Vec<Epoch>> {
+    let mut last = 0;
+    for e in &history {
+        let finite =
+            [e.lr, e.train_loss, e.val_loss, e.seconds, e.images_per_s].iter().all(|v| v.is_finite() && v.abs() < 1e12);
+        if e.epoch <= last || e.epoch > 1_000_000 {
+            return Err(Error::data(path, format!("epoch {} follows epoch {last}", e.epoch)));
+        }
+        if !finite || ![e.train_top1, e.val_top1, e.val_top5].into_iter().all(fraction) {
+            return Err(Error::data(path, format!("epoch {} has a value out of its range", e.epoch)));
+        }
+        last = e.epoch;
+    }
+    Ok(history)
+}
+
+fn check_evaluation(path: &Path, e: Evaluation, classes: usize, split: &str) -> Result<Evaluation> {
+    let wrong = |what: String| Err(Error::data(path, what).with_help("run `vggkit evaluate` on this run again"));
+    if e.split != split {
+        return wrong(format!("it is of the split {:?}, the run's is {split:?}", e.split));
+    }
+    if e.per_class.len() != classes || e.confusion.len() != classes || e.confusion.iter().any(|r| r.len() != classes) {
+        return wrong(format!("it does not have the run's {classes} classes"));
+    }
+    if ![e.top1, e.top5].into_iter().chain(e.per_class.iter().map(|c| c.top1)).all(fraction) || !e.loss.is_finite() {
+        return wrong("it has a value out of its range".into());
+    }
+    if e.mistakes.iter().any(|m| m.truth >= classes || m.predicted >= classes || !fraction(m.probability)) {
+        return wrong("one of its mistakes names a class or a probability that cannot be".into());
+    }
+    Ok(e)
+}
+
+/// An evaluation that is a point off the history belongs to other weights.
+fn compare_figures(folder: &Path, run: &LoadedRun, problems: &mut Problems) {
+    let (Some(evaluation), Some(best)) = (&run.evaluation, run.best()) else { return };
+    if (evaluation.top1 - best.val_top1).abs() > 0.01 {
+        problems.add(
+            &folder.join("evaluation.json"),
+            format!(
+                "says {:.1} % top-1, the best epoch of history.jsonl says {:.1} %: it may be older than the weights",
+                100.0 * evaluation.top1,
+                100.0 * best.val_top1
+            ),
+            "run `vggkit evaluate` on this run again",
+        );
+    }
+}
+
+fn load_data(folder: &Path, problems: &mut Problems) -> Option<LoadedData> {
+    let path = Manifest::path(folder);
+    let manifest = problems.keep(
+        &path,
+        Manifest::load(folder).and_then(|m| check_schema(&path, &m.schema.clone(), manifest::SCHEMA, m)),
+    )?;
+    let sha256 = problems.keep(&path, files::sha256(&path))?;
+    let mut packs = BTreeMap::new();
+    for split in manifest.splits.keys() {
+        if let Some(pack) = problems.keep(&Pack::path_of(folder, split), Pack::open(folder, split)) {
+            packs.insert(split.clone(), pack);
+        }
+    }
+    Some(LoadedData { manifest, sha256, packs })
+}
+
+impl LoadedRun {
+    /// The epoch with the lowest validation loss: the one whose weights were kept as best. The first of equals.
+    pub fn best(&self) -> Option<&Epoch> {
+        self.history.iter().reduce(|a, b| if b.val_loss < a.val_loss { b } else { a })
+    }
+}

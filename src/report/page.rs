@@ -1,0 +1,56 @@
+//! The view through the templates: one file with its style and script inside, and a policy that allows nothing else.
+//!
+//! Templates escape every text; only charts and embedded images, which this crate made, go in as they are.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use sha2::{Digest, Sha256};
+
+use super::view::Page;
+use crate::error::{Error, Kind, Result};
+
+const STYLE: &str = include_str!("../../templates/style.css");
+const SCRIPT: &str = include_str!("../../templates/script.js");
+
+/// Name and text of each template.
+const TEMPLATES: [(&str, &str); 10] = [
+    ("page.html", include_str!("../../templates/page.html")),
+    ("macros.html", include_str!("../../templates/macros.html")),
+    ("verdict.html", include_str!("../../templates/verdict.html")),
+    ("results.html", include_str!("../../templates/results.html")),
+    ("architectures.html", include_str!("../../templates/architectures.html")),
+    ("curves.html", include_str!("../../templates/curves.html")),
+    ("data.html", include_str!("../../templates/data.html")),
+    ("mistakes.html", include_str!("../../templates/mistakes.html")),
+    ("provenance.html", include_str!("../../templates/provenance.html")),
+    ("problems.html", include_str!("../../templates/problems.html")),
+];
+
+/// The finished HTML.
+pub fn render(page: &Page) -> Result<String> {
+    let wrong = |e: minijinja::Error| Error::new(Kind::Data, format!("cannot render the page: {e:#}"));
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(wrong)?);
+    for (name, text) in TEMPLATES {
+        environment.add_template(name, text).map_err(wrong)?;
+    }
+    let template = environment.get_template("page.html").map_err(wrong)?;
+    template
+        .render(context! { page => Serde(page), style => STYLE, script => SCRIPT, policy => policy() })
+        .map_err(wrong)
+}
+
+/// Nothing is loaded but embedded images; only this very style and script apply.
+fn policy() -> String {
+    let hash = |text: &str| STANDARD.encode(Sha256::digest(text.as_bytes()));
+    format!(
+        "default-src 'none'; img-src data:; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'",
+        hash(STYLE),
+        hash(SCRIPT)
+    )
+}

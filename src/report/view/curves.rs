@@ -1,0 +1,158 @@
+//! Loss and accuracy over the epochs: all comparable runs over each other, then each run with train and validation.
+
+use serde::Serialize;
+
+use super::super::charts::{Curve, Ink, Measure, Spec, draw, value_text};
+use super::super::format;
+use super::identity::{Described, Identity, Runs};
+use super::{Chart, Table};
+use crate::error::Result;
+use crate::training::history::Epoch;
+
+/// All charts.
+#[derive(Serialize)]
+pub struct Curves {
+    /// Validation accuracy and loss of all comparable runs; empty where there are less than two.
+    pub overlay: Vec<Chart>,
+    pub runs: Vec<RunCurves>,
+    /// Runs without a finished epoch.
+    pub empty: Vec<Identity>,
+}
+
+/// The charts of one run.
+#[derive(Serialize)]
+pub struct RunCurves {
+    pub run: Identity,
+    /// What happened, in a line.
+    pub summary: String,
+    pub charts: [Chart; 2],
+}
+
+/// A column of history.jsonl.
+type Column = fn(&Epoch) -> f64;
+
+/// What the two charts of a run show.
+const SIDES: [(Measure, &str, Column, Column); 2] = [
+    (Measure::Accuracy, "Accuracy", |e| e.train_top1, |e| e.val_top1),
+    (Measure::Loss, "Loss", |e| e.train_loss, |e| e.val_loss),
+];
+
+pub fn build(runs: &Runs) -> Result<Curves> {
+    let (drawn, empty): (Vec<_>, Vec<_>) = runs.iter().partition(|d| !d.run.history.is_empty());
+    let comparable: Vec<_> = drawn.iter().copied().filter(|d| d.identity.comparable).collect();
+    let overlay = match comparable.len() {
+        0 | 1 => Vec::new(),
+        _ => SIDES.iter().map(|side| overlay(&comparable, side)).collect::<Result<_>>()?,
+    };
+    Ok(Curves {
+        overlay,
+        runs: drawn.into_iter().map(run_curves).collect::<Result<_>>()?,
+        empty: empty.into_iter().map(|d| d.identity.clone()).collect(),
+    })
+}
+
+fn points(d: &Described, column: Column) -> Vec<(usize, f64)> {
+    d.run.history.iter().map(|e| (e.epoch, column(e))).collect()
+}
+
+fn overlay(runs: &[&Described], &(measure, what, _, column): &(Measure, &str, Column, Column)) -> Result<Chart> {
+    let several = |d: &Described| runs.iter().filter(|o| o.identity.colour == d.identity.colour).count() > 1;
+    let curves: Vec<Curve> = runs
+        .iter()
+        .map(|d| Curve {
+            label: if several(d) { format::ellipsis(&d.identity.name, 13) } else { d.identity.network.clone() }
+                .replace("VGG-16 with 1×1", "VGG-16 1×1"),
+            name: d.identity.name.clone(),
+            ink: Ink::Run(d.identity.colour, d.identity.dash),
+            points: points(d, column),
+            best: d.figures.best_epoch,
+        })
+        .collect();
+    let title = format!("Validation {}", what.to_lowercase());
+    let description = format!(
+        "{title} of {} over their epochs; a dot marks the best epoch of each. The numbers are in the table below.",
+        format::counted(runs.len(), "run")
+    );
+    let id = format!("overlay-{}", what.to_lowercase());
+    let svg = draw(&Spec { id: &id, title: &title, description: &description, measure, curves: &curves, marks: &[] })?;
+    let last = curves.iter().flat_map(|c| c.points.iter().map(|p| p.0)).max().unwrap_or(0);
+    let mut rows = Vec::new();
+    for epoch in 1..=last {
+        let value =
+            |c: &Curve| c.points.iter().find(|p| p.0 == epoch).map_or("–".into(), |p| value_text(p.1, measure));
+        rows.push(std::iter::once(epoch.to_string()).chain(curves.iter().map(value)).collect());
+    }
+    let columns = std::iter::once("Epoch".to_owned()).chain(curves.iter().map(|c| c.name.clone())).collect();
+    Ok(Chart { svg, table: Table { caption: format!("{title} by epoch"), columns, rows }, title })
+}
+
+fn run_curves(d: &Described) -> Result<RunCurves> {
+    let [accuracy, loss] = &SIDES;
+    Ok(RunCurves {
+        run: d.identity.clone(),
+        summary: summary(d),
+        charts: [run_chart(d, accuracy)?, run_chart(d, loss)?],
+    })
+}
+
+fn run_chart(d: &Described, &(measure, what, train, val): &(Measure, &str, Column, Column)) -> Result<Chart> {
+    let curve = |label: &str, ink, column, best| Curve {
+        label: label.to_owned(),
+        name: label.to_owned(),
+        ink,
+        points: points(d, column),
+        best,
+    };
+    let curves = [
+        curve("train", Ink::Train(d.identity.colour), train, None),
+        curve("validation", Ink::Run(d.identity.colour, 0), val, d.figures.best_epoch),
+    ];
+    let mut marks: Vec<_> = d.figures.best_epoch.map(|b| (b, format!("best {b}"))).into_iter().collect();
+    if d.run.run.origin.stopped_by == "early stopping" {
+        marks.push((d.figures.epochs, "early stop".into()));
+    }
+    let title = format!("{what} of {}", d.identity.name);
+    let description =
+        format!("{what} on train and validation over {}. {}", format::counted(d.figures.epochs, "epoch"), summary(d));
+    let id = format!("{}-{}", d.identity.id, what.to_lowercase());
+    let svg =
+        draw(&Spec { id: &id, title: &title, description: &description, measure, curves: &curves, marks: &marks })?;
+    let rows = d
+        .run
+        .history
+        .iter()
+        .map(|e| {
+            let (train, val) = (value_text(train(e), measure), value_text(val(e), measure));
+            let learning_rate = format!("{}", e.lr);
+            vec![
+                e.epoch.to_string(),
+                train,
+                val,
+                learning_rate,
+                format::rate(e.images_per_s),
+                format::duration(e.seconds),
+            ]
+        })
+        .collect();
+    let columns = ["Epoch", "Train", "Validation", "Learning rate", "Images/s", "Time"].map(str::to_owned).to_vec();
+    Ok(Chart { svg, table: Table { caption: format!("{title} by epoch"), columns, rows }, title: what.to_owned() })
+}
+
+/// "Best at epoch 9 of 15; stopped early after 6 epochs without a lower validation loss."
+fn summary(d: &Described) -> String {
+    let (figures, settings) = (&d.figures, &d.run.run);
+    let best = figures.best_epoch.map_or_else(String::new, |b| format!("Best at epoch {b} of {}", figures.epochs));
+    let end = match settings.origin.stopped_by.as_str() {
+        "early stopping" => {
+            let patience = format::counted(settings.training.patience, "epoch");
+            format!("; stopped early after {patience} without a lower validation loss")
+        }
+        "epochs" => "; all planned epochs done".into(),
+        "max steps" => "; stopped at its number of steps".into(),
+        "signal" => "; stopped by a signal".into(),
+        "diverged" => "; stopped because the loss was no longer a number".into(),
+        "" => format!("; not finished ({} planned)", settings.training.epochs),
+        other => format!("; stopped by {other}"),
+    };
+    format!("{best}{end}.")
+}

@@ -1,0 +1,138 @@
+//! The page as one typed value: what the templates show, already in words and in order. No loose keys.
+//!
+//! Everything here is plain text that the templates escape, except [`Svg`] and [`DataUri`], which only `charts` and
+//! `images` make.
+
+use serde::Serialize;
+
+use super::charts::Svg;
+use super::images::DataUri;
+use super::load::{Inputs, Problem};
+use crate::error::Result;
+
+mod architectures;
+mod curves;
+mod data;
+mod identity;
+mod mistakes;
+mod provenance;
+mod results;
+mod verdict;
+
+/// The whole page.
+#[derive(Serialize)]
+pub struct Page {
+    pub title: String,
+    /// vggkit's version.
+    pub version: &'static str,
+    /// Some of what is shown was trained on drawn images.
+    pub synthetic: Option<String>,
+    /// Latest date that any input carries, day only.
+    pub date: Option<String>,
+    pub problems: Vec<Problem>,
+    pub verdict: Option<verdict::Verdict>,
+    pub results: results::Results,
+    pub architectures: architectures::Architectures,
+    pub curves: curves::Curves,
+    pub data: data::Data,
+    pub mistakes: mistakes::Mistakes,
+    pub provenance: Vec<provenance::Provenance>,
+}
+
+/// A table cell that a script can sort by.
+#[derive(Clone, Serialize)]
+pub struct Cell {
+    pub text: String,
+    /// Empty for "nothing here", which sorts last.
+    pub sort: String,
+}
+
+impl Cell {
+    fn number(value: f64, text: String) -> Self {
+        Self { text, sort: value.to_string() }
+    }
+
+    fn optional(value: Option<f64>, format: impl Fn(f64) -> String) -> Self {
+        value.map_or_else(Self::nothing, |v| Self::number(v, format(v)))
+    }
+
+    fn nothing() -> Self {
+        Self { text: "–".into(), sort: String::new() }
+    }
+}
+
+/// A chart with the numbers behind it.
+#[derive(Serialize)]
+pub struct Chart {
+    pub title: String,
+    pub svg: Svg,
+    pub table: Table,
+}
+
+/// A plain table of numbers.
+#[derive(Serialize)]
+pub struct Table {
+    pub caption: String,
+    pub columns: Vec<String>,
+    /// The first text of a row heads it.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// An image with what it is.
+#[derive(Serialize)]
+pub struct Picture {
+    pub source: DataUri,
+    pub alt: String,
+}
+
+/// Makes the page of what was read.
+pub fn build(inputs: &Inputs) -> Result<Page> {
+    let runs = identity::Runs::new(inputs);
+    let mut problems = inputs.problems.clone();
+    let data = data::build(inputs, &runs, &mut problems)?;
+    let verdict = verdict::build(inputs, &runs)?;
+    Ok(Page {
+        title: verdict
+            .as_ref()
+            .map_or_else(|| "vggkit report".to_owned(), |v| format!("{} – vggkit report", v.headline)),
+        version: env!("CARGO_PKG_VERSION"),
+        synthetic: synthetic(inputs),
+        date: date(inputs),
+        verdict,
+        results: results::build(inputs, &runs),
+        architectures: architectures::build(inputs, &runs)?,
+        curves: curves::build(&runs)?,
+        data,
+        mistakes: mistakes::build(inputs, &runs)?,
+        provenance: runs.iter().map(provenance::build).collect(),
+        problems,
+    })
+}
+
+/// The warning over the page where drawn images are in play.
+fn synthetic(inputs: &Inputs) -> Option<String> {
+    let drawn = inputs.runs.iter().filter(|r| r.run.data.synthetic).count();
+    let data = inputs.data.as_ref().is_some_and(|d| d.manifest.synthetic);
+    let all = drawn == inputs.runs.len();
+    match (drawn, data) {
+        (0, false) => None,
+        (0, true) => Some("The data set shown is synthetic: drawn by vggkit, not photographed.".into()),
+        (_, _) if all => Some(
+            "Synthetic data: every image here was drawn by vggkit, none was photographed. The figures show that the \
+             tools work; they say nothing about Tiny ImageNet."
+                .into(),
+        ),
+        (n, _) => Some(format!(
+            "{n} of the {} runs trained on synthetic data: drawn by vggkit, not photographed. They are marked, and never \
+             compared with the others.",
+            inputs.runs.len()
+        )),
+    }
+}
+
+/// The latest day in the inputs: the page has no other date, so that the same inputs give the same bytes.
+fn date(inputs: &Inputs) -> Option<String> {
+    let runs = inputs.runs.iter().flat_map(|r| [r.run.origin.started.as_str(), r.run.origin.finished.as_str()]);
+    let data = inputs.data.iter().map(|d| d.manifest.created.as_str());
+    runs.chain(data).filter_map(|t| t.get(..10)).max().map(str::to_owned)
+}

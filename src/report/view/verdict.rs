@@ -1,0 +1,206 @@
+//! The first screen: which network is best, by how much, and whether that can be trusted.
+
+use serde::Serialize;
+
+use super::super::format;
+use super::super::load::{Inputs, LoadedRun};
+use super::super::reference::{REPLACED_CLASSES, REPLACED_RATE, REPLACED_README, replaced};
+use super::identity::{Described, Identity, Runs};
+use crate::error::Result;
+
+/// The verdict on the runs that can be compared.
+#[derive(Serialize)]
+pub struct Verdict {
+    pub headline: String,
+    /// Sentences below it.
+    pub summary: Vec<String>,
+    pub run: Identity,
+    pub tiles: Vec<Tile>,
+    pub ranking: Vec<Rank>,
+    /// Percentages at the axis of the ranking, with their place in 0..1000.
+    pub ticks: Vec<(String, f64)>,
+    /// What to keep in mind.
+    pub caveats: Vec<String>,
+}
+
+/// One figure.
+#[derive(Serialize)]
+pub struct Tile {
+    pub label: &'static str,
+    pub value: String,
+    pub note: String,
+}
+
+/// A run's accuracy with its interval, as places in 0..1000 along the axis.
+#[derive(Serialize)]
+pub struct Rank {
+    pub run: Identity,
+    pub value: String,
+    pub interval: String,
+    pub at: f64,
+    pub low: f64,
+    pub high: f64,
+    /// The replaced project's figure for this network.
+    pub replaced: Option<(String, f64)>,
+}
+
+/// The verdict; `None` where no run has a validation accuracy.
+pub fn build(inputs: &Inputs, runs: &Runs) -> Result<Option<Verdict>> {
+    let ranked = runs.ranked();
+    let Some(best) = ranked.first() else { return Ok(None) };
+    let Some(top1) = best.figures.val_top1 else { return Ok(None) };
+    let network = &best.identity.network;
+    let verb = if ranked.len() == 1 { "reaches" } else { "leads with" };
+    let axis = axis(&ranked);
+    Ok(Some(Verdict {
+        headline: format!("{network} {verb} {}", format::percent(top1)),
+        summary: summary(inputs, &ranked, best, top1),
+        run: best.identity.clone(),
+        tiles: tiles(best, top1),
+        ranking: ranked.iter().filter_map(|d| rank(d, axis)).collect(),
+        ticks: (0..=4)
+            .map(|i| (format::percent(axis * f64::from(i) / 4.0).replace(".0", ""), 250.0 * f64::from(i)))
+            .collect(),
+        caveats: caveats(inputs, runs, best),
+    }))
+}
+
+/// Whether the run's figures can stand beside the replaced project's; the reason where not.
+pub fn other_conditions(run: &LoadedRun, inputs: &Inputs) -> Option<String> {
+    let settings = &run.run;
+    let manifest = inputs.data.as_ref().filter(|d| d.sha256 == settings.data.manifest_sha256).map(|d| &d.manifest);
+    if settings.data.synthetic {
+        Some("synthetic images".into())
+    } else if settings.network.classes != REPLACED_CLASSES {
+        Some(format!("{} classes instead of {REPLACED_CLASSES}", settings.network.classes))
+    } else {
+        let limit = settings.training.limit_train.map(|n| format!("only {n} train images"));
+        limit.or(manifest.and_then(|m| m.settings.per_class).map(|n| format!("only {n} train images a class")))
+    }
+}
+
+fn summary(inputs: &Inputs, ranked: &[&Described], best: &Described, top1: f64) -> Vec<String> {
+    let classes = format::counted(best.run.run.network.classes, "class");
+    let data = if best.identity.synthetic { "the synthetic demo set" } else { "Tiny ImageNet" };
+    let measured = best.figures.val_images.map_or(String::new(), |n| format!(", on {}", format::counted(n, "image")));
+    let mut list = vec![match ranked.len() {
+        1 => format!("Top-1 accuracy on the validation split of {data}, {classes}{measured}."),
+        n => format!("The best of {n} runs by top-1 accuracy on the validation split of {data}, {classes}{measured}."),
+    }];
+    if let Some(second) = ranked.get(1)
+        && let Some(other) = second.figures.val_top1
+    {
+        let overlap = match (best.figures.val_interval, second.figures.val_interval) {
+            (Some(a), Some(b)) if a.0 <= b.1 => " Their 95\u{a0}% intervals overlap: this much can be chance.",
+            (Some(_), Some(_)) => " Their 95\u{a0}% intervals do not overlap.",
+            _ => "",
+        };
+        let name = if second.identity.network == best.identity.network {
+            &second.identity.name
+        } else {
+            &second.identity.network
+        };
+        let lead = 100.0 * (top1 - other);
+        list.push(match format!("{lead:.1}").as_str() {
+            "0.0" => format!("Level with {name}.{overlap}"),
+            lead => format!("{lead} points ahead of {name}.{overlap}"),
+        });
+    }
+    if let Some(theirs) = replaced(&best.run.run.network) {
+        let their_text = format::percent(theirs.val_top1);
+        list.push(match other_conditions(best.run, inputs) {
+            None => {
+                let points = 100.0 * (top1 - theirs.val_top1);
+                let side = if points < 0.0 { "below" } else { "above" };
+                format!("{:.1} points {side} the {their_text} of the replaced project's {}.", points.abs(), best.identity.network)
+            }
+            Some(reason) => format!(
+                "The replaced project's {} reached {their_text} on all of Tiny ImageNet; this run has {reason}, so the two \
+                 cannot be compared.",
+                best.identity.network
+            ),
+        });
+    }
+    list
+}
+
+fn tiles(best: &Described, top1: f64) -> Vec<Tile> {
+    let figures = &best.figures;
+    let device = &best.run.run.origin.device;
+    let optional = |value: Option<f64>, show: fn(f64) -> String| value.map_or_else(|| "–".into(), show);
+    let epochs = match figures.best_epoch {
+        Some(epoch) => format!("best after epoch {epoch} of {}", figures.epochs),
+        None => "no history".into(),
+    };
+    let mut tiles = vec![
+        Tile {
+            label: "Validation top-1",
+            value: format::percent(top1),
+            note: figures
+                .val_interval
+                .map_or_else(String::new, |i| format!("95\u{a0}% interval {}", format::percent_range(i))),
+        },
+        Tile {
+            label: "Validation top-5",
+            value: optional(figures.val_top5, format::percent),
+            note: "label among the first five".into(),
+        },
+        Tile { label: "Training time", value: optional(figures.seconds, format::duration), note: epochs },
+        Tile {
+            label: "Images per second",
+            value: optional(figures.images_per_s, format::rate),
+            note: format!("{} engine; the replaced project {REPLACED_RATE}", device.engine),
+        },
+    ];
+    if let Some(theirs) = replaced(&best.run.run.network) {
+        tiles.push(Tile {
+            label: "Replaced project",
+            value: format::percent(theirs.val_top1),
+            note: format!("{} by its log, 200 classes; its README: {REPLACED_README}", best.identity.network),
+        });
+    }
+    tiles
+}
+
+/// The right end of the ranking's axis: a round fraction above everything on it.
+fn axis(ranked: &[&Described]) -> f64 {
+    let ours = ranked.iter().filter_map(|d| d.figures.val_interval.map(|i| i.1).or(d.figures.val_top1));
+    let theirs = ranked.iter().filter_map(|d| replaced(&d.run.run.network)).map(|r| r.val_top1);
+    let highest = ours.chain(theirs).fold(0.0, f64::max);
+    [0.04, 0.08, 0.2, 0.4, 0.6, 0.8, 1.0].into_iter().find(|a| *a >= highest).unwrap_or(1.0)
+}
+
+fn rank(described: &Described, axis: f64) -> Option<Rank> {
+    let place = |fraction: f64| (1e4 * fraction / axis).round() / 10.0;
+    let top1 = described.figures.val_top1?;
+    let (low, high) = described.figures.val_interval.unwrap_or((top1, top1));
+    Some(Rank {
+        run: described.identity.clone(),
+        value: format::percent(top1),
+        interval: described.figures.val_interval.map_or_else(String::new, format::percent_range),
+        at: place(top1),
+        low: place(low),
+        high: place(high),
+        replaced: replaced(&described.run.run.network).map(|r| (format::percent(r.val_top1), place(r.val_top1))),
+    })
+}
+
+fn caveats(inputs: &Inputs, runs: &Runs, best: &Described) -> Vec<String> {
+    let mut list = vec![
+        "The weights kept are those of the epoch with the lowest validation loss, so validation figures are slightly \
+              kind to every network; the test split has no labels."
+            .to_owned(),
+    ];
+    if let Some(reason) = other_conditions(best.run, inputs) {
+        list.push(format!("Figures of the replaced project are shown for orientation only: these runs have {reason}."));
+    }
+    let others = runs.iter().filter(|d| !d.identity.comparable).count();
+    if others > 0 {
+        list.push(format!(
+            "{} trained on other data and {} left out of this comparison.",
+            format::counted(others, "run"),
+            if others == 1 { "is" } else { "are" }
+        ));
+    }
+    list
+}
