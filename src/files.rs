@@ -58,6 +58,18 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Writes everything that the file system of `folder` still holds in memory to its disk: one sync for any number of
+/// files. Where there is no such call, the system writes in its own time.
+pub fn sync_file_system(folder: &Path) -> Result<()> {
+    #[cfg(target_os = "linux")]
+    File::open(folder)
+        .and_then(|f| Ok(rustix::fs::syncfs(f)?))
+        .map_err(|e| Error::io("cannot sync the folder", folder, e))?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = folder;
+    Ok(())
+}
+
 /// The folder that holds `path`.
 pub fn parent(path: &Path) -> PathBuf {
     match path.parent() {

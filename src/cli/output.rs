@@ -28,3 +28,22 @@ pub fn json(value: &impl serde::Serialize) -> Result<()> {
     line(&text);
     Ok(())
 }
+
+/// A number for people: 100000 is `100,000`.
+pub fn count(number: usize) -> String {
+    let digits = number.to_string();
+    let first = digits.len() % 3;
+    let groups = digits.as_bytes()[first..].chunks(3).map(|g| String::from_utf8_lossy(g).into_owned());
+    let head = (first > 0).then(|| digits[..first].to_owned());
+    head.into_iter().chain(groups).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, text) in [(0, "0"), (12, "12"), (999, "999"), (1000, "1,000"), (100_000, "100,000")] {
+            assert_eq!(super::count(number), text);
+        }
+    }
+}

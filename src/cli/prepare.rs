@@ -1,20 +1,128 @@
 //! `vggkit prepare`.
 
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use serde::Serialize;
 
-use super::Shared;
+use super::{Shared, output};
+use crate::dataset::manifest::{Manifest, Settings};
+use crate::dataset::prepare::{Input, Request, Summary, prepare};
+use crate::dataset::{demo, manifest};
 use crate::error::Result;
+
+const EXAMPLES: &str = "\
+Examples:
+  vggkit prepare                                     what lies in data/, e.g. data/tiny-imagenet-200.zip
+  vggkit prepare --source tiny-imagenet-200.zip      a zip or a folder in the official layout
+  vggkit prepare --classes 10 --per-class 100        a small part of it
+  vggkit prepare --demo                              a drawn data set in data/demo: no download
+
+Official archive: http://cs231n.stanford.edu/tiny-imagenet-200.zip (248 MB)";
 
 /// Tiny ImageNet -> verified class folders and packs
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
+    /// Zip or folder in the official layout [default: the one in the data folder]
+    #[arg(long, value_name = "PATH")]
+    source: Option<PathBuf>,
+    /// Draw a synthetic set into <data>/demo instead: shapes and textures, 10 classes
+    #[arg(long, conflicts_with = "source")]
+    demo: bool,
+    /// Only the first N classes in sorted order
+    #[arg(long, value_name = "N")]
+    classes: Option<NonZeroUsize>,
+    /// Only the first N train images of each class
+    #[arg(long, value_name = "N")]
+    per_class: Option<NonZeroUsize>,
+    /// Of the drawn images [default: 0]
+    #[arg(long, value_name = "N", requires = "demo")]
+    seed: Option<u64>,
+    /// Write packs only, no class folders
+    #[arg(long)]
+    no_folders: bool,
+    /// Prepare even if nothing changed, and replace folders that prepare did not write
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     shared: Shared,
 }
 
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: &'static str,
+    data: &'a Path,
+    unchanged: bool,
+    seconds: f64,
+    manifest: &'a Manifest,
+}
+
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let _ = arguments.shared;
+    let Arguments { source, demo, classes, per_class, seed, no_folders, force, shared } = arguments;
+    let mut settings = Settings {
+        classes: classes.map(NonZeroUsize::get),
+        per_class: per_class.map(NonZeroUsize::get),
+        seed: None,
+        no_folders,
+    };
+    let (data, input) = if demo {
+        let usual = demo::Settings::default();
+        let demo = demo::Settings {
+            classes: settings.classes.unwrap_or(usual.classes),
+            per_class: settings.per_class.unwrap_or(usual.per_class),
+            seed: seed.unwrap_or(usual.seed),
+        };
+        demo.check()?;
+        settings.seed = Some(demo.seed);
+        (shared.data().join("demo"), Input::Demo(demo))
+    } else {
+        (shared.data().to_path_buf(), Input::Given(source))
+    };
+    let request =
+        Request { data, input, settings, force, threads: shared.threads(), quiet: shared.quiet || shared.json };
+    let summary = prepare(&request)?;
+    if shared.json {
+        let Summary { manifest, unchanged, seconds } = &summary;
+        let (schema, data) = ("vggkit/prepare/1", &request.data);
+        output::json(&Report { schema, data, unchanged: *unchanged, seconds: *seconds, manifest })?;
+    } else if !shared.quiet {
+        output::print(&text(&request.data, &summary));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn text(data: &Path, summary: &Summary) -> String {
+    let Summary { manifest, unchanged, seconds } = summary;
+    let Manifest { classes, height, width, synthetic, .. } = manifest;
+    let count = output::count;
+    let mut text = if *unchanged {
+        format!("Already prepared, nothing changed: {}\n", data.display())
+    } else {
+        format!("Prepared {} in {seconds:.1} s\n", data.display())
+    };
+    let kind = if *synthetic { "SYNTHETIC (drawn, not photographed)" } else { "Tiny ImageNet" };
+    text += &format!("\n  {kind}: {} classes, {width} x {height} pixels\n", count(classes.len()));
+    text += &format!("  from {}\n\n", manifest.source.path);
+    text += "  split     images   a class   greyscale\n";
+    for name in manifest::SPLITS {
+        let Some(split) = manifest.splits.get(name) else { continue };
+        let each = if split.labelled {
+            format!("{:.0}", split.images as f64 / classes.len().max(1) as f64)
+        } else {
+            "-".into()
+        };
+        text += &format!("  {name:<6} {:>9} {each:>9} {:>11}\n", count(split.images), count(split.greyscale));
+    }
+    let [r, g, b] = manifest.mean;
+    let [sr, sg, sb] = manifest.std;
+    text += &format!("\n  mean of train {r:.4} {g:.4} {b:.4}, deviation {sr:.4} {sg:.4} {sb:.4}\n");
+    let folders = if manifest.settings.no_folders { "" } else { "{train,val,test}/ (ImageFolder), " };
+    text += &format!("  in {}: {folders}packs/, manifest.json\n", data.display());
+    let flag = if data == Path::new("data") { String::new() } else { format!(" --data {}", data.display()) };
+    text += &format!("\nNext: vggkit verify{flag}, then vggkit train{flag}\n");
+    text
 }

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 use crate::files;
 
 /// The value of `schema`.
 pub const SCHEMA: &str = "vggkit/manifest/1";
+
+/// The splits, in the order in which they are shown.
+pub const SPLITS: [&str; 3] = ["train", "val", "test"];
 
 /// The whole file. Written last by `prepare`: its presence means that everything it names is complete.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -56,9 +60,10 @@ pub struct SourceRecord {
     pub kind: String,
     /// As the user gave it.
     pub path: String,
-    /// Size of a zip in bytes; 0 otherwise.
+    /// Size of a zip, or of all files read from a folder; 0 for the demo set.
     pub bytes: u64,
-    /// SHA-256 of a zip; empty otherwise.
+    /// SHA-256 of a zip; of a folder, that of the sorted list of `path<TAB>bytes<TAB>modified<LF>` (nanoseconds since
+    /// 1970); of the demo set, that of its generator's version and settings.
     pub sha256: String,
 }
 
@@ -69,6 +74,12 @@ pub struct Settings {
     pub classes: Option<usize>,
     /// `--per-class N`: the first N train images of a class.
     pub per_class: Option<usize>,
+    /// `--seed N` of the demo set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// `--no-folders`: packs only.
+    #[serde(default)]
+    pub no_folders: bool,
 }
 
 /// One split.
@@ -98,4 +109,19 @@ impl Manifest {
     pub fn load(data: &Path) -> Result<Self> {
         files::read_json(&Self::path(data))
     }
+
+    /// The folders below `<data>/<split>`, in the order in which their images are packed.
+    pub fn folders(&self, split: &str) -> Vec<String> {
+        if self.splits.get(split).is_some_and(|s| s.labelled) {
+            self.classes.iter().map(|c| c.wnid.clone()).collect()
+        } else {
+            vec!["images".into()]
+        }
+    }
+}
+
+/// [`Split::files_sha256`] of lines `path<TAB>sha256<LF>` in any order.
+pub fn files_sha256(mut lines: Vec<String>) -> String {
+    lines.sort();
+    files::hex(&Sha256::digest(lines.concat()))
 }
