@@ -19,11 +19,11 @@ impl Stop {
     pub fn on_signals() -> Result<Self> {
         let stop = Self::default();
         let failed = |e| Error::new(Kind::Io, "cannot watch for signals").with_source(e);
+        let seen = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
-            let seen = Arc::new(AtomicBool::new(false));
             // Order matters: on the second signal the flag is already up and the process ends here.
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&seen)).map_err(failed)?;
-            flag::register(signal, seen).map_err(failed)?;
+            flag::register(signal, Arc::clone(&seen)).map_err(failed)?;
             flag::register_usize(signal, Arc::clone(&stop.signal), signal.unsigned_abs() as usize).map_err(failed)?;
         }
         Ok(stop)
