@@ -118,6 +118,7 @@ impl Session {
             origin: Origin {
                 command: options.command.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                commit: crate::build_info::commit().to_owned(),
                 device: engine.device().clone(),
                 started: files::now(),
                 ..Origin::default()
