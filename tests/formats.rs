@@ -1,0 +1,70 @@
+//! docs/formats.md says what the program writes: each example is read by the program's own types, and each key that
+//! the program prints is in the example.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use vggkit::inference::evaluation::Evaluation;
+use vggkit::training::history::{Epoch, Step};
+use vggkit::training::run::Run;
+
+/// The first fenced example below a heading, by language and heading.
+fn examples() -> BTreeMap<(String, String), String> {
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/formats.md")).expect("docs/formats.md");
+    let mut examples = BTreeMap::new();
+    let mut heading = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(language) = line.strip_prefix("```") {
+            let body: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
+            examples.entry((heading.clone(), language.to_owned())).or_insert(body.join("\n"));
+        } else if line.starts_with('#') {
+            heading = line.trim_start_matches(['#', ' ']).to_owned();
+        }
+    }
+    examples
+}
+
+fn example(heading: &str, language: &str) -> String {
+    let key = (heading.to_owned(), language.to_owned());
+    examples().remove(&key).unwrap_or_else(|| panic!("no {language} example below {heading}"))
+}
+
+/// Reading an example into `T` and writing it again gives the same object: nothing is missing, nothing unknown.
+fn is_exactly<T: Serialize + DeserializeOwned>(example: &str) {
+    let value: T = serde_json::from_str(example).expect(example);
+    let expected: Value = serde_json::from_str(example).expect(example);
+    assert_eq!(serde_json::to_value(value).expect("JSON"), expected);
+}
+
+#[test]
+fn runs_histories_steps_and_evaluations() {
+    let text = example("run.toml", "toml");
+    let run: Run = toml::from_str(&text).expect("run.toml");
+    let expected: toml::Table = toml::from_str(&text).expect("TOML");
+    assert_eq!(toml::Table::try_from(&run).expect("TOML"), expected);
+    assert_eq!(run.schema, vggkit::training::run::SCHEMA);
+    is_exactly::<Epoch>(&example("history.jsonl", "json"));
+    is_exactly::<Step>(&example("steps.jsonl", "json"));
+    is_exactly::<Evaluation>(&example("evaluation.json", "json"));
+}
+
+#[test]
+fn describe_prints_what_is_documented() {
+    let output = std::process::Command::new(assert_cmd::cargo::cargo_bin!("vggkit"))
+        .args(["describe", "--json", "-d", "11", "--threads", "2"])
+        .output()
+        .expect("it runs");
+    let mut printed: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    printed["layers"].as_array_mut().expect("layers").truncate(1);
+    let mut documented: Value = serde_json::from_str(&example("describe", "json")).expect("JSON");
+    // How many bytes an engine needs differs between processors; what they are for does not.
+    for object in [&mut printed, &mut documented] {
+        let training = object["training"].as_object_mut().expect("an object");
+        training.iter_mut().filter(|(key, _)| *key != "batch_size").for_each(|(_, bytes)| *bytes = Value::Null);
+    }
+    assert_eq!(printed, documented);
+}
