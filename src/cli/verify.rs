@@ -4,17 +4,100 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Shared;
+use super::{Shared, output};
+use crate::dataset::manifest;
+use crate::dataset::verify::{Finding, Severity, Verification, verify};
 use crate::error::Result;
+use crate::files;
+
+const EXAMPLES: &str = "\
+Examples:
+  vggkit verify                        the data set in data/
+  vggkit verify --data data/demo       the demo set
+  vggkit verify --json | jq .findings  for programs (data/verify.json has the same)
+
+Exit code: 0 fit for training, 1 not, 2 wrong usage";
 
 /// Is this data set what it claims to be?
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(flatten)]
     shared: Shared,
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let _ = arguments.shared;
-    Ok(ExitCode::SUCCESS)
+    let shared = arguments.shared;
+    let data = shared.data();
+    let result = verify(data, shared.threads(), shared.quiet || shared.json)?;
+    if let Err(error) = files::write_json(&Verification::path(data), &result) {
+        output::note(&format!("warning: {error}")); // data on a medium that cannot be written is still verified
+    }
+    if shared.json {
+        output::json(&result)?;
+    } else if !shared.quiet || !result.fit {
+        output::print(&text(&result));
+    }
+    Ok(if result.fit { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn text(result: &Verification) -> String {
+    let Verification { classes, height, width, splits, findings, .. } = result;
+    let kind = if result.synthetic { "SYNTHETIC (drawn, not photographed)" } else { "Tiny ImageNet" };
+    let number = |n: Option<usize>| n.map_or_else(|| "-".to_owned(), output::count);
+    let mut text = format!("{}: {kind}, {} classes, {width} x {height} pixels\n", result.data, output::count(*classes));
+    if !splits.is_empty() {
+        text += "\n  split    in pack    in folders    decoded    a class      boxes   greyscale    official\n";
+    }
+    for name in manifest::SPLITS {
+        let Some(counts) = splits.get(name) else { continue };
+        let each = match (counts.smallest_class, counts.largest_class) {
+            (Some(least), Some(most)) if least == most => output::count(most),
+            (Some(least), Some(most)) => format!("{least}-{most}"),
+            _ => "-".into(),
+        };
+        text += &format!(
+            "  {name:<6} {:>9} {:>13} {:>10} {each:>10} {:>10} {:>11} {:>11}\n",
+            number(counts.packed),
+            number(counts.files),
+            number(counts.decoded),
+            output::count(counts.boxes),
+            number(counts.greyscale),
+            if result.synthetic { "-".into() } else { output::count(counts.official) },
+        );
+    }
+    if !findings.is_empty() {
+        text += "\n";
+    }
+    findings.iter().for_each(|finding| text += &lines(finding));
+    let tally = [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Note, "note")]
+        .map(|(severity, word)| (result.count(severity), word))
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, word)| format!("{n} {word}{}", if n == 1 { "" } else { "s" }))
+        .collect::<Vec<_>>();
+    let tally = if tally.is_empty() { "nothing found".into() } else { tally.join(", ") };
+    let verdict = if result.fit { "Fit for training" } else { "NOT fit for training" };
+    text += &format!("\n{verdict}: {tally} ({:.1} s)\n", result.seconds);
+    if !result.fit {
+        let again = if result.synthetic { "vggkit prepare --demo --force" } else { "vggkit prepare --force" };
+        text += &format!("Prepare it again: {again}\n");
+    }
+    text
+}
+
+fn lines(finding: &Finding) -> String {
+    let severity = match finding.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Note => "note",
+    };
+    let mut text = format!("  {severity:<8} {:<17} {}\n", finding.code, finding.message);
+    for file in &finding.files {
+        text += &format!("  {:26} {file}\n", "");
+    }
+    if finding.count > finding.files.len() {
+        text += &format!("  {:26} ... and {} more\n", "", finding.count - finding.files.len());
+    }
+    text
 }

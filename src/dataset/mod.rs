@@ -9,9 +9,19 @@ pub mod manifest;
 pub mod pack;
 pub mod pack_writer;
 pub mod prepare;
+pub mod sampling;
 pub mod source;
 pub mod staging;
 pub mod statistics;
+pub mod verify;
 
 pub use manifest::Manifest;
 pub use pack::Pack;
+
+use crate::error::{Error, Kind, Result};
+
+/// A pool of `threads` workers for one command.
+fn workers(threads: usize) -> Result<rayon::ThreadPool> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map_err(|e| Error::new(Kind::Io, "cannot start the worker threads").with_source(e))
+}

@@ -68,8 +68,7 @@ pub struct Summary {
 /// in the way that are not ours. After an error the data folder is as it was.
 pub fn prepare(request: &Request) -> Result<Summary> {
     let begun = Instant::now();
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(request.threads).build();
-    let pool = pool.map_err(|e| Error::new(Kind::Io, "cannot start the worker threads").with_source(e))?;
+    let pool = super::workers(request.threads)?;
     let source = match &request.input {
         Input::Given(Some(path)) => Some(Source::open(path)?),
         Input::Given(None) => Some(Source::open(&source::find(&request.data)?)?),

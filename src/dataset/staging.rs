@@ -38,7 +38,7 @@ impl Staging {
             Err(TryLockError::Error(_)) => {} // a file system without locks: nothing to hold on to
         }
         let staging = Self { data: data.to_path_buf(), _lock: lock };
-        if staging.data.join(DECIDED).exists() {
+        if is_pending(data) {
             staging.swap()?;
         }
         staging.discard()?;
@@ -104,6 +104,11 @@ impl Staging {
         files::sync_folder(&self.data)?;
         self.discard()
     }
+}
+
+/// Whether a change was decided but not carried out to its end.
+pub fn is_pending(data: &Path) -> bool {
+    data.join(DECIDED).exists()
 }
 
 /// Removes a file or a folder; nothing there is fine.
