@@ -71,8 +71,8 @@ pub struct Spec<'a> {
 const SCALE: i32 = 4;
 const WIDTH: i32 = 440;
 const HEIGHT: i32 = 264;
-/// Left of the plot, right of it (labels of the curves), above and below.
-const MARGIN: [i32; 4] = [44, 74, 22, 34];
+/// Left of the plot, above and below.
+const MARGIN: [i32; 3] = [44, 22, 34];
 /// Between two labels at the right.
 const LINE: i32 = 14;
 /// A curve has at most about this many points to read out.
@@ -92,7 +92,8 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 fn plot(spec: &Spec, svg: &mut String) -> Result<Vec<(i32, i32, String)>, Failed> {
     let size = |v: i32| u32::try_from(v * SCALE);
     let root = SVGBackend::with_string(svg, (size(WIDTH)?, size(HEIGHT)?)).into_drawing_area();
-    let [left, right, top, bottom] = MARGIN;
+    let [left, top, bottom] = MARGIN;
+    let right = label_width(spec.curves);
     let values = || spec.curves.iter().flat_map(|c| c.points.iter());
     let last = values().map(|p| p.0).max().unwrap_or(1);
     let x_range = (1.0 - 0.02 * last as f64)..(last as f64 * 1.02).max(1.5);
@@ -154,8 +155,8 @@ fn plot(spec: &Spec, svg: &mut String) -> Result<Vec<(i32, i32, String)>, Failed
     let x = (WIDTH - right + 6) * SCALE;
     let heights = spread(labels.iter().map(|l| l.0).collect(), LINE * SCALE, top * SCALE, (HEIGHT - bottom) * SCALE);
     for ((_, curve), y) in labels.iter().zip(heights) {
-        root.draw(&Circle::new((x, y), 3 * SCALE, curve.ink.colour().filled()))?;
-        let beside = (x + 7 * SCALE, y);
+        root.draw(&PathElement::new([(x, y), (x + 14 * SCALE, y)], curve.ink.colour()))?;
+        let beside = (x + 18 * SCALE, y);
         root.draw_text(&curve.label, &text(Ink::Label).pos(Pos::new(HPos::Left, VPos::Center)), beside)?;
     }
     let axis = text(Ink::Label).pos(Pos::new(HPos::Right, VPos::Bottom));
@@ -164,6 +165,12 @@ fn plot(spec: &Spec, svg: &mut String) -> Result<Vec<(i32, i32, String)>, Failed
     drop(chart);
     drop(root);
     Ok(read_outs)
+}
+
+/// Room for the labels of the curves at the right.
+fn label_width(curves: &[Curve]) -> i32 {
+    let longest = curves.iter().map(|c| c.label.chars().count()).max().unwrap_or(0);
+    i32::try_from(longest).unwrap_or(0).clamp(5, 13) * 7 + 28
 }
 
 /// An axis with ticks of our choosing; plotters' own may fall between epochs.

@@ -21,7 +21,7 @@ pub const REPLACED: [Replaced; 5] = [
 ];
 
 /// What the replaced project's README says of its networks together.
-pub const REPLACED_README: &str = "36–40\u{a0}%";
+pub const REPLACED_README: &str = "36\u{2060}–\u{2060}40\u{a0}%";
 
 /// Its training speed.
 pub const REPLACED_RATE: &str = "about 40–50 images/s";

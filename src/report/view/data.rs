@@ -16,9 +16,9 @@ use crate::dataset::Pack;
 use crate::error::Result;
 
 /// Labelled images shown of each split.
-const LABELLED: usize = 24;
+const LABELLED: usize = 32;
 /// Test images shown.
-const UNLABELLED: usize = 36;
+const UNLABELLED: usize = 40;
 
 /// Everything on the data.
 #[derive(Serialize)]
@@ -173,17 +173,14 @@ fn sample(pack: &Pack, wanted: usize) -> Vec<usize> {
     if chosen.is_empty() {
         return Vec::new();
     }
-    let each = wanted.div_ceil(chosen.len());
-    let mut picks: Vec<usize> = chosen.iter().flat_map(|c| evenly(c.len(), each).map(|i| c[i])).collect();
-    picks.truncate(wanted.max(chosen.len()));
-    picks
+    let n = chosen.len();
+    // The k-th class gives the images from k/n to (k+1)/n of those wanted.
+    let share = |k: usize| ((k + 1) * wanted / n).saturating_sub(k * wanted / n).max(1);
+    chosen.iter().enumerate().flat_map(|(k, class)| evenly(class.len(), share(k)).map(|i| class[i])).collect()
 }
 
 fn grid(split: &str, pack: &Pack) -> Result<Grid> {
-    let classes = pack.names.len().max(1);
-    // Few classes: as many images of each, so that rows fill.
-    let wanted = if classes < LABELLED { classes * (LABELLED / classes).max(1) } else { LABELLED };
-    let samples = sample(pack, wanted).into_iter().map(|i| {
+    let samples = sample(pack, LABELLED).into_iter().map(|i| {
         let class = pack.images.labels[i] as usize;
         let name = pack.names.get(class).cloned().unwrap_or_default();
         Ok(Sample {

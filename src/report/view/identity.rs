@@ -59,7 +59,7 @@ pub struct Figures {
     pub images_per_s: Option<f64>,
 }
 
-/// All runs, in the order of the page.
+/// All runs, in the order of the page: compared ones first, each part in the order of Table 1.
 pub struct Runs<'a>(Vec<Described<'a>>);
 
 impl<'a> Runs<'a> {
@@ -88,7 +88,10 @@ impl<'a> Runs<'a> {
             };
             Described { figures: figures(run, inputs), run, identity }
         };
-        Self(inputs.runs.iter().map(describe).collect())
+        // Runs on other data come last, so that the compared ones have the first dashes.
+        let (compared, others): (Vec<_>, Vec<_>) =
+            inputs.runs.iter().partition(|r| primary == Some(r.run.data.manifest_sha256.as_str()));
+        Self(compared.into_iter().chain(others).map(describe).collect())
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Described<'a>> {

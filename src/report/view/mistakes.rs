@@ -18,7 +18,7 @@ const TABLE_CLASSES: usize = 20;
 /// Classes shown at either end.
 const CLASSES: usize = 8;
 /// Pairs of classes shown.
-const PAIRS: usize = 12;
+const PAIRS: usize = 10;
 /// Mistakes shown for the best run and for each other one.
 const IMAGES: [usize; 2] = [24, 12];
 
@@ -71,6 +71,8 @@ pub struct Pair {
 #[derive(Serialize)]
 pub struct Confusion {
     pub names: Vec<String>,
+    /// Few enough for headings that do not stand upright.
+    pub few: bool,
     /// For few classes: counts with a shade from 0 to 9.
     pub table: Option<Vec<Vec<(u32, usize)>>>,
     /// For many.
@@ -174,7 +176,7 @@ fn confusion(e: &Evaluation) -> Result<Confusion> {
     let table = few.then(|| e.confusion.iter().map(|row| row.iter().map(|n| (*n, shade(row, *n))).collect()).collect());
     let values = || e.confusion.iter().flat_map(|row| row.iter().map(|n| share(row, *n))).collect::<Vec<_>>();
     let picture = if few { None } else { Some(matrix(&values(), side, (600 / side).clamp(1, 8))?) };
-    Ok(Confusion { names: e.per_class.iter().map(|c| c.name.clone()).collect(), table, picture })
+    Ok(Confusion { few: side <= 12, names: e.per_class.iter().map(|c| c.name.clone()).collect(), table, picture })
 }
 
 fn mistakes(d: &Described, e: &Evaluation, inputs: &Inputs, wanted: usize) -> Result<Vec<MistakeView>> {

@@ -49,11 +49,9 @@ pub fn build(inputs: &Inputs, runs: &Runs) -> Result<Option<Verdict>> {
     let ranked = runs.ranked();
     let Some(best) = ranked.first() else { return Ok(None) };
     let Some(top1) = best.figures.val_top1 else { return Ok(None) };
-    let network = &best.identity.network;
-    let verb = if ranked.len() == 1 { "reaches" } else { "leads with" };
     let axis = axis(&ranked);
     Ok(Some(Verdict {
-        headline: format!("{network} {verb} {}", format::percent(top1)),
+        headline: headline(&ranked, best, top1),
         summary: summary(inputs, &ranked, best, top1),
         run: best.identity.clone(),
         tiles: tiles(best, top1),
@@ -63,6 +61,22 @@ pub fn build(inputs: &Inputs, runs: &Runs) -> Result<Option<Verdict>> {
             .collect(),
         caveats: caveats(inputs, runs, best),
     }))
+}
+
+/// Who leads, or that two do.
+fn headline(ranked: &[&Described], best: &Described, top1: f64) -> String {
+    let network = &best.identity.network;
+    let figure = format::percent(top1);
+    match ranked.get(1) {
+        None => format!("{network} reaches {figure}"),
+        Some(second) if second.figures.val_top1.map(format::percent).as_ref() == Some(&figure) => {
+            match &second.identity.network {
+                other if other == network => format!("{network} leads, twice, with {figure}"),
+                other => format!("{network} and {other} are level at {figure}"),
+            }
+        }
+        Some(_) => format!("{network} leads with {figure}"),
+    }
 }
 
 /// Whether the run's figures can stand beside the replaced project's; the reason where not.
