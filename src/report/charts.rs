@@ -70,9 +70,9 @@ pub struct Spec<'a> {
 
 const SCALE: i32 = 4;
 const WIDTH: i32 = 440;
-const HEIGHT: i32 = 264;
+const HEIGHT: i32 = 268;
 /// Left of the plot, above and below.
-const MARGIN: [i32; 3] = [44, 22, 34];
+const MARGIN: [i32; 3] = [44, 22, 40];
 /// Between two labels at the right.
 const LINE: i32 = 14;
 /// A curve has at most about this many points to read out.

@@ -14,7 +14,7 @@ use crate::dataset::{Manifest, Pack, manifest};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::inference::evaluation::{self, Evaluation};
-use crate::training::history::Epoch;
+use crate::training::history::{self, Epoch};
 use crate::training::run::{self, Run};
 use crate::vgg::Plan;
 
@@ -170,14 +170,14 @@ fn load_run(folder: &Path, problems: &mut Problems) -> Option<LoadedRun> {
         .keep(&settings, Run::load(folder).and_then(|r| check_schema(&settings, &r.schema.clone(), run::SCHEMA, r)))?;
     let plan = problems.keep(&settings, run.network.plan())?;
 
-    let log = folder.join("history.jsonl");
+    let log = history::path(folder);
     let history = if log.exists() {
         problems.keep(&log, files::read_json_lines(&log).and_then(|h| check_history(&log, h))).unwrap_or_default()
     } else {
         Vec::new()
     };
-    let mut evaluation = |file: &str, split: &str| {
-        let path = folder.join(file);
+    let mut evaluation = |split: &str| {
+        let path = evaluation::path(folder, split);
         let result = path.exists().then(|| {
             files::read_json::<Evaluation>(&path)
                 .and_then(|e| check_schema(&path, &e.schema.clone(), evaluation::SCHEMA, e))
@@ -185,8 +185,8 @@ fn load_run(folder: &Path, problems: &mut Problems) -> Option<LoadedRun> {
         });
         result.and_then(|r| problems.keep(&path, r))
     };
-    let on_val = evaluation("evaluation.json", &run.data.val);
-    let on_train = evaluation(&format!("evaluation-{}.json", run.data.train), &run.data.train);
+    let on_val = evaluation(&run.data.val);
+    let on_train = evaluation(&run.data.train);
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let loaded = LoadedRun { name, plan, history, evaluation: on_val, train_evaluation: on_train, run };
     compare_figures(folder, &loaded, problems);
@@ -240,13 +240,13 @@ fn check_evaluation(path: &Path, e: Evaluation, classes: usize, split: &str) -> 
 
 /// An evaluation that is a point off the history belongs to other weights.
 fn compare_figures(folder: &Path, run: &LoadedRun, problems: &mut Problems) {
-    let (Some(evaluation), Some(best)) = (&run.evaluation, run.best()) else { return };
-    if (evaluation.top1 - best.val_top1).abs() > 0.01 {
+    let (Some(found), Some(best)) = (&run.evaluation, run.best()) else { return };
+    if (found.top1 - best.val_top1).abs() > 0.01 {
         problems.add(
-            &folder.join("evaluation.json"),
+            &evaluation::path(folder, &found.split),
             format!(
                 "says {:.1} % top-1, the best epoch of history.jsonl says {:.1} %: it may be older than the weights",
-                100.0 * evaluation.top1,
+                100.0 * found.top1,
                 100.0 * best.val_top1
             ),
             "run `vggkit evaluate` on this run again",

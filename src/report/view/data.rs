@@ -10,6 +10,7 @@ use super::super::format;
 use super::super::images::thumbnail;
 use super::super::load::{Inputs, LoadedData, Problem};
 use super::super::predictions::{Predictions, Row};
+use super::super::reference::REPLACED_CLASSES;
 use super::Picture;
 use super::identity::{Identity, Runs};
 use crate::dataset::Pack;
@@ -80,6 +81,8 @@ pub struct TestGrid {
     pub of: String,
     /// Runs with a column of predictions, in the order of the dots.
     pub voters: Vec<Identity>,
+    /// The data set has less classes than the official test images are of.
+    pub fewer_classes: Option<usize>,
     /// Share of images on which all runs agree.
     pub unanimous: Option<String>,
     pub samples: Vec<TestSample>,
@@ -237,6 +240,7 @@ fn test_grid(pack: &Pack, inputs: &Inputs, runs: &Runs, problems: &mut Vec<Probl
     Ok(TestGrid {
         of: format::counted(pack.images.count, "image"),
         voters: voters.collect(),
+        fewer_classes: (!pack.synthetic && pack.wnids.len() < REPLACED_CLASSES).then_some(pack.wnids.len()),
         unanimous: inputs.predictions.as_ref().and_then(unanimous),
         samples,
     })

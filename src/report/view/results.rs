@@ -108,10 +108,10 @@ fn row(d: &Described, inputs: &Inputs, best: bool) -> Row {
 
 fn state(d: &Described) -> Option<&'static str> {
     match d.run.run.origin.stopped_by.as_str() {
-        "" if d.run.history.is_empty() => Some("no epoch finished yet"),
+        "diverged" => Some("diverged"),
+        _ if d.run.history.is_empty() => Some("no epoch finished yet"),
         "" => Some("not finished"),
         "signal" => Some("stopped by a signal"),
-        "diverged" => Some("diverged"),
         _ => None,
     }
 }

@@ -114,9 +114,8 @@ fn summary(inputs: &Inputs, ranked: &[&Described], best: &Described, top1: f64) 
         } else {
             &second.identity.network
         };
-        let lead = 100.0 * (top1 - other);
-        list.push(match format!("{lead:.1}").as_str() {
-            "0.0" => format!("Level with {name}.{overlap}"),
+        list.push(match format!("{:.1}", 100.0 * (top1 - other)).as_str() {
+            "0.0" => overlap.trim_start().to_owned(), // the headline says that they are level
             lead => format!("{lead} points ahead of {name}.{overlap}"),
         });
     }

@@ -1,0 +1,261 @@
+//! A folder with a small data set, runs and predictions, written with the program's own types; names are as hostile as
+//! a file system and a words.txt allow.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use vggkit::dataset::manifest::{self, Class, Manifest, Split};
+use vggkit::dataset::pack::Pack;
+use vggkit::dataset::pack_writer::{PackHeader, PackWriter};
+use vggkit::engine::{Device, Normalisation, Optimizer};
+use vggkit::files;
+use vggkit::inference::evaluation::{self, ClassAccuracy, Evaluation, Mistake};
+use vggkit::report::{self, Report, Sources};
+use vggkit::training::history::{self, Epoch};
+use vggkit::training::run::{self, Augment, Data, Origin, Recipe, Run, Schedule};
+use vggkit::vgg::Network;
+
+/// Class names that try to leave the text they stand in.
+pub const CLASSES: [&str; 4] =
+    ["<img src=x onerror=alert(1)>", "\"quoted\" & 'single'", "ünïcödé 𝔘 \u{202e}rtl", "{{ 7 * 7 }}</style>"];
+
+/// A folder that vanishes with the test.
+pub struct Fixture {
+    folder: tempfile::TempDir,
+    manifest_sha256: String,
+}
+
+/// What a run of the fixture is.
+#[derive(Clone)]
+pub struct Made {
+    pub name: &'static str,
+    pub network: Network,
+    /// Of the best epoch.
+    pub val_top1: f64,
+    pub epochs: usize,
+    pub synthetic: bool,
+}
+
+impl Made {
+    pub fn new(name: &'static str, depth: usize, val_top1: f64) -> Self {
+        let network = Network { depth, classes: CLASSES.len(), ..Network::default() };
+        Self { name, network, val_top1, epochs: 5, synthetic: false }
+    }
+}
+
+impl Fixture {
+    /// A data set of 4 classes, 40 images a split, and nothing else.
+    pub fn with_data() -> Self {
+        let mut fixture = Self { folder: tempfile::tempdir().expect("a folder"), manifest_sha256: String::new() };
+        let splits = ["train", "val", "test"].map(|split| (split.to_owned(), fixture.write_pack(split)));
+        let wnids = wnids();
+        let manifest = Manifest {
+            schema: manifest::SCHEMA.into(),
+            vggkit: "0.1.0".into(),
+            created: "2026-01-02T03:04:05Z".into(),
+            classes: wnids.into_iter().zip(CLASSES).map(|(wnid, name)| Class { wnid, name: name.into() }).collect(),
+            height: 8,
+            width: 8,
+            mean: [0.5, 0.4, 0.3],
+            std: [0.25; 3],
+            splits: BTreeMap::from(splits),
+            ..Manifest::default()
+        };
+        let path = Manifest::path(&fixture.data());
+        files::write_json(&path, &manifest).expect("manifest");
+        fixture.manifest_sha256 = files::sha256(&path).expect("hash");
+        fixture
+    }
+
+    pub fn empty() -> Self {
+        Self { folder: tempfile::tempdir().expect("a folder"), manifest_sha256: String::new() }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    pub fn run(&self, name: &str) -> PathBuf {
+        self.path().join("runs").join(name)
+    }
+
+    fn write_pack(&self, split: &str) -> Split {
+        let count = 40;
+        let labelled = split != "test";
+        let header = PackHeader {
+            split: split.into(),
+            synthetic: false,
+            height: 8,
+            width: 8,
+            wnids: wnids(),
+            names: CLASSES.map(str::to_owned).to_vec(),
+            files: (0..count).map(|i| format!("{split}_{i}<b>.JPEG")).collect(),
+            labels: labelled.then(|| (0..count).map(|i| (i / 10) as i64).collect()),
+            boxes: None,
+        };
+        let mut writer = PackWriter::create(&Pack::path_of(&self.data(), split), &header).expect("a pack");
+        for (i, value) in writer.pixels_mut().iter_mut().enumerate() {
+            *value = (i * 31 % 251) as u8;
+        }
+        let pack_sha256 = writer.finish(Normalisation::default()).expect("a pack");
+        Split { images: count, labelled, pack: format!("packs/{split}.safetensors"), pack_sha256, ..Split::default() }
+    }
+
+    /// Writes run.toml, history.jsonl and evaluation.json.
+    pub fn add(&self, made: &Made) {
+        let folder = self.run(made.name);
+        fs::create_dir_all(&folder).expect("a run folder");
+        let settings = Run {
+            schema: run::SCHEMA.into(),
+            network: made.network.clone(),
+            training: recipe(made.epochs),
+            data: Data {
+                folder: "data".into(),
+                train: "train".into(),
+                val: "val".into(),
+                manifest_sha256: if made.synthetic { "ab".repeat(32) } else { self.manifest_sha256.clone() },
+                synthetic: made.synthetic,
+            },
+            origin: Origin {
+                command: format!("vggkit train --run '{}' && echo \"<b>\"", made.name),
+                version: "0.1.0".into(),
+                commit: "0123abc".into(),
+                device: Device {
+                    engine: "cpu".into(),
+                    adapter: "<i>Xeon".into(),
+                    driver: "avx512f".into(),
+                    threads: 2,
+                },
+                started: "2026-01-02T04:00:00Z".into(),
+                finished: "2026-01-02T05:00:00Z".into(),
+                stopped_by: "early stopping".into(),
+            },
+        };
+        files::write_toml(&Run::path(&folder), &settings).expect("run.toml");
+        for epoch in 1..=made.epochs {
+            files::append_json_line(&history::path(&folder), &epoch_of(made, epoch)).expect("history");
+        }
+        let evaluation = evaluation_of(made);
+        files::write_json(&evaluation::path(&folder, "val"), &evaluation).expect("evaluation");
+    }
+
+    /// predictions.csv: run k says class (image + k) % 4, so the vote is that of the first.
+    pub fn predict(&self, runs: &[&str]) {
+        let mut writer = csv::Writer::from_path(self.path().join("predictions.csv")).expect("predictions");
+        let tail = ["vote", "vote_wnid", "vote_name", "mean_softmax", "mean_softmax_wnid"];
+        writer.write_record(["image"].iter().chain(runs).chain(&tail)).expect("header");
+        for image in 0..40 {
+            let class = image % 4;
+            let mut row = vec![format!("test_{image}<b>.JPEG")];
+            row.extend((0..runs.len()).map(|k| ((image + k) % 4).to_string()));
+            row.extend([class.to_string(), wnids()[class].clone(), CLASSES[class].into()]);
+            row.extend([class.to_string(), wnids()[class].clone()]);
+            writer.write_record(&row).expect("row");
+        }
+        writer.flush().expect("predictions");
+    }
+
+    /// Renders and reads the page.
+    pub fn render(&self) -> (Report, String) {
+        let sources = Sources {
+            runs: self.path().join("runs"),
+            data: self.data(),
+            predictions: self.path().join("predictions.csv"),
+        };
+        let report = report::render(&sources, &self.path().join("site")).expect("a page");
+        let html = fs::read_to_string(&report.page).expect("the page");
+        (report, html)
+    }
+}
+
+fn wnids() -> Vec<String> {
+    (0..CLASSES.len()).map(|i| format!("n0000000{i}")).collect()
+}
+
+fn recipe(epochs: usize) -> Recipe {
+    Recipe {
+        batch_size: 64,
+        epochs,
+        patience: 3,
+        learning_rate: 0.001,
+        optimizer: Optimizer::adam(),
+        augment: Augment::Flip,
+        schedule: Schedule::Constant,
+        warmup: 0.0,
+        label_smoothing: 0.0,
+        normalisation: Normalisation::default(),
+        seed: 7,
+        shuffle: true,
+        max_steps: None,
+        limit_train: None,
+        init: None,
+    }
+}
+
+/// The best epoch is the third: loss falls to it and rises after it.
+fn epoch_of(made: &Made, epoch: usize) -> Epoch {
+    let off = epoch.abs_diff(3) as f64;
+    Epoch {
+        epoch,
+        step: epoch as u64 * 10,
+        lr: 0.001,
+        train_loss: 2.0 / epoch as f64,
+        train_top1: 0.1 * epoch as f64,
+        val_loss: 1.25 + 0.1 * off,
+        val_top1: made.val_top1 - 0.01 * off,
+        val_top5: 0.875,
+        seconds: 60.0,
+        images_per_s: 40.0 + epoch as f64,
+        time: "2026-01-02T04:10:00Z".into(),
+    }
+}
+
+fn evaluation_of(made: &Made) -> Evaluation {
+    let right = [10, 8, 2, 1];
+    let confusion = (0..4).map(|t| {
+        (0..4)
+            .map(|p| {
+                if t == p {
+                    right[t]
+                } else if p == (t + 1) % 4 {
+                    10 - right[t]
+                } else {
+                    0
+                }
+            })
+            .collect()
+    });
+    Evaluation {
+        schema: evaluation::SCHEMA.into(),
+        split: "val".into(),
+        images: 40,
+        loss: 1.25,
+        top1: made.val_top1,
+        top5: 0.875,
+        per_class: wnids()
+            .into_iter()
+            .zip(CLASSES)
+            .zip(right)
+            .map(|((wnid, name), right)| ClassAccuracy {
+                wnid,
+                name: name.into(),
+                images: 10,
+                top1: f64::from(right) / 10.0,
+            })
+            .collect(),
+        confusion: confusion.collect(),
+        mistakes: (0..19)
+            .map(|i| Mistake {
+                file: format!("val_{}<b>.JPEG", i + 12),
+                truth: 1,
+                predicted: 2,
+                probability: 0.99 - f64::from(i) * 0.01,
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,263 @@
+//! The page as a reader and as an attacker meets it: what it shows, what it never does, and what it says of what is
+//! missing or damaged.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use base64::Engine as _;
+use predicates::prelude::PredicateBooleanExt as _;
+use sha2::{Digest, Sha256};
+
+mod fixture;
+mod html;
+
+use fixture::{CLASSES, Fixture, Made};
+use html::{raw, tags, text};
+
+/// Run names that try to leave the text they stand in.
+const HOSTILE: [&str; 3] = ["<script>alert(1)<x>", "a\" onload='alert(2)' b=\"", "räksmörgås 💥 ]]>"];
+
+/// Data, three runs of hostile names, and predictions.
+fn full() -> Fixture {
+    let fixture = Fixture::with_data();
+    for (name, depth, top1) in [(HOSTILE[0], 11, 0.4), (HOSTILE[1], 16, 0.525), (HOSTILE[2], 19, 0.35)] {
+        fixture.add(&Made::new(name, depth, top1));
+    }
+    fixture.predict(&HOSTILE);
+    fixture
+}
+
+#[test]
+fn the_same_inputs_give_the_same_bytes() {
+    let fixture = full();
+    let (first, a) = fixture.render();
+    let (_, b) = fixture.render();
+    assert_eq!(a, b);
+    assert_eq!((first.runs, first.problems, first.missing), (3, vec![], vec![]));
+}
+
+#[test]
+fn nothing_leaves_its_text_and_nothing_is_loaded() {
+    let (_, page) = full().render();
+    let tags = tags(&page); // panics on a tag or attribute that a name smuggled in
+    assert_eq!(tags.iter().filter(|t| t.name == "script").count(), 1);
+    for tag in &tags {
+        for (name, value) in &tag.attributes {
+            assert!(name != "style" && !name.starts_with("on"), "{name} in <{}>", tag.name);
+            match name.as_str() {
+                "src" => assert!(value.starts_with("data:image/"), "{value}"),
+                "href" => assert!(value.starts_with('#'), "{value}"),
+                "srcset" | "action" | "xlink:href" | "formaction" => panic!("{name} in <{}>", tag.name),
+                _ => {}
+            }
+        }
+        assert!(!["link", "iframe", "object", "embed", "form", "base"].contains(&tag.name.as_str()), "{}", tag.name);
+    }
+    for never in ["http://", "https://", "url(", "@import", "<img src=x", "alert(1)<x"] {
+        assert!(!page.contains(never), "{never}");
+    }
+    let text = text(&page);
+    for name in HOSTILE.iter().chain(&CLASSES) {
+        assert!(text.contains(name), "{name} is not shown as it is");
+    }
+}
+
+#[test]
+fn the_policy_allows_this_style_and_this_script_alone() {
+    let (_, page) = full().render();
+    let policy = tags(&page)
+        .iter()
+        .find(|t| t.get("http-equiv") == Some("Content-Security-Policy"))
+        .and_then(|t| t.get("content").map(str::to_owned))
+        .expect("a policy");
+    for (directive, element) in [("style-src", "style"), ("script-src", "script")] {
+        let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(raw(&page, element)));
+        assert!(policy.contains(&format!("{directive} 'sha256-{hash}'")), "{directive}: {policy}");
+    }
+    assert!(policy.starts_with("default-src 'none'; img-src data:;") && !policy.contains("unsafe"), "{policy}");
+}
+
+#[test]
+fn links_arrive_and_readers_without_sight_are_told() {
+    let (_, page) = full().render();
+    let tags = tags(&page);
+    let ids: Vec<&str> = tags.iter().filter_map(|t| t.get("id")).collect();
+    let unique: BTreeSet<&str> = ids.iter().copied().collect();
+    assert_eq!(ids.len(), unique.len(), "an id stands twice");
+    for tag in &tags {
+        if let Some(target) = tag.get("href") {
+            assert!(unique.contains(&target[1..]), "{target} leads nowhere");
+        }
+        for id in tag.get("aria-labelledby").unwrap_or_default().split_whitespace() {
+            assert!(unique.contains(id), "{id} labels and is not there");
+        }
+        match tag.name.as_str() {
+            "img" => assert!(tag.get("alt").is_some_and(|a| !a.is_empty()), "an image without words"),
+            "th" => assert!(tag.get("scope").is_some(), "a heading cell without scope"),
+            _ => {}
+        }
+    }
+    let count = |name: &str| tags.iter().filter(|t| t.name == name).count();
+    assert_eq!(count("table"), count("caption"), "a table without caption");
+    assert_eq!(count("h1"), 1);
+    assert_eq!(tags.iter().filter(|t| t.get("class") == Some("chart")).count(), 2 + 3 * 2, "overlays, and two a run");
+}
+
+#[test]
+fn every_part_shows_its_figures() {
+    let (_, page) = full().render();
+    let text = text(&page);
+    for (part, figure) in [
+        ("verdict", "VGG-16 leads with 52.5 %"),
+        ("lead", "12.5 points ahead of VGG-11"),
+        ("interval of 21 of 40", "37.5–67.1 %"),
+        ("the replaced project", "39.4 %"),
+        ("not comparable", "4 classes instead of 200"),
+        ("train accuracy of the best epoch", "30.0 %"),
+        ("train loss of the best epoch", "0.667"),
+        ("time", "5 min 00 s"),
+        ("rate", "43.0"),
+        ("untrained", "vggkit train -d 16 -c11"),
+        ("table 1", "conv1-512"),
+        ("parameters of the paper", "138 M"),
+        ("best epoch", "Best at epoch 3 of 5; stopped early after 3 epochs without a lower validation loss."),
+        ("mean of red", "127.5"),
+        ("vote", "1 of 3 agree"),
+        ("unanimity", "all runs agree on 0.0 % of the images"),
+        ("worst class", "10.0 %"),
+        ("most confused", "90.0 %"),
+        ("most confident mistake", "99.0 %"),
+        ("command", "vggkit train --run"),
+        ("commit", "0123abc"),
+        ("adapter", "<i>Xeon"),
+        ("seed", "Seed 7"),
+    ] {
+        assert!(text.contains(figure), "{part}: {figure:?} is not in the page");
+    }
+    let tags = tags(&page);
+    let pictures = tags.iter().filter(|t| t.name == "img").count();
+    assert_eq!(pictures, 32 + 32 + 40 + 19 + 12 + 12, "samples of train, val and test, and mistakes");
+    assert!(!text.contains("ynthetic"), "nothing here is synthetic");
+}
+
+#[test]
+fn synthetic_runs_are_marked_and_never_win_against_real_ones() {
+    let fixture = Fixture::with_data();
+    fixture.add(&Made::new("real", 11, 0.4));
+    fixture.add(&Made { synthetic: true, ..Made::new("drawn", 19, 0.95) });
+    let page = text(&fixture.render().1);
+    assert!(page.contains("VGG-11 reaches 40.0 %"), "the drawn run was compared");
+    assert!(page.contains("1 of the 2 runs trained on synthetic data") && page.contains("VGG-19 drawn synthetic data"));
+}
+
+#[test]
+fn damaged_and_foreign_runs_are_named_and_stop_nothing() {
+    let fixture = Fixture::with_data();
+    for name in
+        ["good", "no-history", "bad-history", "bad-evaluation", "old-evaluation", "bad-settings", "future", "half"]
+    {
+        fixture.add(&Made::new(name, 11, 0.4));
+    }
+    let write = |run: &str, file: &str, text: &str| fs::write(fixture.run(run).join(file), text).expect("a file");
+    let edit = |run: &str, file: &str, from: &str, to: &str| {
+        let path = fixture.run(run).join(file);
+        let text = fs::read_to_string(&path).expect("a file");
+        assert!(text.contains(from));
+        fs::write(path, text.replacen(from, to, 1)).expect("a file");
+    };
+    fs::remove_file(fixture.run("no-history").join("history.jsonl")).expect("a file");
+    edit("bad-history", "history.jsonl", "\"val_top1\":0.4", "\"val_top1\":4.0");
+    edit("bad-evaluation", "evaluation.json", "\"predicted\": 2", "\"predicted\": 9");
+    edit("old-evaluation", "evaluation.json", "\"top1\": 0.4,", "\"top1\": 0.1,");
+    edit("bad-settings", "run.toml", "depth = 11", "depth = 12");
+    edit("future", "run.toml", "vggkit/run/1", "vggkit/run/9");
+    let whole = fs::read_to_string(fixture.run("half").join("history.jsonl")).expect("a file");
+    write("half", "history.jsonl", &whole[..whole.len() - 20]); // what a killed process leaves: no problem
+    fs::create_dir_all(fixture.run("holiday <b>photos")).expect("a folder");
+    fs::write(fixture.path().join("predictions.csv"), "image,vote\n").expect("a file");
+    fs::write(fixture.data().join("packs/val.safetensors"), b"not a pack").expect("a file");
+
+    let (report, page) = fixture.render();
+    tags(&page);
+    let page = text(&page);
+    for (place, what) in [
+        ("bad-history/history.jsonl", "out of its range"),
+        ("bad-evaluation/evaluation.json", "cannot be"),
+        ("old-evaluation/evaluation.json", "older than the weights"),
+        ("bad-settings/run.toml", "11, 13, 16, 19"),
+        ("future/run.toml", "vggkit/run/9"),
+        ("holiday <b>photos", "not a run of vggkit"),
+        ("predictions.csv", "columns"),
+        ("val.safetensors", "safetensors"),
+    ] {
+        let problem = report.problems.iter().find(|p| p.place.ends_with(place));
+        let problem = problem.unwrap_or_else(|| panic!("{place} is not named: {:?}", report.problems));
+        assert!(problem.what.contains(what), "{place}: {}", problem.what);
+        assert!(page.contains(&problem.what.split_whitespace().collect::<Vec<_>>().join(" ")), "{place} on the page");
+    }
+    assert_eq!(report.problems.len(), 8, "{:?}", report.problems);
+    assert_eq!(report.runs, 6, "all but bad-settings and future");
+    assert!(page.contains("40.0 %"));
+}
+
+#[test]
+fn missing_parts_say_how_to_make_them() {
+    let nothing = Fixture::empty();
+    let (report, page) = nothing.render();
+    tags(&page);
+    assert_eq!((report.runs, report.missing.len()), (0, 3));
+    let page = text(&page);
+    for command in ["vggkit prepare --source", "vggkit train -d 11", "vggkit evaluate", "vggkit predict", "conv3-64"] {
+        assert!(page.contains(command), "{command}");
+    }
+    let bare = Fixture::with_data();
+    bare.add(&Made::new("new", 13, 0.3));
+    fs::remove_file(bare.run("new").join("history.jsonl")).expect("a file");
+    fs::remove_file(bare.run("new").join("evaluation.json")).expect("a file");
+    let (report, page) = bare.render();
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
+    let page = text(&page);
+    for part in ["no epoch finished yet", "Nothing is evaluated yet", "No predictions at", "No results yet"] {
+        assert!(page.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn two_hundred_classes_fit_in_a_picture_and_in_four_megabytes() {
+    let fixture = Fixture::with_data();
+    let network = vggkit::vgg::Network { classes: 200, ..Default::default() };
+    fixture.add(&Made { network, ..Made::new("large", 11, 0.4) });
+    let path = fixture.run("large").join("evaluation.json");
+    let mut evaluation: vggkit::inference::evaluation::Evaluation =
+        vggkit::files::read_json(&path).expect("evaluation");
+    let class = evaluation.per_class[0].clone();
+    evaluation.per_class = (0..200)
+        .map(|i| vggkit::inference::evaluation::ClassAccuracy { name: format!("class {i}"), ..class.clone() })
+        .collect();
+    evaluation.confusion = (0..200).map(|t| (0..200).map(|p| (t * 7 + p * 3) % 5).collect()).collect();
+    vggkit::files::write_json(&path, &evaluation).expect("evaluation");
+    let (report, page) = fixture.render();
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
+    assert!(page.contains("Confusion matrix of large over 200 classes") && page.contains("data:image/png;base64,"));
+    assert!(page.len() < 4 << 20, "{} bytes", page.len());
+}
+
+#[test]
+fn the_command_says_where_the_page_is_and_what_was_left_out() {
+    let fixture = Fixture::with_data();
+    fs::create_dir_all(fixture.run("strange")).expect("a folder");
+    let vggkit = |arguments: &[&str]| {
+        let mut command = assert_cmd::Command::new(assert_cmd::cargo::cargo_bin!("vggkit"));
+        command.current_dir(fixture.path()).arg("report").args(arguments).assert().success()
+    };
+    let page = std::path::Path::new("site").join("index.html").display().to_string();
+    vggkit(&[]).stdout(format!("{page}\n")).stderr(
+        predicates::str::contains("strange: has no run.toml")
+            .and(predicates::str::contains("`vggkit predict` makes them")),
+    );
+    vggkit(&["--quiet", "--out", "elsewhere"]).stderr("");
+    assert!(fixture.path().join("elsewhere/index.html").exists());
+    let summary: serde_json::Value = serde_json::from_slice(&vggkit(&["--json"]).get_output().stdout).expect("JSON");
+    assert_eq!(summary["schema"], "vggkit/report/1");
+    assert_eq!((&summary["runs"], &summary["page"]), (&0.into(), &page.into()));
+}
