@@ -9,7 +9,7 @@ use super::shape::Shape;
 /// Rows and columns.
 pub const SIDE: usize = 64;
 /// The least difference in luminance between object and background, of 255.
-const LEAST_CONTRAST: f32 = 55.0;
+const LEAST_CONTRAST: f32 = 65.0;
 
 type Colour = [f32; 3];
 
@@ -26,12 +26,12 @@ impl Scene {
     pub fn draw(shape: Shape, rng: &mut impl Rng) -> Self {
         let background = Background::draw(rng);
         let mut canvas: Vec<Colour> = (0..SIDE * SIDE).map(|i| background.at(i % SIDE, i / SIDE)).collect();
-        for _ in 0..rng.random_range(1..=5) {
+        for _ in 0..rng.random_range(0..=4) {
             Clutter::draw(rng).paint(&mut canvas);
         }
         let object = Object::draw(shape, &background, rng);
         let bounds = object.paint(&mut canvas);
-        let noise = rng.random_range(2.0..14.0_f32);
+        let noise = rng.random_range(2.0..10.0_f32);
         let pixels = canvas
             .iter()
             .flatten()
@@ -83,7 +83,7 @@ impl Background {
         let to = mix(from, colour(rng), 0.35);
         let angle: f32 = rng.random_range(0.0..std::f32::consts::TAU);
         let clouds = (0..(CELLS + 1) * (CELLS + 1)).map(|_| rng.random_range(-1.0..1.0)).collect();
-        Self { from, to, slope: (angle.cos(), angle.sin()), clouds, strength: rng.random_range(5.0..32.0) }
+        Self { from, to, slope: (angle.cos(), angle.sin()), clouds, strength: rng.random_range(4.0..22.0) }
     }
 
     fn mean(&self) -> Colour {
@@ -153,7 +153,7 @@ struct Object {
 impl Object {
     fn draw(shape: Shape, background: &Background, rng: &mut impl Rng) -> Self {
         // Textures need room for a few of their periods; the others are as large on average in area.
-        let radius = if shape.is_texture() { rng.random_range(17.0..29.0) } else { rng.random_range(12.0..27.0) };
+        let radius = if shape.is_texture() { rng.random_range(17.0..29.0) } else { rng.random_range(14.0..27.0) };
         let reach = SIDE as f32 - 0.85 * radius;
         let mut place = || rng.random_range(0.85 * radius..reach);
         let centre = (place(), place());
