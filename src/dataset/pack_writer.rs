@@ -160,8 +160,7 @@ impl PackWriter {
         self.map[8..8 + self.header_bytes].copy_from_slice(json.as_bytes());
         let sha256 = files::hex(&Sha256::digest(&self.map));
         let failed = |e| Error::io("cannot write", &path, e);
-        self.map.flush().map_err(failed)?;
-        drop(self.map);
+        drop(self.map); // its pages belong to the file, and are synced with it
         self.file.as_file().sync_all().map_err(failed)?;
         self.file.persist(&path).map_err(|e| failed(e.error))?;
         files::sync_folder(&files::parent(&path))?;

@@ -130,10 +130,8 @@ pub fn draw(data: &Path, settings: &Settings, quiet: bool) -> Result<PathBuf> {
         .collect::<Result<_>>()?;
     write_lists(&partial, settings, &tasks, &boxes)?;
     bar.finish_and_clear();
-    files::sync_file_system(data)?;
-    clear(&path)?;
+    clear(&path)?; // no sync: what a power failure takes is drawn again
     fs::rename(&partial, &path).map_err(|e| Error::io("cannot rename", &partial, e))?;
-    files::sync_folder(data)?;
     Ok(path)
 }
 
