@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{BATCH_SIZE, Model};
+use super::model::Model;
 use crate::dataset::Pack;
 use crate::engine::Source;
 use crate::error::{Error, Result};
@@ -96,7 +96,8 @@ pub fn evaluate(model: &mut Model, pack: &Pack, split: &str, progress: impl FnMu
         }
     };
     model.engine.attach(Source::Held, pack.images.clone())?;
-    metrics::for_each_logits(model.engine.as_mut(), labels.len(), BATCH_SIZE, visit, progress)?;
+    let batch_size = model.batch_size();
+    metrics::for_each_logits(model.engine.as_mut(), labels.len(), batch_size, visit, progress)?;
     // Sorted by file as well, so that equal probabilities do not depend on the sort.
     mistakes.sort_by(|a, b| b.probability.total_cmp(&a.probability).then_with(|| a.file.cmp(&b.file)));
     mistakes.truncate(MISTAKES);

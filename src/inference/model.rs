@@ -9,9 +9,6 @@ use crate::files;
 use crate::training::checkpoint::{self, Classes};
 use crate::training::run::Run;
 
-/// Images in a batch of inference.
-pub const BATCH_SIZE: usize = 64;
-
 /// A run that can predict.
 pub struct Model {
     /// Its folder's name.
@@ -27,6 +24,11 @@ pub struct Model {
 }
 
 impl Model {
+    /// Images in a batch.
+    pub fn batch_size(&self) -> usize {
+        self.run.training.batch_size
+    }
+
     /// Opens the best network of the run in `folder`. Errors: no such run, not trained far enough to have a best
     /// network, damaged files.
     pub fn open(folder: &Path, choice: Choice, threads: usize) -> Result<Self> {
@@ -56,7 +58,9 @@ pub fn load_run(folder: &Path) -> Result<Run> {
 
 fn inference_settings(run: &Run, threads: usize) -> Settings {
     Settings {
-        batch_size: BATCH_SIZE,
+        // That of validation in training, so that an evaluation repeats its figures to the bit: the order in which a
+        // matrix product adds depends on its size.
+        batch_size: run.training.batch_size,
         normalisation: run.training.normalisation,
         optimizer: None,
         label_smoothing: 0.0,

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::evaluation::check_classes;
-use super::model::{BATCH_SIZE, Model};
+use super::model::Model;
 use crate::dataset::Pack;
 use crate::engine::{Images, Source};
 use crate::error::{Error, Result};
@@ -58,8 +58,9 @@ impl Predictions {
                     *mean += share * probability;
                 }
             };
+            let batch_size = model.batch_size();
             let done_before = turn * files.len();
-            metrics::for_each_logits(model.engine.as_mut(), files.len(), BATCH_SIZE, visit, |done| {
+            metrics::for_each_logits(model.engine.as_mut(), files.len(), batch_size, visit, |done| {
                 progress(done_before + done);
             })?;
         }
