@@ -4,7 +4,7 @@ use assert_cmd::Command;
 use predicates::prelude::*;
 use serde_json::Value;
 
-const SUBCOMMANDS: [&str; 6] = ["prepare", "describe", "train", "evaluate", "predict", "report"];
+const SUBCOMMANDS: [&str; 7] = ["prepare", "verify", "describe", "train", "evaluate", "predict", "report"];
 
 /// The binary in an empty folder of its own, so that no data and no run is found.
 struct Empty(tempfile::TempDir);

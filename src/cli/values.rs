@@ -8,6 +8,7 @@ use std::ops::Bound;
 use std::str::FromStr;
 
 use crate::engine::Choice;
+use crate::inference::predictions;
 use crate::vgg::{Network, table};
 
 /// A whole number of at least `least`.
@@ -83,6 +84,9 @@ pub fn image_size(text: &str) -> Result<usize, String> {
 /// The name of a run: one folder name that needs no quoting in a shell.
 pub fn run_name(text: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text == "image" || predictions::COLUMNS.contains(&text) {
+        return Err(format!("{text} is a column of predictions.csv, where each run has one too; choose another name"));
+    }
     if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(allowed) {
         return Ok(text.to_owned());
     }
@@ -175,5 +179,6 @@ mod tests {
         assert!(run_name("runs/mine").is_err_and(|e| e.ends_with("the nearest is runs-mine")));
         assert!(run_name("../..").is_err_and(|e| !e.contains("nearest")));
         assert!(run_name("").is_err());
+        assert!(run_name("vote").is_err_and(|e| e.contains("predictions.csv")));
     }
 }

@@ -15,6 +15,9 @@ use crate::files;
 use crate::training::checkpoint::Classes;
 use crate::training::metrics;
 
+/// The columns that are not runs, but for the first one, `image`; so no run may have such a name.
+pub const COLUMNS: [&str; 5] = ["vote", "vote_wnid", "vote_name", "mean_softmax", "mean_softmax_wnid"];
+
 /// What several models say of several images.
 pub struct Predictions {
     /// A name a model.
@@ -96,8 +99,7 @@ impl Predictions {
         let failed = |e: csv::Error| std::io::Error::other(e);
         files::write_atomic(path, |file| {
             let mut writer = csv::Writer::from_writer(file);
-            let fixed = ["vote", "vote_wnid", "vote_name", "mean_softmax", "mean_softmax_wnid"];
-            let header = std::iter::once("image").chain(self.models.iter().map(String::as_str)).chain(fixed);
+            let header = std::iter::once("image").chain(self.models.iter().map(String::as_str)).chain(COLUMNS);
             writer.write_record(header).map_err(failed)?;
             for (image, file) in self.files.iter().enumerate() {
                 let (vote, mean) = (self.vote(image), self.mean_class(image));
