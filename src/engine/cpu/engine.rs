@@ -135,16 +135,17 @@ impl Engine for CpuEngine {
             return Err(Error::new(Kind::Engine, "this engine was built without an optimiser: it only infers"));
         };
         let n = self.load(&batch, true)?;
-        let Self { network, labels, settings, pool, steps, .. } = self;
+        let Self { network, labels, settings, pool, steps, training_logits, .. } = self;
         let outcome = pool.install(|| {
             network.forward(n, Some((settings.seed, *steps)));
+            // Now, because the backward pass uses their buffer again.
+            training_logits.clear();
+            training_logits.extend_from_slice(network.logits(n));
             let outcome = network.loss(n, labels, settings.label_smoothing);
             network.backward(n);
             network.update(&optimizer, learning_rate, *steps + 1);
             outcome
         });
-        self.training_logits.clear();
-        self.training_logits.extend_from_slice(self.network.logits(n));
         self.steps += 1;
         let (step, samples) = (self.steps, self.labels.len() as u32);
         let Outcome { loss, top1, top5 } = outcome;

@@ -3,6 +3,7 @@
 //! x, y [rows, channels] with rows = n * height * width; everything else [channels]. In training mean and (biased)
 //! variance are the batch's, and the running ones move by 0.1 towards them, the variance unbiased
 //! (rows / (rows - 1)); in inference they are the running ones.
+//! Sums over rows are kept in f64, whatever the numbers are.
 //! Source: Ioffe & Szegedy 2015, algorithm 1; torch.nn.BatchNorm2d.
 
 use super::{Real, count};
@@ -32,31 +33,23 @@ pub fn forward_train<T: Real>(
 ) -> Saved<T> {
     let channels = scale.len();
     let rows = x.len() / channels;
-    let mut mean = vec![T::zero(); channels];
-    for row in x.chunks_exact(channels) {
-        for (m, v) in mean.iter_mut().zip(row) {
-            *m += *v;
-        }
-    }
-    mean.iter_mut().for_each(|m| *m /= count(rows));
-    let mut variance = vec![T::zero(); channels];
-    for row in x.chunks_exact(channels) {
-        for c in 0..channels {
-            let d = row[c] - mean[c];
-            variance[c] += d * d;
-        }
-    }
-    let momentum = T::of(MOMENTUM);
+    let mean: Vec<f64> = sums(channels, x, |c, v| v[c].wide()).iter().map(|sum| sum / rows as f64).collect();
+    let squares = sums(channels, x, |c, v| (v[c].wide() - mean[c]).powi(2));
     for c in 0..channels {
         // One row has no unbiased variance (PyTorch refuses it); no plan has one: maps are at least 2x2.
-        let unbiased = variance[c] / count(rows.saturating_sub(1).max(1));
-        running_mean[c] += momentum * (mean[c] - running_mean[c]);
-        running_variance[c] += momentum * (unbiased - running_variance[c]);
-        variance[c] /= count(rows);
+        let unbiased = squares[c] / (rows.max(2) - 1) as f64;
+        running_mean[c] += T::of(MOMENTUM) * (T::of(mean[c]) - running_mean[c]);
+        running_variance[c] += T::of(MOMENTUM) * (T::of(unbiased) - running_variance[c]);
     }
-    let inverse_std: Vec<T> = variance.iter().map(|v| (*v + T::of(EPSILON)).sqrt().recip()).collect();
+    let mean: Vec<T> = mean.into_iter().map(T::of).collect();
+    let inverse_std: Vec<T> = squares.iter().map(|sum| T::of((sum / rows as f64 + EPSILON).sqrt().recip())).collect();
     normalise(x, &mean, &inverse_std, scale, shift, y);
     Saved { mean, inverse_std }
+}
+
+/// Sum of `term(channel, row)` over all rows, per channel.
+fn sums<T>(channels: usize, x: &[T], term: impl Fn(usize, &[T]) -> f64) -> Vec<f64> {
+    (0..channels).map(|c| x.chunks_exact(channels).map(|row| term(c, row)).sum()).collect()
 }
 
 /// Inference with the running statistics; y is overwritten.
@@ -95,13 +88,17 @@ pub fn backward<T: Real>(
     let channels = scale.len();
     let rows: T = count(x.len() / channels);
     let normalised = |row: &[T], c: usize| (row[c] - saved.mean[c]) * saved.inverse_std[c];
-    dscale.fill(T::zero());
-    dshift.fill(T::zero());
+    let mut scale_sums = vec![0.0; channels];
+    let mut shift_sums = vec![0.0; channels];
     for (row, gradient) in x.chunks_exact(channels).zip(dy.chunks_exact(channels)) {
         for c in 0..channels {
-            dscale[c] += gradient[c] * normalised(row, c);
-            dshift[c] += gradient[c];
+            scale_sums[c] += (gradient[c] * normalised(row, c)).wide();
+            shift_sums[c] += gradient[c].wide();
         }
+    }
+    for c in 0..channels {
+        dscale[c] = T::of(scale_sums[c]);
+        dshift[c] = T::of(shift_sums[c]);
     }
     let pixels = x.chunks_exact(channels).zip(dy.chunks_exact(channels)).zip(dx.chunks_exact_mut(channels));
     for ((row, gradient), out) in pixels {

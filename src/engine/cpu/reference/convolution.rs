@@ -80,20 +80,21 @@ pub fn backward_input<T: Real>(sizes: Sizes, weight: &[T], dy: &[T], dx: &mut [T
     });
 }
 
-/// dweight[o,i,r,s] = sum over n,h,w of dy * x, dbias[o] = sum over n,h,w of dy; both overwritten.
+/// dweight[o,i,r,s] = sum over n,h,w of dy * x, dbias[o] = sum over n,h,w of dy; both overwritten. The sums run over
+/// every pixel of a batch and are kept in f64, whatever the numbers are.
 pub fn backward_weight<T: Real>(sizes: Sizes, x: &[T], dy: &[T], dweight: &mut [T], dbias: &mut [T]) {
-    dweight.fill(T::zero());
-    dbias.fill(T::zero());
+    let mut sums = vec![0.0; dweight.len()];
     sizes.for_each_tap(|x0, y0, tap| {
         for o in 0..sizes.outputs {
             for i in 0..sizes.inputs {
-                dweight[sizes.weight(o, i, tap)] += dy[y0 + o] * x[x0 + i];
+                sums[sizes.weight(o, i, tap)] += (dy[y0 + o] * x[x0 + i]).wide();
             }
         }
     });
-    for pixel in dy.chunks_exact(sizes.outputs) {
-        for (d, g) in dbias.iter_mut().zip(pixel) {
-            *d += *g;
-        }
+    for (d, sum) in dweight.iter_mut().zip(sums) {
+        *d = T::of(sum);
+    }
+    for (o, d) in dbias.iter_mut().enumerate() {
+        *d = T::of(dy.chunks_exact(sizes.outputs).map(|pixel| pixel[o].wide()).sum());
     }
 }

@@ -30,6 +30,8 @@ pub trait Real: Float + NumAssign + Debug + Send + Sync + 'static {
     fn of(value: f64) -> Self;
     /// Rounds to f32.
     fn narrow(self) -> f32;
+    /// Exactly, for sums over many numbers.
+    fn wide(self) -> f64;
 }
 
 impl Real for f32 {
@@ -40,6 +42,9 @@ impl Real for f32 {
     fn narrow(self) -> f32 {
         self
     }
+    fn wide(self) -> f64 {
+        f64::from(self)
+    }
 }
 
 impl Real for f64 {
@@ -48,6 +53,9 @@ impl Real for f64 {
     }
     fn narrow(self) -> f32 {
         <f32 as Real>::of(self)
+    }
+    fn wide(self) -> f64 {
+        self
     }
 }
 

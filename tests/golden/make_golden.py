@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+"""Golden states: PyTorch in float64 as the oracle for every engine of vggkit.
+
+    pip install torch safetensors numpy
+    python tests/golden/make_golden.py                            # the small cases that lie beside this file
+    python tests/golden/make_golden.py --out /tmp/golden --width 0.109375 --batch 8 --classes 10
+    VGGKIT_GOLDENS=/tmp/golden cargo test --test golden
+
+<out>/data.safetensors       x0..x4 u8 [N,3,S,S], y0..y4 i64 [N]; an activation is x / 128 - 1, exact in float32
+<out>/operations.safetensors single operations with their gradients at awkward sizes, float64
+<out>/<case>/meta.json       the network and the optimiser
+<out>/<case>/init.safetensors  parameters and buffers by torchvision's names, float16 (the start is exactly that)
+<out>/<case>/f64.safetensors   from that start in float64; param5 and buf5 are stored as float32:
+    loss          [5] of each step, before its update      eval_logits   of x0 in evaluation mode after step 5
+    logits0       training-mode logits of step 1           param5.<name> parameters after step 5
+    grad.<name>   gradients of step 1                      buf5.<name>   BN running statistics after step 5
+
+Small cases have 1, 2, 5, 10 channels and 81 hidden units, or 2, 4, 8, 17 and 139: few sizes fit a vector.
+It trains on noise; it measures arithmetic, not learning.
+"""
+import argparse
+import copy
+import json
+import os
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+
+STAGES = {
+    11: ([3], [3], [3, 3], [3, 3], [3, 3]),
+    13: ([3, 3],) * 5,
+    16: ([3, 3], [3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]),
+    19: ([3, 3], [3, 3], [3, 3, 3, 3], [3, 3, 3, 3], [3, 3, 3, 3]),
+}
+ADAM = dict(name="adam", lr=1e-3, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.0)
+SGD = dict(name="sgd", lr=1e-2, momentum=0.9, weight_decay=5e-4)
+# A narrow network with few samples is ill-conditioned: with most seeds float32 itself loses digits. These widths and
+# seeds are ones with which float32 rounding stays well within what the test allows (meta.json says how far PyTorch is).
+CASES = {  # name: (depth, 1x1 convolutions, LRN, batch normalisation, optimiser, width, seed of the weights)
+    "vgg11bn_adam": (11, False, False, True, ADAM, 0.02, 10),
+    "vgg11bn_sgd": (11, False, False, True, SGD, 0.02, 10),
+    "vgg11_nobn_sgd": (11, False, False, False, SGD, 0.02, 10),
+    "vgg11lrn_nobn_adam": (11, False, True, False, ADAM, 0.02, 10),
+    "vgg16c_bn_adam": (16, True, False, True, ADAM, 0.034, 29),
+}
+STEPS = 5
+
+
+class Vgg(nn.Module):
+    """Four max-poolings, adaptive average to 2x2, 2048-4096-4096-classes, all scaled by the width."""
+
+    def __init__(self, depth, c11, lrn, bn, width, classes):
+        super().__init__()
+        layers, channels = [], 3
+        for stage, (kernels, outputs) in enumerate(zip(STAGES[depth], (64, 128, 256, 512, 512))):
+            outputs = max(1, int(outputs * width))
+            kernels = kernels[:-1] + [1] if c11 and stage >= 2 else kernels
+            for kernel in kernels:
+                layers.append(nn.Conv2d(channels, outputs, kernel, padding=kernel // 2))
+                if bn:
+                    layers.append(nn.BatchNorm2d(outputs))
+                layers.append(nn.ReLU())
+                if lrn and channels == 3 and stage == 0:
+                    layers.append(nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0))
+                channels = outputs
+            if stage < 4:
+                layers.append(nn.MaxPool2d(2, 2))
+        hidden = max(1, int(4096 * width))
+        self.features = nn.Sequential(*layers)
+        self.avgpool = nn.AdaptiveAvgPool2d(2)
+        self.classifier = nn.Sequential(
+            nn.Linear(channels * 4, hidden), nn.ReLU(), nn.Dropout(0.0),
+            nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(0.0),
+            nn.Linear(hidden, classes))
+
+    def forward(self, x):
+        return self.classifier(self.avgpool(self.features(x)).flatten(1))
+
+
+def initialise(net, seed):
+    """Signal in every layer of so narrow a network, and nothing at the identity: biases off 0, scales off 1."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = lambda tensor: torch.randn(tensor.shape, generator=generator)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.copy_(1 + 0.1 * noise(module.weight))
+            module.bias.data.copy_(0.1 * noise(module.bias))
+        elif isinstance(module, (nn.Conv2d, nn.Linear)):
+            weight = noise(module.weight) * (2 / module.weight[0].numel()) ** 0.5
+            # A single output channel must not die behind its ReLU.
+            module.weight.data.copy_(weight.abs() if len(weight) == 1 else weight)
+            module.bias.data.copy_(0.1 * noise(module.bias).abs())
+
+
+def run(net, optimiser, batches, dtype):
+    net = net.to(dtype)
+    parameters = dict(net.named_parameters())
+    recipe = {k: v for k, v in optimiser.items() if k != "name"}
+    step = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimiser["name"]](net.parameters(), **recipe)
+    out, losses = {}, []
+    net.train()
+    for index, (x, y) in enumerate(batches):
+        step.zero_grad()
+        logits = net(x.to(dtype))
+        loss = F.cross_entropy(logits, y)
+        loss.backward()
+        if index == 0:
+            out["logits0"] = logits.detach().clone()
+            out.update({"grad." + k: v.grad.clone() for k, v in parameters.items()})
+        losses.append(loss.detach())
+        step.step()
+    out["loss"] = torch.stack(losses)
+    out.update({"param5." + k: v.detach().float() for k, v in parameters.items()})
+    out.update({"buf5." + k: v.float() for k, v in net.named_buffers() if v.is_floating_point()})
+    net.eval()
+    with torch.no_grad():
+        out["eval_logits"] = net(batches[0][0].to(dtype))
+    return {k: v.contiguous() for k, v in out.items()}
+
+
+def operations(seed):
+    """Single operations. Activations are stored NHWC, `<operation>.<what>`; d<what> is the gradient of sum(y * r)."""
+    generator = torch.Generator().manual_seed(seed)
+    random = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
+    nhwc = lambda t: t.permute(0, 2, 3, 1) if t.dim() == 4 else t
+    out = {}
+
+    def record(name, forward, channel_first_output=False, **inputs):
+        leaves = {k: v.clone().requires_grad_() for k, v in inputs.items()}
+        y = forward(**leaves)
+        r = random(*y.shape)
+        (y * r).sum().backward()
+        order = (lambda t: t) if channel_first_output else nhwc
+        out.update({f"{name}.y": order(y.detach()), f"{name}.r": order(r)})
+        for key, value in leaves.items():
+            keep = nhwc if key == "x" else (lambda t: t)
+            out.update({f"{name}.{key}": keep(inputs[key]), f"{name}.d{key}": keep(value.grad)})
+
+    for kernel in (1, 3):
+        record(f"convolution{kernel}", lambda x, weight, bias: F.conv2d(x, weight, bias, padding=kernel // 2),
+               x=random(2, 3, 5, 4), weight=random(7, 3, kernel, kernel), bias=random(7))
+    mean, variance = random(3), random(3).abs()
+    out.update({"batch_norm.mean": mean.clone(), "batch_norm.variance": variance.clone()})
+    record("batch_norm", lambda x, weight, bias: F.batch_norm(x, mean, variance, weight, bias, True, 0.1, 1e-5),
+           x=random(2, 3, 5, 3), weight=random(3), bias=random(3))
+    out.update({"batch_norm.mean_after": mean, "batch_norm.variance_after": variance})
+    out["batch_norm.inference"] = nhwc(F.batch_norm(out["batch_norm.x"].permute(0, 3, 1, 2), mean, variance,
+                                                    out["batch_norm.weight"], out["batch_norm.bias"]))
+    ties = torch.randint(-2, 3, (2, 3, 7, 4), generator=generator).double()
+    record("max_pool", lambda x: F.max_pool2d(x, 2, 2), x=ties)
+    record("average_pool", lambda x: F.adaptive_avg_pool2d(x, 2), channel_first_output=True, x=random(2, 3, 5, 3))
+    record("local_response_normalisation", lambda x: F.local_response_norm(x, 5, alpha=5e-4, beta=0.75, k=2.0),
+           x=20 * random(2, 7, 3, 2))
+    labels = torch.tensor([6, 0, 3])
+    out["cross_entropy.labels"] = labels
+    for percent in (0, 10):
+        z = random(3, 7).requires_grad_()
+        loss = F.cross_entropy(z, labels, label_smoothing=percent / 100)
+        loss.backward()
+        out.update({f"cross_entropy{percent}.{k}": v for k, v in
+                    (("logits", z.detach()), ("loss", loss.detach().reshape(1)), ("gradient", z.grad))})
+    for name, make in (
+        ("adam", lambda p: torch.optim.Adam([p], lr=0.01, weight_decay=0.1)),
+        ("sgd", lambda p: torch.optim.SGD([p], lr=0.1, momentum=0.9, weight_decay=0.1)),
+        ("sgd_plain", lambda p: torch.optim.SGD([p], lr=0.1, weight_decay=0.1)),
+    ):
+        parameter = random(6).requires_grad_()
+        out[f"{name}.before"] = parameter.detach().clone()
+        optimiser = make(parameter)
+        for step in range(4):
+            parameter.grad = random(6)
+            out[f"{name}.gradient{step}"] = parameter.grad.clone()
+            optimiser.step()
+            out[f"{name}.after{step}"] = parameter.detach().clone()
+    image = torch.randint(0, 256, (1, 3, 7, 5), generator=generator, dtype=torch.uint8)
+    out["resize.image"] = nhwc(image)
+    for size in (3, 7, 11):
+        out[f"resize.to{size}"] = nhwc(F.interpolate(image.double(), (size, size), mode="bilinear", antialias=True))
+    return {k: v.contiguous() for k, v in out.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", default=os.path.dirname(os.path.abspath(__file__)))
+    parser.add_argument("--width", type=float, help="of all cases")
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--classes", type=int, default=7)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=20240601)
+    a = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    os.makedirs(a.out, exist_ok=True)
+    generator = torch.Generator().manual_seed(a.seed)
+    data = {}
+    for step in range(STEPS):
+        data[f"x{step}"] = torch.randint(0, 256, (a.batch, 3, a.size, a.size), generator=generator, dtype=torch.uint8)
+        data[f"y{step}"] = torch.randint(0, a.classes, (a.batch,), generator=generator)
+    save_file(data, os.path.join(a.out, "data.safetensors"))
+    save_file(operations(a.seed + 1), os.path.join(a.out, "operations.safetensors"))
+    batches = [(data[f"x{i}"].float() / 128 - 1, data[f"y{i}"]) for i in range(STEPS)]
+    for name, (depth, c11, lrn, bn, optimiser, width, seed) in CASES.items():
+        width = a.width or width
+        folder = os.path.join(a.out, name)
+        os.makedirs(folder, exist_ok=True)
+        net = Vgg(depth, c11, lrn, bn, width, a.classes)
+        initialise(net, seed)
+        net.half().float()
+        init = {k: v.half() if v.is_floating_point() else v.clone() for k, v in net.state_dict().items()}
+        save_file(init, os.path.join(folder, "init.safetensors"))
+        single = run(copy.deepcopy(net), optimiser, batches, torch.float32)
+        result = run(net, optimiser, batches, torch.float64)
+        save_file(result, os.path.join(folder, "f64.safetensors"))
+        # A gradient that is zero by algebra (a bias ahead of BN) is compared as zero and left out here.
+        gradients = [k for k, v in result.items() if k.startswith("grad.") and float(v.norm()) > 1e-9]
+        distance = {k: float((single[k] - result[k]).norm() / result[k].norm()) for k in ["logits0", "loss", *gradients]}
+        worst = max(distance, key=distance.get)
+        meta = dict(case=name, depth=depth, c11=c11, lrn=lrn, bn=bn, width=width, size=a.size, classes=a.classes,
+                    batch=a.batch, seed=seed, torch=torch.__version__, optimiser=optimiser,
+                    float32=dict(worst=worst, relative_l2=distance[worst]))
+        with open(os.path.join(folder, "meta.json"), "w") as file:
+            json.dump(meta, file, indent=1)
+            file.write("\n")
+        print(f"{name:20} loss {result['loss'].tolist()}\n{'':20} PyTorch's own float32: {worst} {distance[worst]:.1e}")
+
+
+if __name__ == "__main__":
+    main()
