@@ -122,6 +122,21 @@ fn hostile_archives_are_refused_and_write_nothing() {
     }
     archive(&|zip| zip.add_symlink("train/n1/images/n1_1.JPEG", "/etc/passwd", options).unwrap());
     refused("symbolic link");
+    // Bit 0 of the flags in the archive's directory says that an entry is encrypted.
+    archive(&|_| {});
+    let mut bytes = fs::read(inside.join("a.zip")).unwrap();
+    let directory = bytes.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
+    bytes[directory + 8] |= 1;
+    fs::write(inside.join("a.zip"), bytes).unwrap();
+    refused("is encrypted");
+    archive(&|zip| {
+        zip.start_file("words.txt", options.large_file(true)).unwrap();
+        let zeros = vec![0; 1 << 20];
+        (0..65).for_each(|_| zip.write_all(&zeros).unwrap());
+    });
+    let mut command = vggkit(&inside);
+    let wrong = contains("`words.txt` has 68157440 bytes");
+    command.args(["prepare", "--source", "a.zip"]).assert().code(1).stderr(wrong);
 }
 
 #[test]
