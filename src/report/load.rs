@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::predictions::Predictions;
+use crate::dataset::verify::{self, Verification};
 use crate::dataset::{Manifest, Pack, manifest};
 use crate::error::{Error, Result};
 use crate::files;
@@ -72,6 +73,8 @@ pub struct LoadedData {
     pub sha256: String,
     /// By split.
     pub packs: BTreeMap<String, Pack>,
+    /// What `vggkit verify` found.
+    pub verification: Option<Verification>,
 }
 
 /// Collects problems while the rest goes on.
@@ -267,7 +270,12 @@ fn load_data(folder: &Path, problems: &mut Problems) -> Option<LoadedData> {
             packs.insert(split.clone(), pack);
         }
     }
-    Some(LoadedData { manifest, sha256, packs })
+    let path = Verification::path(folder);
+    let verified = path
+        .exists()
+        .then(|| Verification::load(folder).and_then(|v| check_schema(&path, &v.schema.clone(), verify::SCHEMA, v)));
+    let verification = verified.and_then(|v| problems.keep(&path, v));
+    Some(LoadedData { manifest, sha256, packs, verification })
 }
 
 impl LoadedRun {

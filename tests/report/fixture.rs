@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use vggkit::dataset::manifest::{self, Class, Manifest, Split};
 use vggkit::dataset::pack::Pack;
 use vggkit::dataset::pack_writer::{PackHeader, PackWriter};
+use vggkit::dataset::verify::{self, Finding, Severity, Verification};
 use vggkit::engine::{Device, Normalisation, Optimizer};
 use vggkit::files;
 use vggkit::inference::evaluation::{self, ClassAccuracy, Evaluation, Mistake};
@@ -142,6 +143,27 @@ impl Fixture {
         }
         let evaluation = evaluation_of(made);
         files::write_json(&evaluation::path(&folder, "val"), &evaluation).expect("evaluation");
+    }
+
+    /// verify.json with an error about more files than it lists.
+    pub fn verify(&self) {
+        let finding = |severity, message: &str, count| Finding {
+            severity,
+            code: "x".into(),
+            message: message.into(),
+            count,
+            files: (0..count.min(2)).map(|i| format!("val/<u>{i}.JPEG")).collect(),
+        };
+        let verification = Verification {
+            schema: verify::SCHEMA.into(),
+            created: "2026-01-02T03:30:00Z".into(),
+            findings: vec![
+                finding(Severity::Error, "7 files <b>differ</b>", 7),
+                finding(Severity::Note, "a part: 4 classes", 0),
+            ],
+            ..Verification::default()
+        };
+        files::write_json(&Verification::path(&self.data()), &verification).expect("verify.json");
     }
 
     /// predictions.csv: run k says class (image + k) % 4, so the vote is that of the first.

@@ -141,6 +141,21 @@ fn every_part_shows_its_figures() {
 }
 
 #[test]
+fn what_verify_found_is_shown() {
+    let fixture = Fixture::with_data();
+    let page = text(&fixture.render().1);
+    assert!(page.contains("Not verified since it was prepared") && page.contains("vggkit verify"));
+    fixture.verify();
+    let (report, page) = fixture.render();
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
+    tags(&page);
+    let page = text(&page);
+    for part in ["not fit to train on", "1 error, 1 note", "7 files <b>differ</b>", "val/<u>1.JPEG", "and 5 more"] {
+        assert!(page.contains(part), "{part}");
+    }
+}
+
+#[test]
 fn synthetic_runs_are_marked_and_never_win_against_real_ones() {
     let fixture = Fixture::with_data();
     fixture.add(&Made::new("real", 11, 0.4));

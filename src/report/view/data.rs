@@ -14,6 +14,7 @@ use super::super::reference::REPLACED_CLASSES;
 use super::Picture;
 use super::identity::{Identity, Runs};
 use crate::dataset::Pack;
+use crate::dataset::verify::{Finding, Severity, Verification};
 use crate::error::Result;
 
 /// Labelled images shown of each split.
@@ -47,6 +48,29 @@ pub struct Set {
     pub splits: Vec<SplitRow>,
     /// Channel, mean, standard deviation, both of 255.
     pub channels: Vec<(&'static str, String, String)>,
+    pub verification: Option<Verified>,
+}
+
+/// What `vggkit verify` found.
+#[derive(Serialize)]
+pub struct Verified {
+    /// No error was found.
+    pub fit: bool,
+    /// "1 error, 2 warnings and 1 note".
+    pub summary: String,
+    pub date: String,
+    pub findings: Vec<Found>,
+}
+
+/// A finding.
+#[derive(Serialize)]
+pub struct Found {
+    /// "error", "warning" or "note".
+    pub severity: &'static str,
+    pub message: String,
+    pub files: Vec<String>,
+    /// Files that are not listed.
+    pub more: usize,
 }
 
 /// A row of the table of splits.
@@ -156,6 +180,29 @@ fn set(data: &LoadedData) -> Set {
             .zip(manifest.mean.iter().zip(&manifest.std))
             .map(|(channel, (mean, std))| (channel, of_255(*mean), of_255(*std)))
             .collect(),
+        verification: data.verification.as_ref().map(verified),
+    }
+}
+
+fn verified(verification: &Verification) -> Verified {
+    let word = |severity| match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Note => "note",
+    };
+    let counts = [Severity::Error, Severity::Warning, Severity::Note].map(|s| (verification.count(s), word(s)));
+    let found: Vec<_> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format::counted(*n, what)).collect();
+    let finding = |f: &Finding| Found {
+        severity: word(f.severity),
+        message: f.message.clone(),
+        files: f.files.clone(),
+        more: f.count.saturating_sub(f.files.len()),
+    };
+    Verified {
+        fit: verification.fit,
+        summary: if found.is_empty() { "nothing to report".into() } else { found.join(", ") },
+        date: verification.created.get(..10).unwrap_or_default().to_owned(),
+        findings: verification.findings.iter().map(finding).collect(),
     }
 }
 
