@@ -92,9 +92,12 @@ impl<'a> Shared<'a> {
         Self { start: slice.as_mut_ptr(), len: slice.len(), lifetime: PhantomData }
     }
 
-    /// Where the slice starts, for kernels that write strided parts of it.
-    pub fn as_mut_ptr(&self) -> *mut f32 {
-        self.start
+    /// Where element `index` lies, which may be one past the last. Kernels write through it; what they promise each
+    /// other is that no two tasks touch the same element.
+    pub fn at(&self, index: usize) -> *mut f32 {
+        assert!(index <= self.len, "{index} of {}", self.len);
+        // SAFETY: within the slice or one past it.
+        unsafe { self.start.add(index) }
     }
 
     /// Its length.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::activation::Activation;
 use super::buffer::Buffer;
-use super::convolution::Convolution;
+use super::convolution::{Convolution, RoomSizes};
 use super::linear::Linear;
 use super::local_response_norm;
 use super::simd::InstructionSet;
@@ -109,12 +109,10 @@ pub struct Layout {
     /// Floats of all parameters, and of all running statistics.
     pub trained: usize,
     pub running: usize,
-    /// Floats of scratch a thread needs.
-    pub scratch: usize,
+    /// Floats that kernels need in between.
+    pub room: RoomSizes,
     /// f64 partial sums.
     pub partials: usize,
-    /// Floats of turned weights.
-    pub turned: usize,
     /// Floats of kept statistics, and of factors of one layer.
     pub kept: usize,
     pub factors: usize,
@@ -188,8 +186,9 @@ impl Layout {
             gradients: if settings.optimizer.is_some() { trained } else { 0 },
             moments: moments * trained,
             activations: self.slots.iter().map(|len| Buffer::bytes(*len)).sum(),
-            scratch: Buffer::bytes(self.scratch) * settings.threads as u64
-                + Buffer::bytes(self.turned)
+            scratch: Buffer::bytes(self.room.scratch) * settings.threads as u64
+                + Buffer::bytes(self.room.workspace)
+                + Buffer::bytes(self.room.filters)
                 + Buffer::bytes(self.kept)
                 + Buffer::bytes(self.factors)
                 + (self.partials * size_of::<f64>()) as u64,
@@ -218,9 +217,8 @@ impl Layout {
             places,
             trained,
             running,
-            scratch: 0,
+            room: RoomSizes::default(),
             partials: 0,
-            turned: 0,
             kept: 0,
             factors: 0,
         }
@@ -250,7 +248,7 @@ impl Layout {
                     output = pool.map_or(output, |(_, pool)| pool.output);
                     let Shape { height, width, channels } = layer.output;
                     let inputs = layer.input.channels;
-                    let convolution = Convolution { kernel, height, width, inputs, outputs: channels };
+                    let convolution = Convolution { kernel, height, width, inputs, outputs: channels, set };
                     Work::Convolution { convolution, activation, norm, z: 0 }
                 }
                 Operation::LocalResponseNorm => Work::LocalResponseNorm,
@@ -353,19 +351,16 @@ impl Layout {
         for step in &self.steps {
             match &step.work {
                 Work::Convolution { convolution, activation, norm, .. } => {
-                    self.scratch = self.scratch.max(convolution.scratch());
+                    self.room = self.room.max(convolution.room(settings.batch_size, settings.optimizer.is_some()));
                     if settings.optimizer.is_some() {
                         self.partials = self.partials.max(activation.partials(settings.batch_size));
-                        if step.dx.is_some() {
-                            self.turned = self.turned.max(convolution.weights());
-                        }
                     }
                     if norm.is_some() {
                         self.factors = self.factors.max(2 * activation.shape.channels);
                     }
                 }
                 Work::LocalResponseNorm => {
-                    self.scratch = self.scratch.max(local_response_norm::scratch(step.input.channels));
+                    self.room.scratch = self.room.scratch.max(local_response_norm::scratch(step.input.channels));
                 }
                 _ => {}
             }

@@ -70,7 +70,7 @@ pub unsafe fn multiply_into(
             m,
             n,
             k,
-            destination.as_mut_ptr().add(start),
+            destination.at(start),
             1,
             row_stride as isize,
             accumulate,

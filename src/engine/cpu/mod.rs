@@ -4,8 +4,10 @@
 mod activation;
 mod buffer;
 mod convolution;
+mod direct_gradient;
 mod engine;
 mod gather;
+mod lanes;
 mod layout;
 mod linear;
 mod local_response_norm;
@@ -14,8 +16,11 @@ mod matrix;
 mod network;
 mod optimizer;
 mod pooling;
+mod product;
 pub mod reference;
 mod simd;
+mod winograd;
+mod winograd_transforms;
 
 pub use engine::{CpuEngine, memory_of};
 pub use layout::Memory;

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::activation::{Activation, Normalisation};
 use super::buffer::{Buffer, Scratch};
+use super::convolution::Room;
 use super::gather::Gallery;
 use super::layout::{Layout, Norm, Place, Step, Work};
 use super::loss::{Outcome, cross_entropy};
@@ -29,7 +30,8 @@ pub struct Network {
     moments: Vec<Buffer>,
     scratch: Scratch,
     partials: Vec<f64>,
-    turned: Buffer,
+    workspace: Buffer,
+    filters: Buffer,
     kept: Buffer,
     factors: Buffer,
     /// Whether there are gradients.
@@ -64,9 +66,10 @@ impl Network {
             running: Buffer::new(layout.running)?,
             gradients: Buffer::new(if training { layout.trained } else { 0 })?,
             moments: (0..moments).map(|_| Buffer::new(layout.trained)).collect::<Result<_>>()?,
-            scratch: Scratch::new(settings.threads, layout.scratch)?,
+            scratch: Scratch::new(settings.threads, layout.room.scratch)?,
             partials: vec![0.0; layout.partials],
-            turned: Buffer::new(layout.turned)?,
+            workspace: Buffer::new(layout.room.workspace)?,
+            filters: Buffer::new(layout.room.filters)?,
             kept: Buffer::new(layout.kept)?,
             factors: Buffer::new(layout.factors)?,
             trained_once: false,
@@ -128,7 +131,9 @@ impl Network {
                 let (inner, outer) = if apart { (&mut other[..inner_len], Some(out)) } else { (out, None) };
                 let x = &self.slots[step.x][..inputs];
                 let (weight, bias) = (&self.parameters[step.weight.clone()], &self.parameters[step.bias.clone()]);
-                convolution.forward(x, weight, Some(bias), norm.is_none(), inner, &self.scratch);
+                let mut room =
+                    Room { scratch: &self.scratch, workspace: &mut self.workspace, filters: &mut self.filters };
+                convolution.forward(x, weight, bias, norm.is_none(), inner, &mut room);
                 lap(&mut clock, &mut self.times.steps[index][0]);
                 if let Some(norm) = norm {
                     self.prepare_norm(norm, activation, inner, training.is_some());
@@ -225,13 +230,14 @@ impl Network {
                 }
                 lap(&mut clock, &mut self.times.steps[index][2]);
                 let x = &self.slots[step.x][..inputs];
-                convolution.weight_gradient(x, gradient, &mut self.gradients[step.weight.clone()], &self.scratch);
+                let mut room =
+                    Room { scratch: &self.scratch, workspace: &mut self.workspace, filters: &mut self.filters };
+                convolution.weight_gradient(x, gradient, &mut self.gradients[step.weight.clone()], &mut room);
                 lap(&mut clock, &mut self.times.steps[index][3]);
                 if let Some(slot) = step.dx {
                     let mut dx = take(&mut self.slots[slot]);
-                    convolution.turn_weights(&self.parameters[step.weight.clone()], &mut self.turned);
-                    let turned = &self.turned[..convolution.weights()];
-                    convolution.turned().forward(gradient, turned, None, false, &mut dx[..inputs], &self.scratch);
+                    let weight = &self.parameters[step.weight.clone()];
+                    convolution.input_gradient(gradient, weight, &mut dx[..inputs], &mut room);
                     self.slots[slot] = dx;
                 }
                 self.slots[*z] = dz;
