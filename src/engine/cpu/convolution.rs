@@ -74,18 +74,12 @@ impl Convolution {
         if self.kernel == 1 {
             return RoomSizes::default();
         }
-        let winograd = self.winograd();
-        let turned = Self { inputs: self.outputs, outputs: self.inputs, ..*self }.winograd();
-        RoomSizes {
-            scratch: winograd.scratch().max(direct_gradient::scratch(self)),
-            workspace: if training {
-                let gradients = winograd.workspace(n, true).max(direct_gradient::workspace(self, n));
-                gradients.max(turned.workspace(n, false))
-            } else {
-                winograd.workspace(n, false)
-            },
-            filters: winograd.filters(),
+        let room = self.winograd().room(n, training);
+        if !training {
+            return room;
         }
+        let (scratch, workspace) = (direct_gradient::scratch(self), direct_gradient::workspace(self, n));
+        room.max(RoomSizes { scratch, workspace, filters: 0 })
     }
 
     /// y [n,h,w,outputs] = x [n,h,w,inputs] * weights + bias; with `activate`, max(y, 0).
@@ -99,7 +93,7 @@ impl Convolution {
         room: &mut Room<'_>,
     ) {
         if self.kernel == 3 {
-            return self.winograd().forward(x, weights, Some(bias), activate, y, room);
+            return self.winograd().forward(x, weights, bias, activate, y, room);
         }
         let (i, o) = (self.inputs, self.outputs);
         let weights = Matrix::new(weights, i, o, o);

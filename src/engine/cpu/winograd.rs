@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use super::buffer::{Scratch, Shared};
-use super::convolution::{Convolution, Room};
+use super::convolution::{Convolution, Room, RoomSizes};
 use super::product::{GROUP, Left, Result, Right, multiply};
 use super::simd::InstructionSet;
 use super::winograd_transforms::{POINTS, Points, filter, filter_gradient, gradient, input, output};
@@ -67,20 +67,44 @@ pub struct Winograd {
     shape: Convolution,
     tiles: Tiles,
     set: InstructionSet,
+    /// Whether phases are shared, in convolutions and in weight gradients.
+    wide: bool,
+    wide_gradient: bool,
 }
 
 impl Winograd {
     pub fn new(shape: Convolution, set: InstructionSet) -> Self {
-        Self { shape, tiles: Tiles::new(&shape), set }
+        let channels = shape.inputs * shape.outputs;
+        let (wide, wide_gradient) = (channels >= WIDE_FORWARD, channels >= WIDE_GRADIENT);
+        Self { shape, tiles: Tiles::new(&shape), set, wide, wide_gradient }
+    }
+
+    /// The same with shared phases, however narrow.
+    #[cfg(test)]
+    pub fn shared(self) -> Self {
+        Self { wide: true, wide_gradient: true, ..self }
+    }
+
+    /// What forward and backward passes over a batch of `n` need.
+    pub fn room(&self, n: usize, training: bool) -> RoomSizes {
+        let forward = self.workspace(n, training);
+        let workspace = if training { forward.max(self.turned().workspace(n, false)) } else { forward };
+        RoomSizes { scratch: self.scratch(), workspace, filters: self.filters() }
+    }
+
+    /// The same with inputs and outputs swapped.
+    fn turned(&self) -> Self {
+        let (inputs, outputs) = (self.shape.outputs, self.shape.inputs);
+        Self { shape: Convolution { inputs, outputs, ..self.shape }, ..*self }
     }
 
     /// Floats of a layer's transformed filters, in either direction.
-    pub fn filters(&self) -> usize {
+    fn filters(&self) -> usize {
         POINTS * (self.shape.inputs * rounded(self.shape.outputs)).max(self.shape.outputs * rounded(self.shape.inputs))
     }
 
     /// Floats that a thread needs.
-    pub fn scratch(&self) -> usize {
+    fn scratch(&self) -> usize {
         let Convolution { inputs, outputs, .. } = self.shape;
         let widest = inputs.max(outputs);
         let forward = self.slab_tiles() * (padded(inputs) + padded(outputs));
@@ -89,25 +113,17 @@ impl Winograd {
     }
 
     /// Floats that all threads share, for a batch of `n`.
-    pub fn workspace(&self, n: usize, training: bool) -> usize {
+    fn workspace(&self, n: usize, training: bool) -> usize {
         let Convolution { inputs, outputs, .. } = self.shape;
         let tiles = self.wide_tiles(n);
-        let forward = if self.wide() { POINTS * tiles * (padded(inputs) + padded(outputs)) } else { 0 };
+        let forward = if self.wide { POINTS * tiles * (padded(inputs) + padded(outputs)) } else { 0 };
         let products = POINTS * inputs * rounded(outputs);
-        let gradient = if self.wide_gradient() {
+        let gradient = if self.wide_gradient {
             products + POINTS * tiles * (rounded(inputs) + rounded(outputs))
         } else {
             self.parts() * products
         };
         if training { forward.max(gradient) } else { forward }
-    }
-
-    fn wide(&self) -> bool {
-        self.shape.inputs * self.shape.outputs >= WIDE_FORWARD
-    }
-
-    fn wide_gradient(&self) -> bool {
-        self.shape.inputs * self.shape.outputs >= WIDE_GRADIENT
     }
 
     /// Whole rows of tiles near `target` tiles.
@@ -143,24 +159,15 @@ impl Winograd {
     }
 
     /// y = x * weights + bias, then ReLU where asked.
-    pub fn forward(
-        &self,
-        x: &[f32],
-        weights: &[f32],
-        bias: Option<&[f32]>,
-        relu: bool,
-        y: &mut [f32],
-        room: &mut Room<'_>,
-    ) {
+    pub fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], relu: bool, y: &mut [f32], room: &mut Room<'_>) {
         self.transform_filters(weights, room.filters);
-        self.convolve(x, bias, relu, y, room);
+        self.convolve(x, Some(bias), relu, y, room);
     }
 
     /// dx from dy: the forward pass with turned filters and channels swapped.
     pub fn input_gradient(&self, dy: &[f32], weights: &[f32], dx: &mut [f32], room: &mut Room<'_>) {
         self.transform_turned_filters(weights, room.filters);
-        let (inputs, outputs) = (self.shape.outputs, self.shape.inputs);
-        Self { shape: Convolution { inputs, outputs, ..self.shape }, ..*self }.convolve(dy, None, false, dx, room);
+        self.turned().convolve(dy, None, false, dx, room);
     }
 
     /// Filters as the products read them: [group of outputs][point][inputs][16].
@@ -231,7 +238,7 @@ impl Winograd {
         };
         let (v_row, m_row) = (padded(inputs), padded(outputs));
         let groups = rounded(outputs) / GROUP;
-        if !self.wide() {
+        if !self.wide {
             let slab = self.slab_tiles();
             (0..total.div_ceil(slab)).into_par_iter().with_max_len(1).for_each(|index| {
                 room.scratch.with(|scratch| {
@@ -374,7 +381,7 @@ impl Winograd {
         assert!(x.len() == pixels * inputs && dy.len() == pixels * outputs && dw.len() == 9 * inputs * outputs);
         let total = self.all_tiles(pixels);
         let products = POINTS * inputs * rounded(outputs);
-        let parts = if self.wide_gradient() {
+        let parts = if self.wide_gradient {
             let (du, workspace) = room.workspace.split_at_mut(products);
             self.sum_wide(x, dy, total, du, workspace, room.scratch);
             1

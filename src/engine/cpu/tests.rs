@@ -1,0 +1,399 @@
+//! Every operation against `reference` in f64, at awkward sizes, with every instruction set and one to three threads,
+//! whose bits must agree.
+
+use super::activation::{Activation, Normalisation};
+use super::buffer::{Buffer, Scratch};
+use super::convolution::{Convolution, Room};
+use super::linear::Linear;
+use super::winograd::Winograd;
+use super::{InstructionSet, local_response_norm, loss, optimizer, pooling, reference};
+use crate::engine::Optimizer;
+use crate::vgg::Shape;
+
+/// Values without pattern in -1..1.
+fn noise(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
+    let mut draw = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| draw()).collect()
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|v| f64::from(*v)).collect()
+}
+
+/// ||a - b|| / ||b||.
+fn distance(a: &[f32], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let difference: f64 = a.iter().zip(b).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum();
+    (difference / b.iter().map(|b| b * b).sum::<f64>().max(1e-300)).sqrt()
+}
+
+/// Runs `work` on 1, 2 and 3 threads, for each instruction set there is, and hands the first result of each set on.
+/// Results of different thread counts must have the same bits.
+fn on_threads<R: PartialEq>(work: impl Fn(InstructionSet) -> R + Sync, mut check: impl FnMut(InstructionSet, R))
+where
+    R: Send,
+{
+    for set in [InstructionSet::Portable, InstructionSet::Avx2, InstructionSet::Avx512] {
+        if !set.available() {
+            continue;
+        }
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            pool.install(|| work(set))
+        };
+        let one = run(1);
+        assert!(one == run(2) && one == run(3), "{}: bits depend on the number of threads", set.name());
+        check(set, one);
+    }
+}
+
+/// Weights from OIHW to HWIO, or back.
+fn hwio(oihw: &[f32], outputs: usize, inputs: usize, taps: usize) -> Vec<f32> {
+    let mut to = vec![0.0; oihw.len()];
+    for (index, v) in oihw.iter().enumerate() {
+        let (o, i, tap) = (index / (inputs * taps), index / taps % inputs, index % taps);
+        to[(tap * inputs + i) * outputs + o] = *v;
+    }
+    to
+}
+
+/// `shared` forces the phases of wide layers on a narrow one.
+fn check_convolution(
+    batch: usize,
+    height: usize,
+    width: usize,
+    inputs: usize,
+    outputs: usize,
+    kernel: usize,
+    shared: bool,
+) {
+    let sizes = reference::convolution::Sizes { batch, height, width, inputs, outputs, kernel };
+    let (pixels, taps) = (batch * height * width, kernel * kernel);
+    let x = noise(pixels * inputs, 1);
+    let dy = noise(pixels * outputs, 2);
+    let weight = noise(taps * inputs * outputs, 3);
+    let bias = noise(outputs, 4);
+    let mut y = vec![0.0; pixels * outputs];
+    reference::convolution::forward(sizes, &wide(&x), &wide(&weight), &wide(&bias), &mut y);
+    let mut dx = vec![0.0; pixels * inputs];
+    reference::convolution::backward_input(sizes, &wide(&weight), &wide(&dy), &mut dx);
+    let (mut dw, mut db) = (vec![0.0; weight.len()], vec![0.0; outputs]);
+    reference::convolution::backward_weight(sizes, &wide(&x), &wide(&dy), &mut dw, &mut db);
+    let relu: Vec<f64> = y.iter().map(|v| v.max(0.0)).collect();
+    on_threads(
+        |set| {
+            let shape = Convolution { kernel, height, width, inputs, outputs, set };
+            // Room for a larger batch, full of NaN: nothing may be read before it is written.
+            let winograd = Winograd::new(shape, set).shared();
+            let room = if shared { winograd.room(batch + 1, true) } else { shape.room(batch + 1, true) };
+            let scratch = Scratch::new(3, room.scratch).expect("memory");
+            let (mut workspace, mut filters) = (vec![f32::NAN; room.workspace], vec![f32::NAN; room.filters]);
+            let mut room = Room { scratch: &scratch, workspace: &mut workspace, filters: &mut filters };
+            let packed = hwio(&weight, outputs, inputs, taps);
+            let (mut y, mut activated) = (vec![f32::NAN; pixels * outputs], vec![f32::NAN; pixels * outputs]);
+            let (mut dx, mut dw) = (vec![f32::NAN; pixels * inputs], vec![f32::NAN; weight.len()]);
+            if shared {
+                winograd.forward(&x, &packed, &bias, false, &mut y, &mut room);
+                winograd.forward(&x, &packed, &bias, true, &mut activated, &mut room);
+                winograd.input_gradient(&dy, &packed, &mut dx, &mut room);
+                winograd.weight_gradient(&x, &dy, &mut dw, &mut room);
+            } else {
+                shape.forward(&x, &packed, &bias, false, &mut y, &mut room);
+                shape.forward(&x, &packed, &bias, true, &mut activated, &mut room);
+                shape.input_gradient(&dy, &packed, &mut dx, &mut room);
+                shape.weight_gradient(&x, &dy, &mut dw, &mut room);
+            }
+            (y, activated, dx, dw)
+        },
+        |set, (own_y, activated, own_dx, own_dw)| {
+            let errors = [
+                distance(&own_y, &y),
+                distance(&activated, &relu),
+                distance(&own_dx, &dx),
+                distance(
+                    &own_dw,
+                    &wide(&hwio(&dw.iter().map(|v| *v as f32).collect::<Vec<_>>(), outputs, inputs, taps)),
+                ),
+            ];
+            assert!(errors.iter().all(|e| *e < 2e-6), "{sizes:?} {}: {errors:?}", set.name());
+        },
+    );
+}
+
+#[test]
+fn convolutions_of_awkward_sizes() {
+    for (batch, height, width, inputs, outputs) in [
+        (1, 1, 1, 1, 1),
+        (1, 2, 2, 3, 7),
+        (3, 5, 3, 7, 3),
+        (2, 4, 7, 28, 33),
+        (5, 3, 8, 33, 28),
+        (1, 33, 1, 16, 17),
+        (2, 1, 30, 17, 16),
+        (1, 40, 37, 3, 64),
+        (3, 32, 32, 7, 14),
+        (2, 35, 34, 33, 20),
+    ] {
+        check_convolution(batch, height, width, inputs, outputs, 3, false);
+        check_convolution(batch, height, width, inputs, outputs, 1, false);
+    }
+}
+
+#[test]
+fn wide_convolutions() {
+    // Phases shared by all threads, over one run of tiles and over several.
+    for (batch, height, width, inputs, outputs) in [(2, 5, 4, 20, 100), (3, 25, 26, 70, 33), (1, 47, 51, 64, 3)] {
+        check_convolution(batch, height, width, inputs, outputs, 3, true);
+    }
+}
+
+#[test]
+fn weight_gradients_of_nothing_are_exactly_zero() {
+    // The input lives in the upper left corner, the gradient in the lower right one: no tap brings them together.
+    let set = InstructionSet::detect();
+    let shape = Convolution { kernel: 3, height: 4, width: 4, inputs: 5, outputs: 6, set };
+    let (mut x, mut dy) = (vec![0.0; 16 * 5], vec![0.0; 16 * 6]);
+    x[..5].copy_from_slice(&noise(5, 1));
+    dy[15 * 6..].copy_from_slice(&noise(6, 2));
+    let room = shape.room(1, true);
+    let scratch = Scratch::new(1, room.scratch).expect("memory");
+    let (mut workspace, mut filters) = (vec![0.0; room.workspace], vec![0.0; room.filters]);
+    let mut room = Room { scratch: &scratch, workspace: &mut workspace, filters: &mut filters };
+    let mut dw = vec![1.0; 9 * 5 * 6];
+    shape.weight_gradient(&x, &dy, &mut dw, &mut room);
+    assert!(dw.iter().all(|v| *v == 0.0));
+}
+
+/// Batch normalisation, ReLU and pooling, all fused, against one after the other.
+fn check_activation(n: usize, shape: Shape, pool: bool) {
+    use reference::{batch_norm, max_pool, relu};
+    let c = shape.channels;
+    // Off centre, so that a variance from sums of squares would lose digits.
+    let z: Vec<f32> = noise(n * shape.elements(), 5).iter().enumerate().map(|(i, v)| v + (i % c) as f32).collect();
+    let gamma: Vec<f32> = noise(c, 6).iter().map(|v| v + 0.5).collect();
+    let beta = noise(c, 7);
+    let (running_mean, running_variance) = (noise(c, 8), noise(c, 9).iter().map(|v| v + 2.0).collect::<Vec<_>>());
+    let activation = |set| Activation { shape, pool, set };
+    let output = n * activation(InstructionSet::Portable).output();
+    let dy = noise(output, 10);
+
+    let (mut mean64, mut variance64) = (wide(&running_mean), wide(&running_variance));
+    let mut normal = vec![0.0; z.len()];
+    let saved =
+        batch_norm::forward_train(&wide(&z), &wide(&gamma), &wide(&beta), &mut mean64, &mut variance64, &mut normal);
+    let mut active = normal;
+    relu::forward(&mut active);
+    let (mut y64, mut d_active) = (active.clone(), wide(&dy));
+    if pool {
+        y64 = vec![0.0; output];
+        let origins = max_pool::forward(shape, &active, &mut y64);
+        d_active = vec![0.0; z.len()];
+        max_pool::backward(&origins, &wide(&dy), &mut d_active);
+    }
+    let mut d_normal = d_active;
+    relu::backward(&active, &mut d_normal);
+    let (mut dz64, mut d_gamma64, mut d_beta64) = (vec![0.0; z.len()], vec![0.0; c], vec![0.0; c]);
+    batch_norm::backward(&wide(&z), &wide(&gamma), &saved, &d_normal, &mut dz64, &mut d_gamma64, &mut d_beta64);
+
+    on_threads(
+        |set| {
+            let activation = activation(set);
+            let mut statistics: [Vec<f32>; 4] = std::array::from_fn(|_| vec![f32::NAN; c]);
+            let [scale, shift, mean, inverse_deviation] = &mut statistics;
+            let mut norm = Normalisation { scale, shift, mean, inverse_deviation };
+            let (mut own_mean, mut own_variance) = (running_mean.clone(), running_variance.clone());
+            let mut partials = vec![f64::NAN; activation.partials(n)];
+            activation.statistics(&z, &gamma, &beta, &mut norm, &mut own_mean, &mut own_variance, &mut partials);
+            let mut y = vec![f32::NAN; output];
+            activation.forward(&z, norm.scale, norm.shift, &mut y);
+            let mut dz = z.clone();
+            let (mut d_gamma, mut d_beta, mut factors) = (vec![0.0; c], vec![0.0; c], vec![0.0; 2 * c]);
+            activation.backward(&mut dz, &dy, &gamma, &norm, &mut d_gamma, &mut d_beta, &mut partials, &mut factors);
+            [y, dz, d_gamma, d_beta, own_mean, own_variance]
+        },
+        |set, [y, dz, d_gamma, d_beta, mean, variance]| {
+            let errors = [
+                distance(&y, &y64),
+                distance(&dz, &dz64),
+                distance(&d_gamma, &d_gamma64),
+                distance(&d_beta, &d_beta64),
+                distance(&mean, &mean64),
+                distance(&variance, &variance64),
+            ];
+            assert!(errors.iter().all(|e| *e < 3e-5), "{n} {shape:?} pool {pool} {}: {errors:?}", set.name());
+        },
+    );
+}
+
+#[test]
+fn activations_of_awkward_sizes() {
+    for (n, height, width, c) in
+        [(2, 2, 2, 1), (3, 5, 7, 3), (2, 9, 4, 7), (5, 6, 6, 28), (2, 7, 8, 33), (1, 12, 10, 70)]
+    {
+        for pool in [false, true] {
+            check_activation(n, Shape::new(height, width, c), pool);
+        }
+    }
+}
+
+#[test]
+fn activations_without_normalisation() {
+    use reference::max_pool;
+    for (n, height, width, c) in [(1, 2, 3, 1), (3, 5, 7, 7), (2, 6, 4, 33)] {
+        let shape = Shape::new(height, width, c);
+        // Few distinct values: ties in most windows.
+        let z: Vec<f32> = noise(n * shape.elements(), 1).iter().map(|v| (v * 3.0).round().max(0.0)).collect();
+        let output = n * (height / 2) * (width / 2) * c;
+        let dy = noise(output, 2);
+        let mut y64 = vec![0.0; output];
+        let origins = max_pool::forward(shape, &wide(&z), &mut y64);
+        let mut d_active = vec![0.0; z.len()];
+        max_pool::backward(&origins, &wide(&dy), &mut d_active);
+        let dz64: Vec<f64> = d_active.iter().zip(&z).map(|(d, z)| if *z > 0.0 { *d } else { 0.0 }).collect();
+        let d_bias64: Vec<f64> = (0..c).map(|l| dz64.iter().skip(l).step_by(c).sum()).collect();
+        on_threads(
+            |set| {
+                let activation = Activation { shape, pool: true, set };
+                let mut y = vec![f32::NAN; output];
+                activation.pool(&z, &mut y);
+                let mut dz = z.clone();
+                activation.backward_plain(&mut dz, &dy);
+                let mut d_bias = vec![f32::NAN; c];
+                activation.bias_gradient(&dz, &mut d_bias, &mut vec![f64::NAN; activation.partials(n)]);
+                (y, dz, d_bias)
+            },
+            |_, (y, dz, d_bias)| {
+                assert_eq!(wide(&y), y64);
+                assert_eq!(wide(&dz), dz64);
+                assert!(distance(&d_bias, &d_bias64) < 1e-5);
+            },
+        );
+    }
+}
+
+#[test]
+fn pooling_that_stands_alone() {
+    use reference::{average_pool, max_pool};
+    for (n, height, width, c) in [(1, 2, 2, 1), (3, 5, 7, 7), (2, 4, 3, 33)] {
+        let shape = Shape::new(height, width, c);
+        let x: Vec<f32> = noise(n * shape.elements(), 1).iter().map(|v| (v * 3.0).round()).collect();
+        let (maxima, averages) = (n * (height / 2) * (width / 2) * c, n * 4 * c);
+        let dy = noise(maxima.max(averages), 2);
+        let (mut y, mut y64) = (vec![f32::NAN; maxima], vec![0.0; maxima]);
+        pooling::maximum(&x, shape, &mut y);
+        let origins = max_pool::forward(shape, &wide(&x), &mut y64);
+        assert_eq!(wide(&y), y64);
+        let (mut dx, mut dx64) = (vec![f32::NAN; x.len()], vec![0.0; x.len()]);
+        pooling::maximum_gradient(&x, &dy[..maxima], shape, &mut dx);
+        max_pool::backward(&origins, &wide(&dy[..maxima]), &mut dx64);
+        assert_eq!(wide(&dx), dx64);
+        let (mut y, mut y64) = (vec![f32::NAN; averages], vec![0.0; averages]);
+        pooling::average(&x, shape, 2, &mut y);
+        average_pool::forward(shape, 2, &wide(&x), &mut y64);
+        assert!(distance(&y, &y64) < 1e-6);
+        pooling::average_gradient(&dy[..averages], shape, 2, &mut dx);
+        average_pool::backward(shape, 2, &wide(&dy[..averages]), &mut dx64);
+        assert!(distance(&dx, &dx64) < 1e-6);
+    }
+}
+
+#[test]
+fn local_response_normalisation() {
+    use reference::local_response_normalisation as truth;
+    for c in [1, 3, 7, 33] {
+        let x: Vec<f32> = noise(6 * c, 1).iter().map(|v| v * 100.0).collect();
+        let dy = noise(6 * c, 2);
+        let (mut y64, mut dx64) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        truth::forward(c, &wide(&x), &mut y64);
+        truth::backward(c, &wide(&x), &wide(&dy), &mut dx64);
+        let (mut y, mut dx) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
+        local_response_norm::forward(&x, c, 2 * c, &mut y);
+        let scratch = Scratch::new(2, local_response_norm::scratch(c)).expect("memory");
+        local_response_norm::backward(&x, &dy, c, 2 * c, &mut dx, &scratch);
+        assert!(distance(&y, &y64) < 1e-6 && distance(&dx, &dx64) < 1e-6, "{c} channels");
+    }
+}
+
+#[test]
+fn linear_layers() {
+    use reference::linear as truth;
+    for (n, inputs, outputs) in [(1, 1, 1), (3, 7, 200), (33, 131, 3), (5, 260, 257), (70, 33, 28)] {
+        let (x, dy) = (noise(n * inputs, 1), noise(n * outputs, 2));
+        let (weight, bias) = (noise(inputs * outputs, 3), noise(outputs, 4));
+        let (mut y64, mut dx64) = (vec![0.0; n * outputs], vec![0.0; n * inputs]);
+        truth::forward(inputs, &wide(&x), &wide(&weight), &wide(&bias), &mut y64);
+        truth::backward_input(inputs, &wide(&weight), &wide(&dy), &mut dx64);
+        let (mut dw64, mut db64) = (vec![0.0; weight.len()], vec![0.0; outputs]);
+        truth::backward_weight(inputs, &wide(&x), &wide(&dy), &mut dw64, &mut db64);
+        on_threads(
+            |_| {
+                let linear = Linear { inputs, outputs };
+                let (mut y, mut dx) = (vec![f32::NAN; n * outputs], vec![f32::NAN; n * inputs]);
+                linear.forward(&x, &weight, &bias, &mut y);
+                linear.input_gradient(&dy, &weight, &mut dx);
+                let (mut dw, mut db) = (vec![f32::NAN; weight.len()], vec![f32::NAN; outputs]);
+                linear.weight_gradient(&x, &dy, &mut dw, &mut db);
+                [y, dx, dw, db]
+            },
+            |_, [y, dx, dw, db]| {
+                let errors = [distance(&y, &y64), distance(&dx, &dx64), distance(&dw, &dw64), distance(&db, &db64)];
+                assert!(errors.iter().all(|e| *e < 1e-6), "{n} {inputs} {outputs}: {errors:?}");
+            },
+        );
+    }
+}
+
+#[test]
+fn cross_entropy_and_hits() {
+    use reference::cross_entropy as truth;
+    for (n, classes, smoothing) in [(1, 1, 0.0), (3, 2, 0.1), (7, 10, 0.0), (33, 200, 0.1)] {
+        // Rounded, so that ties happen.
+        let logits: Vec<f32> = noise(n * classes, 1).iter().map(|v| (v * 20.0).round()).collect();
+        let labels: Vec<u32> = (0..n as u32).map(|i| i * 7 % classes as u32).collect();
+        let mut gradient64 = vec![0.0; logits.len()];
+        let loss64 = truth::forward_backward(&wide(&logits), &labels, f64::from(smoothing), &mut gradient64);
+        let mut gradient = vec![f32::NAN; logits.len()];
+        let outcome = loss::cross_entropy(&logits, &labels, smoothing, &mut gradient);
+        assert!((f64::from(outcome.loss) - loss64).abs() <= 1e-6 * loss64.abs());
+        assert!(distance(&gradient, &gradient64) < 1e-6 || classes == 1);
+        assert_eq!((outcome.top1, outcome.top5), truth::hits(&wide(&logits), &labels));
+    }
+    let outcome = loss::cross_entropy(&[f32::NAN, 1.0, 0.0, 5.0], &[0, 1], 0.0, &mut [0.0; 4]);
+    assert!(outcome.loss.is_nan());
+    assert_eq!((outcome.top1, outcome.top5), (1, 1));
+}
+
+#[test]
+fn optimisers() {
+    let adam = Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 };
+    for rule in [adam, Optimizer::Sgd { momentum: 0.9, weight_decay: 1e-2 }] {
+        let count = 16 * 1024 + 19;
+        let start = noise(count, 1);
+        let mut truth = wide(&start);
+        let mut moments: Vec<Vec<f64>> = rule.moments().iter().map(|_| vec![0.0; count]).collect();
+        for step in 1..=3u32 {
+            let mut moments: Vec<&mut [f64]> = moments.iter_mut().map(Vec::as_mut_slice).collect();
+            let gradient = wide(&noise(count, 10 + step));
+            reference::optimizer::update(&rule, 0.01, step.into(), &mut truth, &gradient, &mut moments);
+        }
+        on_threads(
+            |set| {
+                let mut parameters = start.clone();
+                let mut moments: Vec<Buffer> =
+                    rule.moments().iter().map(|_| Buffer::new(count).expect("memory")).collect();
+                for step in 1..=3u32 {
+                    let gradient = noise(count, 10 + step);
+                    optimizer::update(set, &rule, 0.01, step.into(), &mut parameters, &gradient, &mut moments);
+                }
+                parameters
+            },
+            |set, parameters| assert!(distance(&parameters, &truth) < 1e-6, "{rule:?} {}", set.name()),
+        );
+    }
+}
