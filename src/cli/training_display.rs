@@ -3,12 +3,25 @@
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use serde::Serialize;
 
 use super::output;
 use crate::progress;
 use crate::training::history::Epoch;
 use crate::training::session::Session;
 use crate::training::trainer::{Ending, Live, Observer};
+
+/// The value of `schema` in the lines of `train --json`.
+const SCHEMA: &str = "vggkit/epoch/1";
+
+/// A line of `train --json`: which run, and the line of its `history.jsonl`.
+#[derive(Serialize)]
+struct EpochLine<'a> {
+    schema: &'static str,
+    run: &'a str,
+    #[serde(flatten)]
+    epoch: &'a Epoch,
+}
 
 /// Shows a training.
 pub struct Display {
@@ -131,7 +144,7 @@ impl Observer for Display {
             self.best = Some(epoch.clone());
         }
         if self.json {
-            if let Ok(text) = serde_json::to_string(epoch) {
+            if let Ok(text) = serde_json::to_string(&EpochLine { schema: SCHEMA, run: &self.folder, epoch }) {
                 output::line(&text);
             }
         } else if !self.quiet {
