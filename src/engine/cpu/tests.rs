@@ -35,9 +35,9 @@ fn distance(a: &[f32], b: &[f64]) -> f64 {
 
 /// Runs `work` on 1, 2 and 3 threads, for each instruction set there is, and hands the first result of each set on.
 /// Results of different thread counts must have the same bits.
-fn on_threads<R: PartialEq>(work: impl Fn(InstructionSet) -> R + Sync, mut check: impl FnMut(InstructionSet, R))
+fn on_threads<R>(work: impl Fn(InstructionSet) -> R + Sync, mut check: impl FnMut(InstructionSet, R))
 where
-    R: Send,
+    R: PartialEq + Send,
 {
     for set in [InstructionSet::Portable, InstructionSet::Avx2, InstructionSet::Avx512] {
         if !set.available() {
