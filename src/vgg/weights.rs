@@ -95,6 +95,9 @@ pub fn load(path: &Path, plan: &Plan) -> Result<LoadedWeights> {
     let metadata: BTreeMap<String, String> = header.metadata().clone().unwrap_or_default().into_iter().collect();
 
     let mut unread: BTreeMap<String, _> = file.tensors().into_iter().collect();
+    for layer in plan.layers.iter().filter(|l| l.operation == Operation::BatchNorm2d) {
+        unread.remove(&format!("{}.num_batches_tracked", layer.name)); // counts steps, decides nothing
+    }
     let mut tensors = Vec::new();
     let mut problems = Vec::new();
     for spec in plan.tensors() {
@@ -118,7 +121,7 @@ pub fn load(path: &Path, plan: &Plan) -> Result<LoadedWeights> {
                 Some(values) => drop(extra.insert(name, values)),
                 None => problems.push(format!("{name} holds {:?}, not floating point", view.dtype())),
             }
-        } else if !name.ends_with(".num_batches_tracked") {
+        } else {
             problems.push(format!("{name} is not part of the network"));
         }
     }
@@ -205,5 +208,70 @@ mod tests {
         assert_eq!(floats(Dtype::BF16, &half::bf16::from_f32(-2.0).to_le_bytes()), Some(vec![-2.0]));
         assert_eq!(floats(Dtype::F64, &0.25_f64.to_le_bytes()), Some(vec![0.25]));
         assert_eq!(floats(Dtype::I64, &[0; 8]), None);
+    }
+
+    #[test]
+    fn files_of_others_are_read_and_what_they_have_too_much_is_named() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("w.safetensors");
+        let tensors = initialisation::initialise(&plan(), 1);
+        // As PyTorch saves a model without batch counters, in half precision, with one tensor of its own.
+        let halves: Vec<Vec<u8>> =
+            tensors.iter().map(|t| t.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect()).collect();
+        let views = |extra: Option<&'static str>| {
+            let specs = plan().tensors();
+            let own = specs.into_iter().zip(&halves).map(|(s, b)| (s.name, s.shape, b.as_slice()));
+            let other = extra.map(|name| (name.to_owned(), vec![1], &[0_u8; 2][..]));
+            let view = |shape, bytes| safetensors::tensor::TensorView::new(Dtype::F16, shape, bytes).expect("a view");
+            own.chain(other).map(|(name, shape, bytes)| (name, view(shape, bytes))).collect::<Vec<_>>()
+        };
+        std::fs::write(&path, safetensors::serialize(views(None), None).expect("bytes")).expect("written");
+        let loaded = load(&path, &plan())?;
+        assert_eq!(loaded.tensors[0][0], half::f16::from_f32(tensors[0][0]).to_f32());
+        for name in ["ema.decay", "features.0.num_batches_tracked"] {
+            std::fs::write(&path, safetensors::serialize(views(Some(name)), None).expect("bytes")).expect("written");
+            let error = load(&path, &plan()).expect_err("one too many").to_string();
+            assert!(error.contains(&format!("{name} is not part of the network")), "{error}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn damage_is_an_error_that_names_the_file() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("w.safetensors");
+        save(&path, &plan(), &initialisation::initialise(&plan(), 1), 0, &BTreeMap::new(), &[])?;
+        let whole = std::fs::read(&path).expect("bytes");
+        let header = 8 + u64::from_le_bytes(*whole.first_chunk().expect("8 bytes")) as usize;
+        let refused = |bytes: &[u8], what: &str| {
+            std::fs::write(&path, bytes).expect("written");
+            let error = load(&path, &plan()).err().unwrap_or_else(|| panic!("{what}: accepted"));
+            assert!(error.to_string().contains("w.safetensors"), "{what}: {error}");
+        };
+        for length in [0, 1, 7, 8, 9, header / 2, header - 1, header, header + 1, whole.len() - 1] {
+            refused(&whole[..length], &format!("cut to {length} bytes"));
+        }
+        refused(&[&whole[..], &[0]].concat(), "a byte too many");
+        for length in [u64::MAX, 1 << 40, whole.len() as u64] {
+            refused(&[&length.to_le_bytes()[..], &whole[8..]].concat(), "a header longer than the file");
+        }
+        refused(&[0; 4096], "zeros");
+        refused(b"PK\x03\x04 a zip, as torch.save writes it", "a zip");
+        // A tensor that claims to be larger than memory, in a header that parses.
+        let huge = br#"{"features.0.weight":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,4]}}    "#;
+        refused(&[&(huge.len() as u64).to_le_bytes()[..], huge, &[0; 4]].concat(), "a huge shape");
+        // A byte of the header changed: an error or the same network, never a panic.
+        for position in (8..header).step_by(13) {
+            let mut bytes = whole.clone();
+            bytes[position] ^= 0x11;
+            std::fs::write(&path, &bytes).expect("written");
+            if let Ok(loaded) = load(&path, &plan()) {
+                assert_eq!(loaded.tensors.len(), plan().tensors().len());
+            }
+        }
+        std::fs::remove_file(&path).expect("removed");
+        std::fs::create_dir(&path).expect("a folder of that name");
+        assert!(load(&path, &plan()).is_err());
+        Ok(())
     }
 }

@@ -1,0 +1,208 @@
+//! The CPU engine against the reference in f64, through the contract that the trainer uses: picks, augmentation,
+//! resizing, dropout, label smoothing, batches that are not full, and the same bits for any number of threads.
+
+use std::sync::Arc;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use vggkit::engine::cpu::CpuEngine;
+use vggkit::engine::cpu::reference::ReferenceEngine;
+use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State};
+use vggkit::vgg::{Network, Plan, initialisation};
+
+const CLASSES: usize = 6;
+
+/// Images that are not square, so that swapped rows and columns show.
+fn images(height: usize, width: usize) -> Images {
+    let mut generator = ChaCha8Rng::seed_from_u64(1);
+    let count = 11;
+    Images {
+        pixels: Arc::new((0..count * height * width * 3).map(|_| generator.random()).collect::<Vec<u8>>()),
+        count,
+        height,
+        width,
+        labels: (0..count as u32).map(|i| i % CLASSES as u32).collect(),
+    }
+}
+
+/// Every kind of pick: inside, moved out on each side, mirrored, the same image twice.
+fn picks(n: u32) -> Vec<Pick> {
+    (0..n)
+        .map(|i| Pick { index: i * 4 % 11, offset_x: i as i8 % 5 - 2, offset_y: 4 - i as i8 % 9, flip: i % 2 == 1 })
+        .collect()
+}
+
+fn settings(optimizer: Optimizer, threads: usize) -> Settings {
+    Settings {
+        batch_size: 8,
+        normalisation: Normalisation { mean: [0.48, 0.45, 0.4], std: [0.28, 0.27, 0.3] },
+        optimizer: Some(optimizer),
+        label_smoothing: 0.1,
+        seed: 5,
+        threads,
+    }
+}
+
+/// First weights with signal in every layer: N(0, 0.01) leaves none in narrow linear layers.
+fn state(plan: &Plan) -> State {
+    let mut tensors = initialisation::initialise(plan, 2);
+    for (spec, values) in plan.tensors().iter().zip(&mut tensors) {
+        if spec.shape.len() == 2 {
+            let factor = 100.0 * (2.0 / spec.shape[1] as f32).sqrt();
+            values.iter_mut().for_each(|v| *v *= factor);
+        }
+    }
+    State::new(tensors)
+}
+
+fn networks() -> Vec<Network> {
+    let base = Network { width: 0.06, classes: CLASSES, image_size: 37, dropout: 0.3, ..Network::default() };
+    vec![
+        Network { image_size: 32, ..base.clone() },
+        Network { lrn: true, batch_norm: false, ..base.clone() },
+        Network { depth: 16, conv1x1: true, ..base.clone() },
+        Network { depth: 13, width: 0.05, image_size: 50, ..base },
+    ]
+}
+
+/// ||a - b|| / ||b||.
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let difference = norm(&mut a.iter().zip(b).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+    difference / norm(&mut b.iter().map(|v| f64::from(*v))).max(1e-30)
+}
+
+/// Three steps on batches of 8, 5 and 8 samples, then inference on 3.
+fn run(engine: &mut CpuEngine) -> Vec<f32> {
+    engine.attach(Source::Train, images(35, 41)).expect("images");
+    engine.attach(Source::Held, images(64, 37)).expect("images");
+    for n in [8, 5, 8] {
+        engine.train_step(Batch::Picks(Source::Train, &picks(n)), 0.01).expect("a step");
+    }
+    let mut logits = Vec::new();
+    engine.logits(Batch::Picks(Source::Held, &picks(3)), &mut logits).expect("logits");
+    assert_eq!(logits.len(), 3 * CLASSES);
+    logits
+}
+
+#[test]
+fn cpu_engine_agrees_with_the_reference_step_by_step() {
+    let sgd = Optimizer::Sgd { momentum: 0.9, weight_decay: 5e-4 };
+    // One step from the same state each time: over several, a rounding error that turns a maximum or a ReLU the other
+    // way grows without bound in any engine. The second batch is not full, and its dropout masks are later ones.
+    for (network, (n, step)) in networks().into_iter().flat_map(|n| [(n.clone(), (8, 0)), (n, (5, 7 << 32))]) {
+        let plan = network.plan().expect("a plan");
+        let state = State { step, ..state(&plan) };
+        let settings = settings(sgd, 2);
+        let mut reference = ReferenceEngine::<f64>::new(plan.clone(), settings.clone(), &state).expect("an engine");
+        let mut fast = CpuEngine::new(plan.clone(), settings, &state).expect("an engine");
+        for engine in [&mut reference as &mut dyn Engine, &mut fast] {
+            engine.attach(Source::Train, images(35, 41)).expect("images");
+            engine.attach(Source::Held, images(64, 37)).expect("images");
+            engine.train_step(Batch::Picks(Source::Train, &picks(n)), 0.01).expect("a step");
+        }
+        let close = |name: &str, ours: &[f32], theirs: &[f32]| {
+            let distance = distance(ours, theirs);
+            assert!(distance < 5e-5, "{} with {n} samples, {name}: {distance:.1e}", network.short_name());
+        };
+        let (ours, theirs) = (fast.drain_metrics().expect("metrics"), reference.drain_metrics().expect("metrics"));
+        assert_eq!(
+            (ours[0].step, ours[0].samples, ours[0].top1, ours[0].top5),
+            (step + 1, n, theirs[0].top1, theirs[0].top5)
+        );
+        close("loss", &[ours[0].loss], &[theirs[0].loss]);
+        let logits = |engine: &mut dyn Engine| engine.training_logits().expect("logits");
+        close("training logits", &logits(&mut fast), &logits(&mut reference));
+        let specs = plan.tensors();
+        let trained = specs.iter().filter(|s| s.role.trained());
+        let (ours, theirs) = (fast.gradients().expect("gradients"), reference.gradients().expect("gradients"));
+        for (spec, (ours, theirs)) in trained.zip(ours.iter().zip(&theirs)) {
+            close(&format!("gradient of {}", spec.name), ours, theirs);
+        }
+        let (ours, theirs) = (fast.state().expect("state"), reference.state().expect("state"));
+        assert_eq!(ours.step, theirs.step);
+        for (spec, (ours, theirs)) in specs.iter().zip(ours.tensors.iter().zip(&theirs.tensors)) {
+            close(&spec.name, ours, theirs);
+        }
+        let logits = |engine: &mut dyn Engine| {
+            let mut logits = Vec::new();
+            engine.logits(Batch::Picks(Source::Held, &picks(3)), &mut logits).expect("logits");
+            logits
+        };
+        close("logits", &logits(&mut fast), &logits(&mut reference));
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_the_number_of_threads() {
+    for network in networks() {
+        let plan = network.plan().expect("a plan");
+        let state = state(&plan);
+        let outcome = |threads| {
+            let settings = settings(Optimizer::adam(), threads);
+            let mut engine = CpuEngine::new(plan.clone(), settings, &state).expect("an engine");
+            let logits = run(&mut engine);
+            (logits, engine.gradients().expect("gradients"), engine.state().expect("state"))
+        };
+        let one = outcome(1);
+        assert!(one.0.iter().all(|v| v.is_finite()));
+        for threads in [2, 3, 7] {
+            assert!(outcome(threads) == one, "{} on {threads} threads", network.short_name());
+        }
+    }
+}
+
+#[test]
+fn a_state_put_back_goes_on_to_the_same_bits() {
+    let plan = networks()[0].plan().expect("a plan");
+    let engine = |state: &State| {
+        let mut engine = CpuEngine::new(plan.clone(), settings(Optimizer::adam(), 2), state).expect("an engine");
+        engine.attach(Source::Train, images(32, 32)).expect("images");
+        engine
+    };
+    let step = |engine: &mut CpuEngine| engine.train_step(Batch::Picks(Source::Train, &picks(7)), 0.001).expect("step");
+    let mut through = engine(&state(&plan));
+    (0..4).for_each(|_| step(&mut through));
+    let mut first = engine(&state(&plan));
+    (0..2).for_each(|_| step(&mut first));
+    let mut second = engine(&first.state().expect("state"));
+    (0..2).for_each(|_| step(&mut second));
+    assert!(through.state().expect("state") == second.state().expect("state"));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_changes_nothing() {
+    let plan = networks()[0].plan().expect("a plan");
+    let start = state(&plan);
+    let settings = settings(Optimizer::adam(), 1);
+    let mut engines: [Box<dyn Engine>; 2] = [
+        Box::new(CpuEngine::new(plan.clone(), settings.clone(), &start).expect("an engine")),
+        Box::new(ReferenceEngine::<f32>::new(plan.clone(), settings, &start).expect("an engine")),
+    ];
+    for engine in &mut engines {
+        let sample = plan.input().elements();
+        let input = vec![0.5; 9 * sample];
+        let mut refused = |batch: Batch<'_>, part: &str| {
+            let error = engine.train_step(batch, 0.1).expect_err(part).to_string();
+            assert!(error.contains(part), "{part}: {error}");
+        };
+        refused(Batch::Picks(Source::Train, &picks(2)), "Train");
+        refused(Batch::Activations { input: &[], labels: &[] }, "0 samples");
+        refused(Batch::Activations { input: &input, labels: &[0; 9] }, "9 samples");
+        refused(Batch::Activations { input: &input[1..sample], labels: &[0] }, "multiple");
+        refused(Batch::Activations { input: &input[..2 * sample], labels: &[0] }, "1 labels");
+        refused(Batch::Activations { input: &input[..sample], labels: &[6] }, "6 classes");
+        engine.attach(Source::Train, images(32, 32)).expect("images");
+        let error = engine.train_step(Batch::Picks(Source::Train, &[Pick { index: 11, ..Pick::default() }]), 0.1);
+        assert!(error.expect_err("no such image").to_string().contains("11"));
+        assert!(engine.attach(Source::Held, Images { count: 12, ..images(32, 32) }).is_err());
+        let mut short = start.clone();
+        short.tensors[3].pop();
+        assert!(engine.load_state(&short).is_err());
+        short.tensors.pop();
+        assert!(engine.load_state(&short).is_err());
+        assert_eq!(engine.state().expect("state"), start);
+        assert!(engine.drain_metrics().expect("metrics").is_empty());
+    }
+}
