@@ -162,6 +162,7 @@ fn synthetic_runs_are_marked_and_never_win_against_real_ones() {
     fixture.add(&Made { synthetic: true, ..Made::new("drawn", 19, 0.95) });
     let page = text(&fixture.render().1);
     assert!(page.contains("VGG-11 reaches 40.0 %"), "the drawn run was compared");
+    assert!(page.contains("replaced project's VGG-11 reached"), "a real run stands beside the replaced project");
     assert!(page.contains("1 of the 2 runs trained on synthetic data") && page.contains("VGG-19 drawn synthetic data"));
 }
 
@@ -275,4 +276,25 @@ fn the_command_says_where_the_page_is_and_what_was_left_out() {
     let summary: serde_json::Value = serde_json::from_slice(&vggkit(&["--json"]).get_output().stdout).expect("JSON");
     assert_eq!(summary["schema"], "vggkit/report/1");
     assert_eq!((&summary["runs"], &summary["page"]), (&0.into(), &page.into()));
+}
+
+#[test]
+fn drawn_images_alone_are_said_to_be_drawn_and_stand_beside_nothing() {
+    let fixture = Fixture::with_data();
+    fixture.add(&Made { synthetic: true, ..Made::new("drawn", 19, 0.95) });
+    let page = text(&fixture.render().1);
+    assert!(page.contains("Every run here trained on synthetic data") && page.contains("of the synthetic demo set"));
+    assert!(!page.contains("replaced project's VGG-19") && !page.contains("the replaced project about"));
+}
+
+#[test]
+fn predictions_of_other_images_are_not_shown() {
+    let fixture = full();
+    let path = fixture.path().join("predictions.csv");
+    let table = fs::read_to_string(&path).expect("predictions").replace("test_", "other_");
+    fs::write(&path, table).expect("predictions");
+    let (report, page) = fixture.render();
+    assert_eq!(report.problems.len(), 1);
+    assert!(report.problems[0].what.contains("0 of the 40 test images"), "{:?}", report.problems);
+    assert!(!text(&page).contains("agree"));
 }

@@ -2,7 +2,7 @@
 //!
 //! Samples are spread evenly over classes and files, so the same data shows the same images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -139,14 +139,16 @@ pub fn build(inputs: &Inputs, runs: &Runs, problems: &mut Vec<Problem>) -> Resul
         labelled: Vec::new(),
         test: None,
         predictions: inputs.sources.predictions.display().to_string(),
-        predicted: inputs.predictions.is_some(),
+        predicted: false,
     };
     let packs = inputs.data.iter().flat_map(|d| &d.packs);
     let mut labelled: Vec<_> = packs.clone().filter(|(_, p)| !p.images.labels.is_empty()).collect();
     labelled.sort_by_key(|(split, _)| (*split != "train", *split));
     data.labelled = labelled.into_iter().map(|(split, pack)| grid(split, pack)).collect::<Result<_>>()?;
     if let Some((_, pack)) = packs.into_iter().find(|(_, p)| p.images.labels.is_empty()) {
-        data.test = Some(test_grid(pack, inputs, runs, problems)?);
+        let predictions = fitting_predictions(pack, inputs, problems);
+        data.predicted = predictions.is_some();
+        data.test = Some(test_grid(pack, predictions, runs)?);
     }
     Ok(data)
 }
@@ -250,14 +252,14 @@ fn file(pack: &Pack, index: usize) -> &str {
     pack.files.get(index).map_or("", String::as_str)
 }
 
-fn test_grid(pack: &Pack, inputs: &Inputs, runs: &Runs, problems: &mut Vec<Problem>) -> Result<TestGrid> {
-    let place = &inputs.sources.predictions;
-    let rows: BTreeMap<&str, &Row> =
-        inputs.predictions.iter().flat_map(|p| &p.rows).map(|r| (r.image.as_str(), r)).collect();
-    let known = pack.files.iter().filter(|f| rows.contains_key(f.as_str())).count();
-    if !rows.is_empty() && known < pack.files.len() {
+/// The predictions, unless they are of other images; says so where they are of others in part or whole.
+fn fitting_predictions<'a>(pack: &Pack, inputs: &'a Inputs, problems: &mut Vec<Problem>) -> Option<&'a Predictions> {
+    let predictions = inputs.predictions.as_ref()?;
+    let images: BTreeSet<&str> = predictions.rows.iter().map(|r| r.image.as_str()).collect();
+    let known = pack.files.iter().filter(|f| images.contains(f.as_str())).count();
+    if known < pack.files.len() {
         problems.push(Problem {
-            place: place.display().to_string(),
+            place: inputs.sources.predictions.display().to_string(),
             what: format!(
                 "predicts {known} of the {} test images of {}",
                 pack.files.len(),
@@ -266,10 +268,15 @@ fn test_grid(pack: &Pack, inputs: &Inputs, runs: &Runs, problems: &mut Vec<Probl
             help: "run `vggkit predict` again on this data".into(),
         });
     }
+    (known > 0).then_some(predictions)
+}
+
+fn test_grid(pack: &Pack, predictions: Option<&Predictions>, runs: &Runs) -> Result<TestGrid> {
+    let rows: BTreeMap<&str, &Row> = predictions.iter().flat_map(|p| &p.rows).map(|r| (r.image.as_str(), r)).collect();
     let mut samples = Vec::new();
     for i in evenly(pack.images.count, UNLABELLED) {
         let name = file(pack, i);
-        let said = inputs.predictions.as_ref().zip(rows.get(name));
+        let said = predictions.zip(rows.get(name));
         let source = thumbnail(pack, i)?;
         samples.push(match said {
             Some((predictions, row)) => predicted(predictions, row, pack, runs, source),
@@ -282,13 +289,12 @@ fn test_grid(pack: &Pack, inputs: &Inputs, runs: &Runs, problems: &mut Vec<Probl
             },
         });
     }
-    let voters =
-        inputs.predictions.iter().flat_map(|p| &p.runs).filter_map(|n| Some(runs.by_name(n)?.identity.clone()));
+    let voters = predictions.iter().flat_map(|p| &p.runs).filter_map(|n| Some(runs.by_name(n)?.identity.clone()));
     Ok(TestGrid {
         of: format::counted(pack.images.count, "image"),
         voters: voters.collect(),
         fewer_classes: (!pack.synthetic && pack.wnids.len() < REPLACED_CLASSES).then_some(pack.wnids.len()),
-        unanimous: inputs.predictions.as_ref().and_then(unanimous),
+        unanimous: predictions.and_then(unanimous),
         samples,
     })
 }

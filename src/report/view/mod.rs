@@ -113,20 +113,26 @@ pub fn build(inputs: &Inputs) -> Result<Page> {
 fn synthetic(inputs: &Inputs) -> Option<String> {
     let drawn = inputs.runs.iter().filter(|r| r.run.data.synthetic).count();
     let data = inputs.data.as_ref().is_some_and(|d| d.manifest.synthetic);
-    let all = drawn == inputs.runs.len();
+    let photographs = inputs.data.as_ref().is_some_and(|d| !d.manifest.synthetic) || drawn < inputs.runs.len();
     match (drawn, data) {
         (0, false) => None,
         (0, true) => Some("The data set shown is synthetic: drawn by vggkit, not photographed.".into()),
-        (_, _) if all => Some(
+        (_, _) if !photographs => Some(
             "Synthetic data: every image here was drawn by vggkit, none was photographed. The figures show that the \
              tools work; they say nothing about Tiny ImageNet."
                 .into(),
         ),
-        (n, _) => Some(format!(
-            "{n} of the {} runs trained on synthetic data: drawn by vggkit, not photographed. They are marked, and never \
-             compared with the others.",
-            inputs.runs.len()
-        )),
+        (n, _) => {
+            let runs = if n == inputs.runs.len() {
+                "Every run here".into()
+            } else {
+                format!("{n} of the {} runs", inputs.runs.len())
+            };
+            Some(format!(
+                "{runs} trained on synthetic data: drawn by vggkit, not photographed. Such runs are marked, and never \
+                 compared with others."
+            ))
+        }
     }
 }
 

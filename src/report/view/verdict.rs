@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::super::format;
 use super::super::load::{Inputs, LoadedRun};
-use super::super::reference::{REPLACED_CLASSES, REPLACED_RATE, REPLACED_README, replaced};
+use super::super::reference::{REPLACED_CLASSES, REPLACED_RATE, REPLACED_README, Replaced, replaced};
 use super::identity::{Described, Identity, Runs};
 use crate::error::Result;
 
@@ -93,6 +93,11 @@ pub fn other_conditions(run: &LoadedRun, inputs: &Inputs) -> Option<String> {
     }
 }
 
+/// The replaced project's figure where it may stand in one picture with this run's: not beside drawn images.
+fn beside(d: &Described) -> Option<&'static Replaced> {
+    replaced(&d.run.run.network).filter(|_| !d.identity.synthetic)
+}
+
 fn summary(inputs: &Inputs, ranked: &[&Described], best: &Described, top1: f64) -> Vec<String> {
     let classes = format::counted(best.run.run.network.classes, "class");
     let data = if best.identity.synthetic { "the synthetic demo set" } else { "Tiny ImageNet" };
@@ -119,7 +124,7 @@ fn summary(inputs: &Inputs, ranked: &[&Described], best: &Described, top1: f64) 
             lead => format!("{lead} points ahead of {name}.{overlap}"),
         });
     }
-    if let Some(theirs) = replaced(&best.run.run.network) {
+    if let Some(theirs) = beside(best) {
         let their_text = format::percent(theirs.val_top1);
         list.push(match other_conditions(best.run, inputs) {
             None => {
@@ -162,10 +167,14 @@ fn tiles(best: &Described, top1: f64) -> Vec<Tile> {
         Tile {
             label: "Images per second",
             value: optional(figures.images_per_s, format::rate),
-            note: format!("{} engine; the replaced project {REPLACED_RATE}", device.engine),
+            note: if best.identity.synthetic {
+                format!("{} engine", device.engine)
+            } else {
+                format!("{} engine; the replaced project {REPLACED_RATE}", device.engine)
+            },
         },
     ];
-    if let Some(theirs) = replaced(&best.run.run.network) {
+    if let Some(theirs) = beside(best) {
         tiles.push(Tile {
             label: "Replaced project",
             value: format::percent(theirs.val_top1),
@@ -178,7 +187,7 @@ fn tiles(best: &Described, top1: f64) -> Vec<Tile> {
 /// The right end of the ranking's axis: a round fraction above everything on it.
 fn axis(ranked: &[&Described]) -> f64 {
     let ours = ranked.iter().filter_map(|d| d.figures.val_interval.map(|i| i.1).or(d.figures.val_top1));
-    let theirs = ranked.iter().filter_map(|d| replaced(&d.run.run.network)).map(|r| r.val_top1);
+    let theirs = ranked.iter().filter_map(|d| beside(d)).map(|r| r.val_top1);
     let highest = ours.chain(theirs).fold(0.0, f64::max);
     [0.04, 0.08, 0.2, 0.4, 0.6, 0.8, 1.0].into_iter().find(|a| *a >= highest).unwrap_or(1.0)
 }
@@ -194,7 +203,7 @@ fn rank(described: &Described, axis: f64) -> Option<Rank> {
         at: place(top1),
         low: place(low),
         high: place(high),
-        replaced: replaced(&described.run.run.network).map(|r| (format::percent(r.val_top1), place(r.val_top1))),
+        replaced: beside(described).map(|r| (format::percent(r.val_top1), place(r.val_top1))),
     })
 }
 
@@ -204,7 +213,7 @@ fn caveats(inputs: &Inputs, runs: &Runs, best: &Described) -> Vec<String> {
               kind to every network; the test split has no labels."
             .to_owned(),
     ];
-    if let Some(reason) = other_conditions(best.run, inputs) {
+    if let Some(reason) = other_conditions(best.run, inputs).filter(|_| !best.identity.synthetic) {
         list.push(format!("Figures of the replaced project are shown for orientation only: these runs have {reason}."));
     }
     let others = runs.iter().filter(|d| !d.identity.comparable).count();
