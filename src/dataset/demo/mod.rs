@@ -24,7 +24,7 @@ mod shape;
 use scene::{SIDE, Scene};
 
 /// Raised with every change of what is drawn.
-const GENERATOR: u32 = 1;
+const GENERATOR: u32 = 2;
 /// Every how manieth image is greyscale, on average.
 const GREYSCALE_ONE_IN: u32 = 20;
 const QUALITY: u8 = 88;

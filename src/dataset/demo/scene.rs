@@ -152,8 +152,8 @@ struct Object {
 
 impl Object {
     fn draw(shape: Shape, background: &Background, rng: &mut impl Rng) -> Self {
-        // Textures need room for a few of their periods; the others are as large on average in area.
-        let radius = if shape.is_texture() { rng.random_range(17.0..29.0) } else { rng.random_range(14.0..27.0) };
+        // Large enough that a narrow network learns its edges in minutes; textures need room for a few periods.
+        let radius = if shape.is_texture() { rng.random_range(20.0..29.0) } else { rng.random_range(18.0..28.0) };
         let reach = SIDE as f32 - 0.85 * radius;
         let mut place = || rng.random_range(0.85 * radius..reach);
         let centre = (place(), place());
