@@ -4,7 +4,7 @@
 # Needs Rust, make and a C compiler; no other library, and no network once the crates are there.
 
 # How the demo trains. Anything `vggkit train --help` knows may stand here.
-DEMO_TRAIN ?= --depth 11 --width 0.25 --batch-size 32 --epochs 8 --schedule cosine --warmup 1
+DEMO_TRAIN ?= --depth 11 --width 0.25 --batch-size 32 --epochs 10 --schedule cosine --warmup 1
 
 CARGO       ?= cargo
 TARGET       = $(or $(CARGO_TARGET_DIR),target)
