@@ -1,55 +1,72 @@
-//! Memory of the engine: cache-line aligned buffers of f32, scratch for each thread, and one slice shared by tasks
+//! Memory of the engine: page-aligned buffers of f32, scratch for each thread, and one slice shared by tasks
 //! that write disjoint parts of it.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-use bytemuck::{Pod, Zeroable};
+use memmap2::MmapMut;
 
 use crate::error::{Error, Kind, Result};
 
-/// A cache line; gives [`Buffer`] its alignment.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
+/// Size of the pages that Linux is asked for where a buffer fills several: walking megabytes of strided data
+/// through pages of 4 KiB costs more in address translation than in arithmetic.
+const HUGE_PAGE: usize = 2 << 20;
 
-/// A zeroed, 64-byte aligned slice of f32 of fixed length.
+/// A zeroed slice of f32 of fixed length, aligned to pages.
 #[derive(Default)]
 pub struct Buffer {
-    lines: Vec<Line>,
+    map: Option<MmapMut>,
+    /// Floats ahead of the first huge page's border.
+    skipped: usize,
     len: usize,
 }
 
 impl Buffer {
     /// Errors: the system has no memory left.
     pub fn new(len: usize) -> Result<Self> {
-        let mut lines: Vec<Line> = Vec::new();
-        lines.try_reserve_exact(len.div_ceil(16)).map_err(|e| {
-            Error::new(Kind::Engine, format!("cannot allocate {} bytes", len * 4))
+        if len == 0 {
+            return Ok(Self::default());
+        }
+        let failed = |e: std::io::Error| {
+            Error::new(Kind::Engine, format!("cannot allocate {len} numbers of 4 bytes"))
                 .with_source(e)
                 .with_help("choose a smaller batch size")
-        })?;
-        lines.resize(len.div_ceil(16), Line::zeroed());
-        Ok(Self { lines, len })
+        };
+        let huge = len >= 2 * HUGE_PAGE / size_of::<f32>();
+        let extra = if huge { HUGE_PAGE } else { 0 };
+        let bytes = len.checked_mul(size_of::<f32>()).and_then(|bytes| bytes.checked_add(extra));
+        let bytes = bytes.ok_or_else(|| failed(std::io::ErrorKind::OutOfMemory.into()))?;
+        let map = MmapMut::map_anon(bytes).map_err(failed)?;
+        let mut skipped = 0;
+        if huge {
+            skipped = (map.as_ptr() as usize).wrapping_neg() % HUGE_PAGE / size_of::<f32>();
+            #[cfg(target_os = "linux")]
+            // A kernel without huge pages refuses: small ones compute the same.
+            let _ = map.advise(memmap2::Advice::HugePage);
+        }
+        Ok(Self { map: Some(map), skipped, len })
     }
 
     /// Bytes that a buffer of `len` floats takes.
     pub fn bytes(len: usize) -> u64 {
-        (len.div_ceil(16) * size_of::<Line>()) as u64
+        (len as u64).saturating_mul(size_of::<f32>() as u64)
     }
 }
 
 impl Deref for Buffer {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        let bytes = self.map.as_ref().map_or(&[][..], |map| &map[..(self.skipped + self.len) * size_of::<f32>()]);
+        &bytemuck::cast_slice(bytes)[self.skipped..]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        let end = (self.skipped + self.len) * size_of::<f32>();
+        let bytes = self.map.as_mut().map_or(&mut [][..], |map| &mut map[..end]);
+        &mut bytemuck::cast_slice_mut(bytes)[self.skipped..]
     }
 }
 
@@ -112,13 +129,15 @@ mod tests {
 
     #[test]
     fn buffers_are_aligned_zeroed_and_exact() -> Result<()> {
-        for len in [0, 1, 15, 16, 17, 1000] {
+        for len in [0, 1, 15, 16, 17, 1000, 1 << 20, (1 << 20) + 5] {
             let buffer = Buffer::new(len)?;
             assert_eq!(buffer.len(), len);
             assert!(buffer.iter().all(|v| *v == 0.0));
-            assert_eq!(buffer.as_ptr() as usize % 64, 0);
+            assert!(
+                len == 0 || (buffer.as_ptr() as usize).is_multiple_of(if len < 1 << 20 { 4096 } else { HUGE_PAGE })
+            );
         }
-        assert_eq!(Buffer::bytes(17), 128);
+        assert_eq!(Buffer::bytes(17), 68);
         Ok(())
     }
 

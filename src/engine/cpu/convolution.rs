@@ -66,7 +66,7 @@ impl RoomSizes {
 
 impl Convolution {
     fn winograd(&self) -> Winograd {
-        Winograd::new(*self, self.set)
+        Winograd::new(*self)
     }
 
     /// What the passes over a batch of `n` need.

@@ -20,6 +20,8 @@ mod product;
 pub mod reference;
 mod simd;
 mod winograd;
+mod winograd_gradient;
+mod winograd_tiles;
 mod winograd_transforms;
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! `r * row + k * step`, so that rows may be rows or columns of what is in memory. b lies in groups of 16 columns:
 //! element (k, 16 * g + l) at `g * group + k * step + l`. Sums run from k = 0 on and start at zero.
 
+#![allow(clippy::needless_range_loop, reason = "closures would not be inlined: see `winograd_transforms`")]
+
 use super::lanes::{Lanes, kernel};
 
 /// Columns of a group of b.
@@ -91,33 +93,55 @@ unsafe fn by_height<L: Lanes, const W: usize>(height: usize, depth: usize, a: Le
     }
 }
 
+/// Asks for the cache line at `at`, which need not exist.
+#[inline(always)]
+fn prefetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, without effect on anything but time.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// One block of R rows and W registers, all in registers.
 #[inline(always)]
 unsafe fn block<L: Lanes, const W: usize, const R: usize>(depth: usize, a: Left, b: Right, c: Result) {
-    let column = |w: usize| w * L::COUNT;
     // SAFETY: the caller's promise, for every pointer below.
     unsafe {
         let mut sum = [[L::splat(0.0); W]; R];
         // Three rows to a pointer keep the addresses in registers.
-        let mut rows: [*const f32; 4] =
-            std::array::from_fn(|i| if 3 * i < R { a.data.add(3 * i * a.row) } else { a.data });
+        let mut rows = [a.data; 4];
+        for i in 1..R.div_ceil(3) {
+            rows[i] = a.data.add(3 * i * a.row);
+        }
         let mut from = b.data;
+        let ahead = (W * L::COUNT).div_ceil(GROUP) * b.group;
         for _ in 0..depth {
-            let right: [L; W] =
-                std::array::from_fn(|w| L::load(from.add(column(w) / GROUP * b.group + column(w) % GROUP)));
-            for (r, sum) in sum.iter_mut().enumerate() {
+            let mut right = [L::splat(0.0); W];
+            for w in 0..W {
+                let column = w * L::COUNT;
+                let column = column / GROUP * b.group + column % GROUP;
+                right[w] = L::load(from.add(column));
+                // The next panel comes from far away, in pieces too short for the processor to see a stream.
+                prefetch(from.wrapping_add(column + ahead));
+            }
+            for r in 0..R {
                 let left = L::splat(*rows[r / 3].add(r % 3 * a.row));
-                for (sum, right) in sum.iter_mut().zip(right) {
-                    *sum = left.mul_add(right, *sum);
+                for w in 0..W {
+                    sum[r][w] = left.mul_add(right[w], sum[r][w]);
                 }
             }
-            rows = rows.map(|row| row.wrapping_add(a.step));
+            for i in 0..4 {
+                rows[i] = rows[i].wrapping_add(a.step);
+            }
             from = from.wrapping_add(b.step);
         }
-        for (r, sum) in sum.iter().enumerate() {
-            for (w, sum) in sum.iter().enumerate() {
-                let to = c.data.add(r * c.row + column(w));
-                (if c.accumulate { L::load(to).add(*sum) } else { *sum }).store(to);
+        for r in 0..R {
+            for w in 0..W {
+                let to = c.data.add(r * c.row + w * L::COUNT);
+                (if c.accumulate { L::load(to).add(sum[r][w]) } else { sum[r][w] }).store(to);
             }
         }
     }

@@ -90,7 +90,7 @@ fn check_convolution(
         |set| {
             let shape = Convolution { kernel, height, width, inputs, outputs, set };
             // Room for a larger batch, full of NaN: nothing may be read before it is written.
-            let winograd = Winograd::new(shape, set).shared();
+            let winograd = Winograd::new(shape).shared();
             let room = if shared { winograd.room(batch + 1, true) } else { shape.room(batch + 1, true) };
             let scratch = Scratch::new(3, room.scratch).expect("memory");
             let (mut workspace, mut filters) = (vec![f32::NAN; room.workspace], vec![f32::NAN; room.filters]);

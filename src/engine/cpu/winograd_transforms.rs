@@ -3,6 +3,8 @@
 //!
 //! All sums and differences: accuracy stays that of the direct sum.
 
+#![allow(clippy::needless_range_loop, reason = "see `both`")]
+
 use super::lanes::{Lanes, kernel};
 use super::product::GROUP;
 
@@ -53,11 +55,27 @@ fn filter_gradient_line<L: Lanes>(u: [L; 4]) -> [L; 3] {
 }
 
 /// Applies `line` to the rows of an RxR grid and then to its columns.
+///
+/// Here and below plain loops take the place of `array::from_fn` and `map`: a closure is a function of its own, compiled
+/// for the least instruction set, and the intrinsics of a larger one would not be inlined into it.
 #[inline(always)]
 fn both<L: Lanes, const R: usize, const S: usize>(grid: [[L; R]; R], line: impl Fn([L; R]) -> [L; S]) -> [[L; S]; S] {
-    let half: [[L; S]; R] = std::array::from_fn(|r| line(grid[r]));
-    let columns: [[L; S]; S] = std::array::from_fn(|s| line(std::array::from_fn(|r| half[r][s])));
-    std::array::from_fn(|r| std::array::from_fn(|s| columns[s][r]))
+    let mut half = [[L::splat(0.0); S]; R];
+    for r in 0..R {
+        half[r] = line(grid[r]);
+    }
+    let mut result = [[L::splat(0.0); S]; S];
+    for s in 0..S {
+        let mut column = [L::splat(0.0); R];
+        for r in 0..R {
+            column[r] = half[r][s];
+        }
+        let column = line(column);
+        for r in 0..S {
+            result[r][s] = column[r];
+        }
+    }
+    result
 }
 
 /// Runs `$each` for register-wide steps over the channels, and lane by lane for the rest.
@@ -92,11 +110,19 @@ kernel! {
         unsafe fn each<L: Lanes>(c: usize, pixels: &[*const f32; POINTS], to: Points) {
             // SAFETY: the caller's promise.
             unsafe {
-                let tile: [[L; 4]; 4] = std::array::from_fn(|r| std::array::from_fn(|s| L::load(pixels[4 * r + s].add(c))));
+                let mut tile = [[L::splat(0.0); 4]; 4];
+                for r in 0..4 {
+                    for s in 0..4 {
+                        tile[r][s] = L::load(pixels[4 * r + s].add(c));
+                    }
+                }
                 let values = both(tile, input_line);
                 let start = to.data.add(to.channel(c));
-                for (p, value) in values.iter().flatten().enumerate() {
-                    value.store(start.add(p * to.point));
+                for r in 0..values.len() {
+                    for s in 0..values.len() {
+                        let p = values.len() * r + s;
+                        values[r][s].store(start.add(p * to.point));
+                    }
                 }
             }
         }
@@ -115,11 +141,19 @@ kernel! {
         unsafe fn each<L: Lanes>(c: usize, pixels: &[*const f32; 4], to: Points) {
             // SAFETY: the caller's promise.
             unsafe {
-                let tile: [[L; 2]; 2] = std::array::from_fn(|r| std::array::from_fn(|s| L::load(pixels[2 * r + s].add(c))));
+                let mut tile = [[L::splat(0.0); 2]; 2];
+                for r in 0..2 {
+                    for s in 0..2 {
+                        tile[r][s] = L::load(pixels[2 * r + s].add(c));
+                    }
+                }
                 let values = both(tile, gradient_line);
                 let start = to.data.add(to.channel(c));
-                for (p, value) in values.iter().flatten().enumerate() {
-                    value.store(start.add(p * to.point));
+                for r in 0..values.len() {
+                    for s in 0..values.len() {
+                        let p = values.len() * r + s;
+                        values[r][s].store(start.add(p * to.point));
+                    }
                 }
             }
         }
@@ -140,14 +174,21 @@ kernel! {
             // SAFETY: the caller's promise.
             unsafe {
                 let start = from.data.add(from.channel(c)).cast_const();
-                let grid: [[L; 4]; 4] =
-                    std::array::from_fn(|r| std::array::from_fn(|s| L::load(start.add((4 * r + s) * from.point))));
+                let mut grid = [[L::splat(0.0); 4]; 4];
+                for r in 0..4 {
+                    for s in 0..4 {
+                        grid[r][s] = L::load(start.add((4 * r + s) * from.point));
+                    }
+                }
                 let values = both(grid, output_line);
                 let bias = if bias.is_null() { L::splat(0.0) } else { L::load(bias.add(c)) };
-                for (pixel, value) in pixels.iter().zip(values.iter().flatten()) {
-                    if !pixel.is_null() {
-                        let value = value.add(bias);
-                        (if relu { value.relu() } else { value }).store(pixel.add(c));
+                for r in 0..2 {
+                    for s in 0..2 {
+                        let pixel = pixels[2 * r + s];
+                        if !pixel.is_null() {
+                            let value = values[r][s].add(bias);
+                            (if relu { value.relu() } else { value }).store(pixel.add(c));
+                        }
                     }
                 }
             }
@@ -167,12 +208,19 @@ kernel! {
         unsafe fn each<L: Lanes>(c: usize, filter: *const f32, tap: usize, to: Points) {
             // SAFETY: the caller's promise.
             unsafe {
-                let taps: [[L; 3]; 3] =
-                    std::array::from_fn(|r| std::array::from_fn(|s| L::load(filter.add((3 * r + s) * tap + c))));
+                let mut taps = [[L::splat(0.0); 3]; 3];
+                for r in 0..3 {
+                    for s in 0..3 {
+                        taps[r][s] = L::load(filter.add((3 * r + s) * tap + c));
+                    }
+                }
                 let values = both(taps, filter_line);
                 let start = to.data.add(to.channel(c));
-                for (p, value) in values.iter().flatten().enumerate() {
-                    value.store(start.add(p * to.point));
+                for r in 0..values.len() {
+                    for s in 0..values.len() {
+                        let p = values.len() * r + s;
+                        values[r][s].store(start.add(p * to.point));
+                    }
                 }
             }
         }
@@ -195,14 +243,23 @@ kernel! {
             // SAFETY: the caller's promise.
             unsafe {
                 let start = from.data.add(from.channel(c)).cast_const();
-                let sum = |point: usize| {
-                    let first = start.add(point * from.point);
-                    (1..parts).fold(L::load(first), |sum, p| sum.add(L::load(first.add(p * part))))
-                };
-                let grid: [[L; 4]; 4] = std::array::from_fn(|r| std::array::from_fn(|s| sum(4 * r + s)));
+                let mut grid = [[L::splat(0.0); 4]; 4];
+                for r in 0..4 {
+                    for s in 0..4 {
+                        let first = start.add((4 * r + s) * from.point);
+                        let mut sum = L::load(first);
+                        for p in 1..parts {
+                            sum = sum.add(L::load(first.add(p * part)));
+                        }
+                        grid[r][s] = sum;
+                    }
+                }
                 let values = both(grid, filter_gradient_line);
-                for (t, value) in values.iter().flatten().enumerate() {
-                    value.store(filter.add(t * tap + c));
+                for r in 0..values.len() {
+                    for s in 0..values.len() {
+                        let t = values.len() * r + s;
+                        values[r][s].store(filter.add(t * tap + c));
+                    }
                 }
             }
         }
