@@ -48,6 +48,11 @@ impl Buffer {
         Ok(Self { map: Some(map), skipped, len })
     }
 
+    /// Bytes from the map's start to the last float.
+    fn end(&self) -> usize {
+        (self.skipped + self.len) * size_of::<f32>()
+    }
+
     /// Bytes that a buffer of `len` floats takes.
     pub fn bytes(len: usize) -> u64 {
         (len as u64).saturating_mul(size_of::<f32>() as u64)
@@ -57,16 +62,20 @@ impl Buffer {
 impl Deref for Buffer {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        let bytes = self.map.as_ref().map_or(&[][..], |map| &map[..(self.skipped + self.len) * size_of::<f32>()]);
-        &bytemuck::cast_slice(bytes)[self.skipped..]
+        match &self.map {
+            Some(map) => &bytemuck::cast_slice(&map[..self.end()])[self.skipped..],
+            None => &[],
+        }
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        let end = (self.skipped + self.len) * size_of::<f32>();
-        let bytes = self.map.as_mut().map_or(&mut [][..], |map| &mut map[..end]);
-        &mut bytemuck::cast_slice_mut(bytes)[self.skipped..]
+        let (end, skipped) = (self.end(), self.skipped);
+        match &mut self.map {
+            Some(map) => &mut bytemuck::cast_slice_mut(&mut map[..end])[skipped..],
+            None => &mut [],
+        }
     }
 }
 
