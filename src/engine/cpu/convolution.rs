@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::activation::relu;
+use super::activation_kernels::relu;
 use super::buffer::Scratch;
 use super::direct_gradient;
 use super::matrix::{Matrix, multiply};

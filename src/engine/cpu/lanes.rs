@@ -60,7 +60,7 @@ impl Lanes for f32 {
     }
     #[inline(always)]
     fn relu(self) -> Self {
-        super::activation::relu(self)
+        super::activation_kernels::relu(self)
     }
 }
 
@@ -99,7 +99,7 @@ impl Lanes for [f32; 4] {
     }
     #[inline(always)]
     fn relu(self) -> Self {
-        self.map(super::activation::relu)
+        self.map(super::activation_kernels::relu)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::activation::relu;
+use super::activation_kernels::relu;
 use super::buffer::Shared;
 use super::matrix::{Matrix, multiply, multiply_into};
 use crate::engine::random::DropoutMask;

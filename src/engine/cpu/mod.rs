@@ -2,6 +2,7 @@
 //! Never imports wgpu.
 
 mod activation;
+mod activation_kernels;
 mod buffer;
 mod convolution;
 mod direct_gradient;
