@@ -279,6 +279,16 @@ fn the_command_says_where_the_page_is_and_what_was_left_out() {
 }
 
 #[test]
+fn unequal_terms_and_the_spread_of_a_network_are_said() {
+    let fixture = Fixture::with_data();
+    fixture.add(&Made::new("a", 11, 0.4));
+    fixture.add(&Made { epochs: 9, ..Made::new("b", 11, 0.35) });
+    let page = text(&fixture.render().1);
+    assert!(page.contains("given from 5 to 9 epochs"));
+    assert!(page.contains("The 2 runs of VGG-11 lie at 35.0–40.0 %, 37.5 % in the mean."));
+}
+
+#[test]
 fn drawn_images_alone_are_said_to_be_drawn_and_stand_beside_nothing() {
     let fixture = Fixture::with_data();
     fixture.add(&Made { synthetic: true, ..Made::new("drawn", 19, 0.95) });

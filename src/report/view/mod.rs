@@ -118,7 +118,7 @@ fn synthetic(inputs: &Inputs) -> Option<String> {
         (0, false) => None,
         (0, true) => Some("The data set shown is synthetic: drawn by vggkit, not photographed.".into()),
         (_, _) if !photographs => Some(
-            "Synthetic data: every image here was drawn by vggkit, none was photographed. The figures show that the \
+            "Every image here was drawn by vggkit, none was photographed. The figures show that the \
              tools work; they say nothing about Tiny ImageNet."
                 .into(),
         ),

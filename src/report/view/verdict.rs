@@ -1,5 +1,7 @@
 //! The first screen: which network is best, by how much, and whether that can be trusted.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::super::format;
@@ -17,6 +19,8 @@ pub struct Verdict {
     pub run: Identity,
     pub tiles: Vec<Tile>,
     pub ranking: Vec<Rank>,
+    /// Any of them stands beside the replaced project's figure.
+    pub replaced_shown: bool,
     /// Percentages at the axis of the ranking, with their place in 0..1000.
     pub ticks: Vec<(String, f64)>,
     /// What to keep in mind.
@@ -55,6 +59,7 @@ pub fn build(inputs: &Inputs, runs: &Runs) -> Result<Option<Verdict>> {
         summary: summary(inputs, &ranked, best, top1),
         run: best.identity.clone(),
         tiles: tiles(best, top1),
+        replaced_shown: ranked.iter().any(|d| beside(d).is_some()),
         ranking: ranked.iter().filter_map(|d| rank(d, axis)).collect(),
         ticks: (0..=4)
             .map(|i| (format::percent(axis * f64::from(i) / 4.0).replace(".0", ""), 250.0 * f64::from(i)))
@@ -216,6 +221,8 @@ fn caveats(inputs: &Inputs, runs: &Runs, best: &Described) -> Vec<String> {
     if let Some(reason) = other_conditions(best.run, inputs).filter(|_| !best.identity.synthetic) {
         list.push(format!("Figures of the replaced project are shown for orientation only: these runs have {reason}."));
     }
+    list.extend(budgets(&runs.ranked()));
+    list.extend(spreads(&runs.ranked()));
     let others = runs.iter().filter(|d| !d.identity.comparable).count();
     if others > 0 {
         list.push(format!(
@@ -225,4 +232,33 @@ fn caveats(inputs: &Inputs, runs: &Runs, best: &Described) -> Vec<String> {
         ));
     }
     list
+}
+
+/// Runs that were allowed different numbers of epochs are not on equal terms.
+fn budgets(ranked: &[&Described]) -> Option<String> {
+    let epochs = || ranked.iter().map(|d| d.run.run.training.epochs);
+    let (least, most) = (epochs().min()?, epochs().max()?);
+    (least < most).then(|| {
+        format!(
+            "The runs were given from {least} to {most} epochs: one that trained less may be behind for that alone."
+        )
+    })
+}
+
+/// How far the runs of one network lie apart, for each network with several.
+fn spreads(ranked: &[&Described]) -> Vec<String> {
+    let mut by_network: BTreeMap<(usize, &str), Vec<f64>> = BTreeMap::new();
+    for d in ranked {
+        let network = (d.identity.colour, d.identity.network.as_str());
+        by_network.entry(network).or_default().extend(d.figures.val_top1);
+    }
+    let several = by_network.into_iter().filter(|(_, top1)| top1.len() > 1);
+    several
+        .map(|((_, network), top1)| {
+            let (low, high) = top1.iter().fold((1.0_f64, 0.0_f64), |(l, h), v| (l.min(*v), h.max(*v)));
+            let mean = format::percent(top1.iter().sum::<f64>() / top1.len() as f64);
+            let range = format::percent_range((low, high));
+            format!("The {} runs of {network} lie at {range}, {mean} in the mean.", top1.len())
+        })
+        .collect()
 }
