@@ -42,7 +42,7 @@ CASES = {  # name: (depth, 1x1 convolutions, LRN, batch normalisation, optimiser
     "vgg11bn_adam": (11, False, False, True, ADAM, 0.02, 10),
     "vgg11bn_sgd": (11, False, False, True, SGD, 0.02, 10),
     "vgg11_nobn_sgd": (11, False, False, False, SGD, 0.02, 10),
-    "vgg11lrn_nobn_adam": (11, False, True, False, ADAM, 0.02, 10),
+    "vgg11lrn_nobn_adam": (11, False, True, False, ADAM, 0.02, 14),
     "vgg16c_bn_adam": (16, True, False, True, ADAM, 0.034, 29),
 }
 STEPS = 5
