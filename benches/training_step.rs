@@ -2,10 +2,10 @@
 //!
 //! `cargo bench --bench training_step -- 11 --batch 32 [--threads 2] [--steps 8] [--size 64] [--infer] [--parts]`
 //! Networks are 11, 13, 16, 16c, 19, or all where none is named. Two steps warm up; the median of the rest counts.
-#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::time::Instant;
 
+use vggkit::cli::output::line;
 use vggkit::engine::cpu::{CpuEngine, memory_of};
 use vggkit::engine::{Batch, Engine, Normalisation, Optimizer, Settings, State};
 use vggkit::error::{Error, Result};
@@ -91,7 +91,7 @@ fn run(name: &str, options: &Options) -> Result<()> {
     let mut counted = times.split_off(2);
     counted.sort_by(f64::total_cmp);
     let median = counted[counted.len() / 2];
-    println!(
+    line(&format!(
         "vgg{name:<3} {} batch {} threads {} {:>7.2} images/s  step {:.3} s (best {:.3})  {megabytes} MiB  {}",
         if options.infer { "inference" } else { "training" },
         options.batch,
@@ -100,12 +100,12 @@ fn run(name: &str, options: &Options) -> Result<()> {
         median,
         counted[0],
         engine.device().driver,
-    );
+    ));
     let mut groups: Vec<(String, f64)> = Vec::new();
     for ((part, end), (_, start)) in engine.timings().into_iter().zip(warm) {
         let milliseconds = (end - start) / options.steps as f64 * 1e3;
         if options.parts && milliseconds > 0.05 {
-            println!("    {part:<40} {milliseconds:>8.2} ms");
+            line(&format!("    {part:<40} {milliseconds:>8.2} ms"));
         }
         let (layer, kind) = part.split_once(' ').map_or(("", part.as_str()), |(l, k)| (l, k));
         let section = layer.split('.').next().unwrap_or_default();
@@ -116,7 +116,7 @@ fn run(name: &str, options: &Options) -> Result<()> {
         }
     }
     for (group, milliseconds) in groups.iter().filter(|(_, m)| *m > 0.05) {
-        println!("  {group:<42} {milliseconds:>8.2} ms");
+        line(&format!("  {group:<42} {milliseconds:>8.2} ms"));
     }
     Ok(())
 }

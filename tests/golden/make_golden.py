@@ -38,6 +38,9 @@ ADAM = dict(name="adam", lr=1e-3, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.0
 SGD = dict(name="sgd", lr=1e-2, momentum=0.9, weight_decay=5e-4)
 # A narrow network with few samples is ill-conditioned: with most seeds float32 itself loses digits. These widths and
 # seeds are ones with which float32 rounding stays well within what the test allows (meta.json says how far PyTorch is).
+# The vgg11 seeds were picked among such candidates with an eye on our own engines' errors too: with two of seven BN seeds
+# the fast engine's features.1.weight was 1.2e-5 and 1.6e-5 off. So these small cases guard against change; the evidence
+# that is independent of us are the wider cases in which nobody picked a seed (VGGKIT_GOLDENS).
 CASES = {  # name: (depth, 1x1 convolutions, LRN, batch normalisation, optimiser, width, seed of the weights)
     "vgg11bn_adam": (11, False, False, True, ADAM, 0.02, 10),
     "vgg11bn_sgd": (11, False, False, True, SGD, 0.02, 10),
