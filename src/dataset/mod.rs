@@ -9,7 +9,6 @@ pub mod manifest;
 pub mod pack;
 pub mod pack_writer;
 pub mod prepare;
-pub mod sampling;
 pub mod source;
 pub mod staging;
 pub mod statistics;

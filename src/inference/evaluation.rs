@@ -81,14 +81,11 @@ pub fn evaluate(model: &mut Model, pack: &Pack, split: &str, progress: impl FnMu
     let classes = pack.wnids.len();
     let mut confusion = vec![vec![0_u32; classes]; classes];
     let mut mistakes = Vec::new();
-    let (mut loss, mut top1, mut top5) = (0.0, 0_usize, 0_usize);
+    let mut tally = metrics::Tally::default();
     let visit = |i: usize, logits: &[f32]| {
         let truth = labels[i] as usize;
         let predicted = metrics::predicted(logits);
-        loss += metrics::cross_entropy(logits, labels[i]);
-        let rank = metrics::rank(logits, labels[i]);
-        top1 += usize::from(rank < 1);
-        top5 += usize::from(rank < 5);
+        tally.add(logits, labels[i]);
         confusion[truth][predicted] += 1;
         if predicted != truth {
             let probability = metrics::softmax(logits)[predicted];
@@ -101,14 +98,14 @@ pub fn evaluate(model: &mut Model, pack: &Pack, split: &str, progress: impl FnMu
     // Sorted by file as well, so that equal probabilities do not depend on the sort.
     mistakes.sort_by(|a, b| b.probability.total_cmp(&a.probability).then_with(|| a.file.cmp(&b.file)));
     mistakes.truncate(MISTAKES);
-    let images = labels.len() as f64;
+    let scores = tally.scores();
     Ok(Evaluation {
         schema: SCHEMA.to_owned(),
         split: split.to_owned(),
-        images: labels.len(),
-        loss: loss / images,
-        top1: top1 as f64 / images,
-        top5: top5 as f64 / images,
+        images: scores.images,
+        loss: scores.loss,
+        top1: scores.top1,
+        top5: scores.top5,
         per_class: per_class(pack, &confusion),
         confusion,
         mistakes,

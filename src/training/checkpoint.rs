@@ -80,9 +80,24 @@ pub fn best_path(run: &Path) -> PathBuf {
     run.join("best.safetensors")
 }
 
-/// Writes the weights alone, for inference.
+/// Writes the weights alone, for inference. What was measured of the best network before them goes first, so that no
+/// evaluation stands beside weights that it is not about.
 pub fn save_best(run: &Path, plan: &Plan, state: &State, progress: &Progress, classes: &Classes) -> Result<()> {
+    forget_evaluations(run)?;
     save(&best_path(run), plan, state, &[], progress, classes)
+}
+
+/// Removes `evaluation.json` and `evaluation-<split>.json`.
+pub fn forget_evaluations(run: &Path) -> Result<()> {
+    let failed = |e| Error::io("cannot list", run, e);
+    for entry in std::fs::read_dir(run).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == "evaluation.json" || (name.starts_with("evaluation-") && name.ends_with(".json")) {
+            std::fs::remove_file(entry.path()).map_err(|e| Error::io("cannot remove", entry.path(), e))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes weights, optimiser state and progress. Refuses a state with a number that is not finite.

@@ -82,16 +82,41 @@ pub fn measure(
     batch_size: usize,
     progress: impl FnMut(usize),
 ) -> Result<Scores> {
-    let (mut loss, mut top1, mut top5) = (0.0, 0_usize, 0_usize);
-    let visit = |i: usize, logits: &[f32]| {
-        loss += cross_entropy(logits, labels[i]);
-        let rank = rank(logits, labels[i]);
-        top1 += usize::from(rank < 1);
-        top5 += usize::from(rank < 5);
-    };
+    let mut tally = Tally::default();
+    let visit = |i: usize, logits: &[f32]| tally.add(logits, labels[i]);
     for_each_logits(engine, labels.len(), batch_size, visit, progress)?;
-    let images = labels.len().max(1) as f64;
-    Ok(Scores { images: labels.len(), loss: loss / images, top1: top1 as f64 / images, top5: top5 as f64 / images })
+    Ok(tally.scores())
+}
+
+/// Sums that become [`Scores`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    images: usize,
+    loss: f64,
+    top1: usize,
+    top5: usize,
+}
+
+impl Tally {
+    /// Counts one image.
+    pub fn add(&mut self, logits: &[f32], label: u32) {
+        self.images += 1;
+        self.loss += cross_entropy(logits, label);
+        let rank = rank(logits, label);
+        self.top1 += usize::from(rank < 1);
+        self.top5 += usize::from(rank < 5);
+    }
+
+    /// Means over the images so far.
+    pub fn scores(&self) -> Scores {
+        let images = self.images.max(1) as f64;
+        Scores {
+            images: self.images,
+            loss: self.loss / images,
+            top1: self.top1 as f64 / images,
+            top5: self.top5 as f64 / images,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -241,12 +241,11 @@ fn clear(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(|e| Error::io("cannot create the folder", folder, e))?;
     let mut old = vec![Run::path(folder), checkpoint::last_path(folder), checkpoint::best_path(folder)];
     old.extend([history::path(folder), history::steps_path(folder)]);
-    old.extend(["evaluation.json", "evaluation-train.json"].map(|name| folder.join(name)));
     for path in old {
         match fs::remove_file(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("cannot remove", &path, e)),
             _ => {}
         }
     }
-    Ok(())
+    checkpoint::forget_evaluations(folder)
 }

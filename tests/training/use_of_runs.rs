@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 use vggkit::training::checkpoint;
 
-use crate::{data, fails, history, ok, on, train, vggkit};
+use crate::{data, fails, history, ok, on, resume, train, vggkit};
 
 #[test]
 fn runs_are_not_overwritten_and_init_says_what_does_not_fit() {
@@ -60,6 +60,19 @@ fn evaluate_and_predict_agree_with_the_history() {
     predict.arg(image.path());
     let top: Value = serde_json::from_str(&ok(on(predict, runs.path()))).expect("one JSON object");
     assert_eq!(top["top"].as_array().map(Vec::len), Some(3), "three classes have a top-3: {top}");
+}
+
+#[test]
+fn an_evaluation_does_not_outlive_the_weights_that_it_is_about() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let run = runs.path().join("demo-a");
+    ok(train(runs.path(), "demo-a", &["-e", "1", "--max-steps", "1"]));
+    for split in ["val", "train"] {
+        ok(on(vggkit(&["evaluate", "demo-a", "--quiet", "--split", split]), runs.path()));
+    }
+    assert!(run.join("evaluation.json").exists() && run.join("evaluation-train.json").exists());
+    ok(resume(runs.path(), "demo-a", &[])); // ends its first epoch, so that there is a new best network
+    assert!(!run.join("evaluation.json").exists() && !run.join("evaluation-train.json").exists());
 }
 
 #[test]
