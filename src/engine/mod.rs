@@ -14,6 +14,7 @@ use crate::vgg::Plan;
 
 pub mod check;
 pub mod cpu;
+pub mod gpu;
 pub mod random;
 pub mod resample;
 

@@ -1,0 +1,57 @@
+// One update of parameters, as torch.optim.Adam and torch.optim.SGD do it; twin: engine::cpu::reference::optimizer.
+// g = gradient + weight_decay * p.
+// Adam: m += (1 - beta1) (g - m), v = beta2 v + (1 - beta2) g^2, p -= step_size * m / (sqrt(v) / root_correction + epsilon),
+//       with step_size = rate / (1 - beta1^t) and root_correction = sqrt(1 - beta2^t), both from the host in f64.
+// SGD:  b = momentum b + g, p -= step_size * b, with step_size = rate.
+// All arrays have the same length, `count` vectors of four. One invocation a vector.
+
+struct Dims {
+    count: u32,
+    one_minus_beta1: f32,
+    beta2: f32,
+    one_minus_beta2: f32,
+    epsilon: f32,
+    weight_decay: f32,
+    momentum: f32,
+    unused: u32,
+}
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(2) var<storage, read> gradient: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> parameter: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> first_moment: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> second_moment: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn adam(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = group_index(group, groups) * 64u + local;
+    if (i >= dims.count) {
+        return;
+    }
+    let p = parameter[i];
+    let g = gradient[i] + dims.weight_decay * p;
+    let m = first_moment[i] + dims.one_minus_beta1 * (g - first_moment[i]);
+    let v = dims.beta2 * second_moment[i] + dims.one_minus_beta2 * g * g;
+    first_moment[i] = m;
+    second_moment[i] = v;
+    parameter[i] = p - step.step_size * m / (sqrt(v) / step.root_correction + dims.epsilon);
+}
+
+@compute @workgroup_size(64)
+fn sgd(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = group_index(group, groups) * 64u + local;
+    if (i >= dims.count) {
+        return;
+    }
+    let p = parameter[i];
+    let b = dims.momentum * first_moment[i] + gradient[i] + dims.weight_decay * p;
+    first_moment[i] = b;
+    parameter[i] = p - step.step_size * b;
+}

@@ -1,0 +1,20 @@
+// What every shader sees: the numbers of the step (engine::gpu::device::Step), and how workgroups are counted.
+
+struct Step {
+    samples: u32,       // samples in this micro-batch
+    batch: u32,         // samples in the whole batch
+    first: u32,         // index in the batch of this micro-batch's first sample
+    accumulate: u32,    // 1: add to gradients and metrics; 0: overwrite
+    done: vec2<u32>,    // steps done before this one, low and high half
+    seed: vec2<u32>,    // key of the dropout masks, low and high half
+    step_size: f32,     // see optimizer.wgsl
+    root_correction: f32,
+    slot: u32,          // of this step's metrics
+    unused: u32,
+}
+@group(0) @binding(1) var<uniform> step: Step;
+
+// The workgroup's place in a row that the host may have bent into x and y (dispatch::spread).
+fn group_index(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return group.x + group.y * groups.x;
+}

@@ -1,0 +1,151 @@
+//! Finds the adapters that wgpu offers and chooses one. Says what is missing and what to install; opens no device.
+
+use wgpu::{Adapter, AdapterInfo, Backend, DeviceType, Features, Limits};
+
+use crate::error::{Error, Kind, Result};
+
+/// An adapter and what it can do.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// wgpu's handle.
+    pub adapter: Adapter,
+    /// Name, driver, type.
+    pub info: AdapterInfo,
+    /// All features.
+    pub features: Features,
+    /// The highest limits.
+    pub limits: Limits,
+}
+
+impl Found {
+    /// Whether it computes on the processor.
+    pub fn software(&self) -> bool {
+        self.info.device_type == DeviceType::Cpu
+    }
+
+    /// Limits that every vggkit kernel needs, as (name, needed, there) where they are not met.
+    pub fn shortcomings(&self) -> Vec<(&'static str, u64, u64)> {
+        let Limits {
+            max_storage_buffers_per_shader_stage,
+            max_compute_workgroup_storage_size,
+            max_compute_invocations_per_workgroup,
+            max_compute_workgroup_size_x,
+            max_storage_buffer_binding_size,
+            max_bind_groups,
+            ..
+        } = self.limits;
+        [
+            ("storage buffers a shader", 8, u64::from(max_storage_buffers_per_shader_stage)),
+            ("bytes of workgroup memory", 16 << 10, u64::from(max_compute_workgroup_storage_size)),
+            ("invocations a workgroup", 256, u64::from(max_compute_invocations_per_workgroup)),
+            ("invocations of a workgroup in x", 256, u64::from(max_compute_workgroup_size_x)),
+            ("bytes of a storage binding", 128 << 20, max_storage_buffer_binding_size),
+            ("bind groups", 1, u64::from(max_bind_groups)),
+        ]
+        .into_iter()
+        .filter(|(_, needed, there)| there < needed)
+        .collect()
+    }
+
+    /// The driver with its version.
+    pub fn driver(&self) -> String {
+        format!("{} {}", self.info.driver, self.info.driver_info).trim().to_owned()
+    }
+}
+
+/// wgpu's entry point. Memory is refused before a device would be lost for the lack of it.
+fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    descriptor.memory_budget_thresholds =
+        wgpu::MemoryBudgetThresholds { for_resource_creation: Some(97), for_device_loss: None };
+    wgpu::Instance::new(descriptor)
+}
+
+/// All adapters, hardware first, discrete cards before integrated ones; their positions are the indices that
+/// `--adapter` takes. Errors: none, with what is missing.
+pub fn list() -> Result<Vec<Found>> {
+    let adapters = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()));
+    let mut found: Vec<Found> = adapters
+        .into_iter()
+        .map(|adapter| Found {
+            info: adapter.get_info(),
+            features: adapter.features(),
+            limits: adapter.limits(),
+            adapter,
+        })
+        .collect();
+    found.sort_by_key(|f| match f.info.device_type {
+        DeviceType::DiscreteGpu => 0,
+        DeviceType::IntegratedGpu => 1,
+        DeviceType::VirtualGpu => 2,
+        DeviceType::Other => 3,
+        DeviceType::Cpu => 4,
+    });
+    if found.is_empty() { Err(none()) } else { Ok(found) }
+}
+
+/// Why there is no adapter at all.
+fn none() -> Error {
+    let loader = if cfg!(target_os = "linux") { "libvulkan.so.1" } else { "" };
+    // SAFETY: loading the Vulkan loader runs no code but its own initialisation, as wgpu's attempt just did.
+    if !loader.is_empty() && unsafe { libloading::Library::new(loader) }.is_err() {
+        return Error::new(Kind::Engine, "no Vulkan loader: libvulkan.so.1 is not installed").with_help(
+            "on Debian or Ubuntu `apt install libvulkan1` and your card's driver, or train with --engine cpu",
+        );
+    }
+    Error::new(Kind::Engine, "no GPU: the Vulkan loader finds no driver").with_help(
+        "install your card's driver (NVIDIA's, or mesa-vulkan-drivers for AMD and Intel; the latter also brings llvmpipe, \
+         a slow one for any processor), check with `vulkaninfo --summary`, or train with --engine cpu",
+    )
+}
+
+/// Names of `found` with their indices, for messages.
+fn names(found: &[Found]) -> String {
+    let name = |(i, f): (usize, &Found)| format!("{i}: {}", f.info.name);
+    found.iter().enumerate().map(name).collect::<Vec<_>>().join("; ")
+}
+
+/// The adapter whose index or part of whose name is `wanted`; without, the first that is hardware.
+/// Errors: no such adapter, only software ones, one that lacks what every kernel needs.
+pub fn choose(wanted: Option<&str>) -> Result<Found> {
+    let found = list()?;
+    let chosen = match wanted {
+        Some(wanted) => {
+            let lower = wanted.to_lowercase();
+            let position = match wanted.parse::<usize>() {
+                Ok(index) => (index < found.len()).then_some(index),
+                Err(_) => found.iter().position(|f| f.info.name.to_lowercase().contains(&lower)),
+            };
+            position.ok_or_else(|| {
+                Error::usage(format!("no adapter \"{wanted}\"; there are {}", names(&found)))
+                    .with_help("`vggkit devices` shows them; --adapter takes a part of the name or the index")
+            })?
+        }
+        None => found.iter().position(|f| !f.software()).ok_or_else(|| {
+            Error::new(Kind::Engine, format!("no hardware GPU, only software: {}", names(&found))).with_help(
+                "install your card's driver; or train with --engine cpu, which is much faster than a software adapter; \
+                 to use that all the same, name it, e.g. --adapter llvmpipe",
+            )
+        })?,
+    };
+    let chosen = found.into_iter().nth(chosen).ok_or_else(none)?;
+    if let Some((what, needed, there)) = chosen.shortcomings().first() {
+        let message = format!("{} cannot be used: {there} {what}, at least {needed} are needed", chosen.info.name);
+        return Err(Error::new(Kind::Engine, message)
+            .with_help("choose another adapter (`vggkit devices` shows them) or train with --engine cpu"));
+    }
+    Ok(chosen)
+}
+
+/// How wgpu reaches it.
+pub fn backend(info: &AdapterInfo) -> &'static str {
+    match info.backend {
+        Backend::Vulkan => "Vulkan",
+        Backend::Metal => "Metal",
+        Backend::Dx12 => "DirectX 12",
+        Backend::Gl => "OpenGL",
+        Backend::BrowserWebGpu => "WebGPU",
+        Backend::Noop => "none",
+    }
+}

@@ -1,0 +1,56 @@
+//! The GPU engine: every operation of a training step as a WGSL compute shader, through wgpu (Vulkan, Metal, DX12).
+//!
+//! From the device upwards: `adapter` finds and chooses one, `device` owns it with its buffers, `program` turns shader
+//! files into pipelines, `dispatch` is one recorded call. Above them one file an operation, with the stem of its shader
+//! and of its CPU twin in [`reference`](super::cpu::reference); `layout` and `network` put them into a step, `engine`
+//! behind the contract. Knows nothing of files: what it keeps between runs goes through [`Store`].
+//!
+//! Activations are NHWC in f32 with **channels padded to a multiple of four** by zeros that stay zero, so that every
+//! kernel reads and writes whole `vec4<f32>`.
+
+pub mod adapter;
+pub mod device;
+pub mod dispatch;
+pub mod optimizer;
+pub mod program;
+pub mod selftest;
+
+pub use device::{Gpu, Slice};
+
+use std::sync::Arc;
+
+/// Bytes kept from one run to the next under a name: tuned variants, compiled pipelines. Losing them costs time only.
+pub trait Store: Send + Sync {
+    /// What was kept, if it can be read.
+    fn load(&self, name: &str) -> Option<Vec<u8>>;
+    /// Keeps it; a failure is not an error.
+    fn save(&self, name: &str, bytes: &[u8]);
+}
+
+/// What a user chooses of the GPU engine, besides [`Settings`](super::Settings).
+#[derive(Clone, Default)]
+pub struct Options {
+    /// Part of an adapter's name, or its index in [`adapter::list`]; `None` for the fastest hardware.
+    pub adapter: Option<String>,
+    /// Forbids Winograd F(4x4, 3x3), whose rounding errors are some ten times those of the other variants.
+    pub precise: bool,
+    /// Where tuned variants and compiled pipelines are kept.
+    pub store: Option<Arc<dyn Store>>,
+    /// Keeps the driver's bounds checks in every shader, to find errors in them.
+    pub checked: bool,
+    /// A failure to provoke, for tests.
+    pub fault: Option<Fault>,
+}
+
+/// Failures of drivers and devices that cannot be waited for, provoked to see what they lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The device is lost while this step (from 1) is being done.
+    Lost(u64),
+    /// Step `.0` never ends, as far as the engine can see.
+    Hang(u64),
+    /// No buffer beyond this many bytes in all.
+    Memory(u64),
+    /// The driver rejects the shader whose name has this index among those that are built.
+    Shader(usize),
+}

@@ -1,0 +1,84 @@
+//! The optimiser's update of all parameters; shader `optimizer.wgsl`, twin
+//! [`reference::optimizer`](crate::engine::cpu::reference::optimizer).
+
+use super::device::{Gpu, Slice, Step};
+use super::dispatch::{Dispatch, spread};
+use super::program::Access::{Read, Write};
+use super::program::Source;
+use crate::engine::Optimizer;
+use crate::error::Result;
+
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Dims {
+    count: u32,
+    one_minus_beta1: f32,
+    beta2: f32,
+    one_minus_beta2: f32,
+    epsilon: f32,
+    weight_decay: f32,
+    momentum: f32,
+    unused: u32,
+}
+
+/// Puts what step `t` (from 1) needs of the learning rate into `step`, combined in f64 as PyTorch does.
+#[expect(clippy::cast_possible_truncation, reason = "rounded once")]
+pub fn rates(optimizer: &Optimizer, learning_rate: f32, t: u64, step: &mut Step) {
+    match *optimizer {
+        Optimizer::Adam { beta1, beta2, .. } => {
+            let t = t as f64;
+            step.step_size = (f64::from(learning_rate) / (1.0 - beta1.powf(t))) as f32;
+            step.root_correction = (1.0 - beta2.powf(t)).sqrt() as f32;
+        }
+        Optimizer::Sgd { .. } => step.step_size = learning_rate,
+    }
+}
+
+/// Calls that update `parameters` from `gradients` with `moments` (as many as [`Optimizer::moments`] names), all of the
+/// same length, a multiple of four; in as many parts as the adapter's largest binding asks for.
+#[expect(clippy::cast_possible_truncation, reason = "rounded once; counts are below 2^32")]
+pub fn update(
+    gpu: &Gpu,
+    optimizer: &Optimizer,
+    parameters: &Slice,
+    gradients: &Slice,
+    moments: &[Slice],
+) -> Result<Vec<Dispatch>> {
+    let (entry, name, mut dims) = match *optimizer {
+        Optimizer::Adam { beta1, beta2, epsilon, weight_decay } => {
+            let dims = Dims {
+                one_minus_beta1: (1.0 - beta1) as f32,
+                beta2: beta2 as f32,
+                one_minus_beta2: (1.0 - beta2) as f32,
+                epsilon: epsilon as f32,
+                weight_decay: weight_decay as f32,
+                ..Dims::default()
+            };
+            ("adam", "optimizer adam", dims)
+        }
+        Optimizer::Sgd { momentum, weight_decay } => {
+            let dims = Dims { momentum: momentum as f32, weight_decay: weight_decay as f32, ..Dims::default() };
+            ("sgd", "optimizer sgd", dims)
+        }
+    };
+    let source = Source {
+        name,
+        files: &[include_str!("../../../shaders/optimizer.wgsl")],
+        constants: Vec::new(),
+        entry,
+        access: if moments.len() == 2 { &[Read, Write, Write, Write] } else { &[Read, Write, Write] },
+    };
+    let most = gpu.binding_floats() / 64 * 64;
+    let total = parameters.floats();
+    (0..total)
+        .step_by(most)
+        .map(|start| {
+            let floats = most.min(total - start);
+            dims.count = (floats / 4) as u32;
+            let parts: Vec<Slice> =
+                [gradients, parameters].into_iter().chain(moments).map(|s| s.part(start, floats)).collect();
+            let parts: Vec<&Slice> = parts.iter().collect();
+            gpu.dispatch("update", &source, &dims, &parts, move |_| spread(floats.div_ceil(256), 1))
+        })
+        .collect()
+}

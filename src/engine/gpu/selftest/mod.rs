@@ -1,0 +1,92 @@
+//! Every kernel variant against its plain CPU twin, on the adapter at hand: what `vggkit selftest` prints and what the
+//! tests of this crate run on a software adapter. One file an operation.
+//!
+//! Sizes are awkward on purpose: 1, odd, not a multiple of any tile, batch tails, not square. Outputs are filled with NaN
+//! beforehand, so that a number that was never written shows.
+
+mod optimizer;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::device::{Gpu, Slice, Step};
+use super::dispatch::Dispatch;
+use crate::error::Result;
+
+/// One comparison.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// The shader's stem, e.g. `convolution`.
+    pub operation: &'static str,
+    /// Pass and variant, e.g. `forward, tiled 64x64`.
+    pub variant: String,
+    /// Sizes and settings.
+    pub sizes: String,
+    /// ||ours - twin|| / ||twin||; infinite where a number is missing or NaN.
+    pub error: f64,
+    /// At most.
+    pub allowed: f64,
+}
+
+impl Check {
+    /// Whether it is close enough.
+    pub fn passed(&self) -> bool {
+        self.error <= self.allowed
+    }
+}
+
+/// Runs everything, telling each result as it comes. Errors: the device fails.
+pub fn run(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
+    optimizer::checks(gpu, tell)?;
+    Ok(())
+}
+
+/// `count` numbers from -1 to 1.
+pub(super) fn values(seed: u64, count: usize) -> Vec<f32> {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    (0..count).map(|_| generator.random_range(-1.0..1.0)).collect()
+}
+
+/// ||a - b|| / ||b|| in f64, infinite for different lengths or anything that is not finite; against zeros, ||a||.
+pub(super) fn distance(a: &[f32], b: &[f32]) -> f64 {
+    if a.len() != b.len() || a.iter().any(|v| !v.is_finite()) {
+        return f64::INFINITY;
+    }
+    let square = |v: f64| v * v;
+    let difference: f64 = a.iter().zip(b).map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
+    let norm: f64 = b.iter().map(|v| square(f64::from(*v))).sum();
+    if norm == 0.0 { difference.sqrt() } else { (difference / norm).sqrt() }
+}
+
+/// [.., channels] with zeros up to a multiple of four channels, as the device has it.
+pub(super) fn padded(values: &[f32], channels: usize) -> Vec<f32> {
+    let width = channels.next_multiple_of(4);
+    let mut to = vec![0.0; values.len() / channels * width];
+    for (to, from) in to.chunks_exact_mut(width).zip(values.chunks_exact(channels)) {
+        to[..channels].copy_from_slice(from);
+    }
+    to
+}
+
+/// The other way round. Padding that is not zero becomes NaN, so that it fails the comparison.
+pub(super) fn unpadded(values: &[f32], channels: usize) -> Vec<f32> {
+    let pixels = values.chunks_exact(channels.next_multiple_of(4));
+    pixels
+        .flat_map(|pixel| {
+            let clean = pixel[channels..].iter().all(|v| *v == 0.0);
+            pixel[..channels].iter().map(move |v| if clean { *v } else { f32::NAN })
+        })
+        .collect()
+}
+
+/// A buffer of `floats` NaN.
+pub(super) fn unwritten(gpu: &Gpu, floats: usize) -> Result<Slice> {
+    gpu.upload("output", &vec![f32::NAN; floats])
+}
+
+/// Runs `calls` for `samples` samples of a batch of as many, with what `step` says besides.
+pub(super) fn execute(gpu: &Gpu, calls: &[Dispatch], samples: usize, step: Step) -> Result<()> {
+    gpu.write_step(Step { samples: samples as u32, batch: samples as u32, ..step });
+    gpu.submit([calls], samples);
+    gpu.check()
+}
