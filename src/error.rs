@@ -21,6 +21,8 @@ pub enum Kind {
     Diverged,
     /// Does not fit in memory or is beyond what an engine can do: exit code 1.
     Engine,
+    /// A graphics device has no memory left for a buffer: exit code 1.
+    OutOfMemory,
     /// A graphics device that went away in the middle of its work: exit code 1.
     DeviceLost,
     /// Stopped by a signal after saving; holds the signal's number: exit code 128 + signal.
@@ -91,7 +93,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Usage => 2,
-            Kind::Data | Kind::Io | Kind::Diverged | Kind::Engine | Kind::DeviceLost => 1,
+            Kind::Data | Kind::Io | Kind::Diverged | Kind::Engine | Kind::OutOfMemory | Kind::DeviceLost => 1,
             Kind::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(1),
         }
     }

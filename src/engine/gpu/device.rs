@@ -4,7 +4,7 @@
 //! later (a lost device, an error of the queue) is kept and told by the next call.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -101,6 +101,7 @@ pub struct Gpu {
     pub(super) shaders_built: AtomicUsize,
     mishaps: Arc<Mutex<Mishaps>>,
     allocated: AtomicU64,
+    hanging: AtomicBool,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -169,6 +170,7 @@ impl Gpu {
             shaders_built: AtomicUsize::new(0),
             mishaps,
             allocated: AtomicU64::new(0),
+            hanging: AtomicBool::new(false),
         };
         gpu.open_pipelines();
         gpu.check()?;
@@ -210,6 +212,17 @@ impl Gpu {
     /// Whether it computes on the processor.
     pub fn software(&self) -> bool {
         self.found.software()
+    }
+
+    /// Starts counting anew, after what was made has been dropped.
+    pub fn forget_allocations(&self) {
+        self.allocated.store(0, Ordering::Relaxed);
+        let _ = self.device.poll(PollType::Poll); // lets wgpu free what was dropped
+    }
+
+    /// Makes every later wait fail as if the driver never answered.
+    pub fn provoke_hang(&self) {
+        self.hanging.store(true, Ordering::Relaxed);
     }
 
     /// Bytes of all buffers made so far.
@@ -260,7 +273,7 @@ impl Gpu {
 
     fn out_of_memory(&self, doing: &str) -> Error {
         let mib = self.allocated().div_ceil(1 << 20);
-        Error::new(Kind::Engine, format!("{}: out of memory at {doing}, after {mib} MiB", self.found.info.name))
+        Error::new(Kind::OutOfMemory, format!("{}: out of memory at {doing}, after {mib} MiB", self.found.info.name))
             .with_help("choose a smaller batch (-b) or micro-batches (--micro-batch), or close what else uses the card")
     }
 
@@ -270,7 +283,7 @@ impl Gpu {
         if bytes > self.limits.max_buffer_size {
             let (most, name) = (self.limits.max_buffer_size >> 20, &self.found.info.name);
             return Err(Error::new(
-                Kind::Engine,
+                Kind::OutOfMemory,
                 format!("{name}: {label} needs {} MiB, but a buffer has at most {most}", bytes >> 20),
             )
             .with_help("choose a smaller batch (-b)"));
@@ -311,6 +324,9 @@ impl Gpu {
     pub fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
         // A software device may well need minutes for a large batch.
         let patience = Duration::from_secs(if self.software() { 1800 } else { 60 });
+        if self.hanging.load(Ordering::Relaxed) {
+            return Err(self.hangs(patience));
+        }
         match self.device.poll(PollType::Wait { submission_index: submission, timeout: Some(patience) }) {
             Ok(_) => self.check(),
             Err(wgpu::PollError::Timeout) => Err(self.hangs(patience)),

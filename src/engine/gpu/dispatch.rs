@@ -26,6 +26,16 @@ pub struct Dispatch {
     grid: Grid,
 }
 
+/// A range copied to a buffer, from `offset` bytes on.
+pub struct Copy<'a> {
+    /// Whence.
+    pub from: &'a Slice,
+    /// Whither.
+    pub to: &'a wgpu::Buffer,
+    /// First byte there.
+    pub offset: u64,
+}
+
 /// `groups` workgroups in a row, bent into x and y where there are more than the 65,535 that x can have. `depth` goes to
 /// z. Shaders count with `group_index` of `step.wgsl`, and leave what is beyond their work undone.
 pub fn spread(groups: usize, depth: usize) -> Groups {
@@ -70,7 +80,7 @@ impl Gpu {
         Ok(Dispatch { label, program, bindings, grid: Box::new(grid) })
     }
 
-    /// Submits lists of calls, one after another, for `samples` samples. What [`Gpu::write_step`] wrote last is what they
+    /// Submits lists of calls, one after another, for `samples` samples, and then copies. What [`Gpu::write_step`] wrote last is what they
     /// see.
     pub fn submit<'a>(&self, lists: impl IntoIterator<Item = &'a [Dispatch]>, samples: usize) -> wgpu::SubmissionIndex {
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -79,6 +89,9 @@ impl Gpu {
             for dispatch in lists.into_iter().flatten() {
                 dispatch.encode(&mut pass, samples);
             }
+        }
+        for Copy { from, to, offset } in copies {
+            encoder.copy_buffer_to_buffer(&from.buffer, from.offset, to, *offset, from.bytes);
         }
         self.queue.submit([encoder.finish()])
     }

@@ -34,6 +34,8 @@ pub struct Options {
     pub adapter: Option<String>,
     /// Forbids Winograd F(4x4, 3x3), whose rounding errors are some ten times those of the other variants.
     pub precise: bool,
+    /// At most as many samples at once; `None` for as many of a batch as fit.
+    pub micro_batch: Option<usize>,
     /// Where tuned variants and compiled pipelines are kept.
     pub store: Option<Arc<dyn Store>>,
     /// Keeps the driver's bounds checks in every shader, to find errors in them.
@@ -53,4 +55,18 @@ pub enum Fault {
     Memory(u64),
     /// The driver rejects the shader whose name has this index among those that are built.
     Shader(usize),
+}
+
+impl Fault {
+    /// `lost:STEP`, `hang:STEP`, `memory:BYTES` or `shader:INDEX`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (what, number) = text.split_once(':')?;
+        match what {
+            "lost" => number.parse().ok().map(Self::Lost),
+            "hang" => number.parse().ok().map(Self::Hang),
+            "memory" => number.parse().ok().map(Self::Memory),
+            "shader" => number.parse().ok().map(Self::Shader),
+            _ => None,
+        }
+    }
 }

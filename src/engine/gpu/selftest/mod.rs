@@ -87,6 +87,6 @@ pub(super) fn unwritten(gpu: &Gpu, floats: usize) -> Result<Slice> {
 /// Runs `calls` for `samples` samples of a batch of as many, with what `step` says besides.
 pub(super) fn execute(gpu: &Gpu, calls: &[Dispatch], samples: usize, step: Step) -> Result<()> {
     gpu.write_step(Step { samples: samples as u32, batch: samples as u32, ..step });
-    gpu.submit([calls], samples);
+    gpu.submit([calls], samples, &[]);
     gpu.check()
 }
