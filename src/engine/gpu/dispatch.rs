@@ -29,7 +29,7 @@ pub struct Dispatch {
 /// A range copied to a buffer, from `offset` bytes on.
 pub struct Copy<'a> {
     /// Whence.
-    pub from: &'a Slice,
+    pub from: Slice,
     /// Whither.
     pub to: &'a wgpu::Buffer,
     /// First byte there.
@@ -82,7 +82,12 @@ impl Gpu {
 
     /// Submits lists of calls, one after another, for `samples` samples, and then copies. What [`Gpu::write_step`] wrote last is what they
     /// see.
-    pub fn submit<'a>(&self, lists: impl IntoIterator<Item = &'a [Dispatch]>, samples: usize) -> wgpu::SubmissionIndex {
+    pub fn submit<'a>(
+        &self,
+        lists: impl IntoIterator<Item = &'a [Dispatch]>,
+        samples: usize,
+        copies: &[Copy<'_>],
+    ) -> wgpu::SubmissionIndex {
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
