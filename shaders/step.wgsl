@@ -18,3 +18,10 @@ struct Step {
 fn group_index(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return group.x + group.y * groups.x;
 }
+
+// a / b for quotients below 2^22, with inverse = 1 / b rounded: integer division takes some twenty instructions.
+fn quotient(a: u32, b: u32, inverse: f32) -> u32 {
+    let q = u32(f32(a) * inverse);
+    let rest = i32(a - q * b);
+    return select(select(q, q + 1u, rest >= i32(b)), q - 1u, rest < 0);
+}

@@ -9,10 +9,13 @@
 //! kernel reads and writes whole `vec4<f32>`.
 
 pub mod adapter;
+pub mod convolution;
 pub mod device;
 pub mod dispatch;
 pub mod optimizer;
+pub mod product;
 pub mod program;
+pub mod reduce;
 pub mod selftest;
 
 pub use device::{Gpu, Slice};

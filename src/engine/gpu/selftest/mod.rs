@@ -4,6 +4,7 @@
 //! Sizes are awkward on purpose: 1, odd, not a multiple of any tile, batch tails, not square. Outputs are filled with NaN
 //! beforehand, so that a number that was never written shows.
 
+mod convolution;
 mod optimizer;
 
 use rand::{RngExt, SeedableRng};
@@ -37,6 +38,7 @@ impl Check {
 
 /// Runs everything, telling each result as it comes. Errors: the device fails.
 pub fn run(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
+    convolution::checks(gpu, tell)?;
     optimizer::checks(gpu, tell)?;
     Ok(())
 }
