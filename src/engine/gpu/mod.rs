@@ -10,12 +10,15 @@
 
 pub mod adapter;
 pub mod convolution;
+pub mod batch_norm;
 pub mod device;
 pub mod dispatch;
 pub mod optimizer;
 pub mod product;
 pub mod program;
 pub mod reduce;
+pub mod reduction;
+pub mod relu;
 pub mod selftest;
 
 pub use device::{Gpu, Slice};

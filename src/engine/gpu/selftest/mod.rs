@@ -5,7 +5,9 @@
 //! beforehand, so that a number that was never written shows.
 
 mod convolution;
+mod batch_norm;
 mod optimizer;
+mod relu;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -13,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use super::device::{Gpu, Slice, Step};
 use super::dispatch::Dispatch;
 use crate::error::Result;
+use crate::vgg::Shape;
 
 /// One comparison.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +43,8 @@ impl Check {
 pub fn run(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     convolution::checks(gpu, tell)?;
     optimizer::checks(gpu, tell)?;
+    batch_norm::checks(gpu, tell)?;
+    relu::checks(gpu, tell)?;
     Ok(())
 }
 
@@ -91,4 +96,37 @@ pub(super) fn execute(gpu: &Gpu, calls: &[Dispatch], samples: usize, step: Step)
     gpu.write_step(Step { samples: samples as u32, batch: samples as u32, ..step });
     gpu.submit([calls], samples, &[]);
     gpu.check()
+}
+
+/// Runs `calls` with exactly `step`: a micro-batch.
+pub(super) fn execute_part(gpu: &Gpu, calls: &[Dispatch], step: Step) -> Result<()> {
+    gpu.write_step(step);
+    gpu.submit([calls], step.samples as usize);
+    gpu.check()
+}
+
+/// For a twin in f64.
+pub(super) fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|v| f64::from(*v)).collect()
+}
+
+/// What a twin in f64 came to.
+#[expect(clippy::cast_possible_truncation, reason = "rounded once")]
+pub(super) fn narrow(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|v| *v as f32).collect()
+}
+
+/// The greatest error, of which none hides a number that is not one.
+pub(super) fn worst(errors: &[f64]) -> f64 {
+    errors.iter().fold(0.0, |worst, e| if e.is_nan() { f64::INFINITY } else { f64::max(worst, *e) })
+}
+
+/// `samples` maps of `shape`.
+pub(super) fn sizes(shape: Shape, samples: usize) -> String {
+    format!("{samples} x {} x {} x {}", shape.height, shape.width, shape.channels)
+}
+
+/// Multiples of a quarter from -1 to 1: full of zeros and of windows with several maxima.
+pub(super) fn coarse(seed: u64, count: usize) -> Vec<f32> {
+    values(seed, count).into_iter().map(|v| (v * 4.0).round() / 4.0).collect()
 }

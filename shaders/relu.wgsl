@@ -1,0 +1,170 @@
+// ReLU, with 2x2 maximum pooling or without, where no batch normalisation is; and the gradient of a bias.
+// z, dz [samples, height, width, channels], y, dy the same or, pooled, [samples, height/2, width/2, channels] (floor);
+// channels are padded to four. y = max(0, z); dz = dy where z > 0, pooled only at the first maximum of a window;
+// d_bias = sum of dz over all pixels, in two stages as in batch_norm.wgsl.
+// Twins: engine::cpu::reference::{relu, max_pool}; needs window.wgsl.
+
+struct Dims {
+    height: u32,    // of z
+    width: u32,
+    quads: u32,     // channels / 4
+    chunk: u32,     // pixels that an invocation adds up
+}
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(2) var<storage, read> z: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> dz: array<vec4<f32>>; // z on entry
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> scratch: array<vec4<f32>>; // [chunks][channels]
+@group(0) @binding(2) var<storage, read> parts: array<vec4<f32>>; // scratch
+@group(0) @binding(3) var<storage, read_write> d_bias: array<vec4<f32>>;
+
+fn pixels() -> u32 {
+    return step.samples * dims.height * dims.width;
+}
+
+@compute @workgroup_size(64)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = group_index(group, groups) * 64u + local;
+    if (i < pixels() * dims.quads) {
+        y[i] = relu(z[i]);
+    }
+}
+
+@compute @workgroup_size(64)
+fn forward_pooled(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = group_index(group, groups) * 64u + local;
+    let rows = dims.height / 2u;
+    let columns = dims.width / 2u;
+    if (i >= step.samples * rows * columns * dims.quads) {
+        return;
+    }
+    let quad = i % dims.quads;
+    let pixel = i / dims.quads;
+    let line = pixel / columns;
+    let sample = line / rows;
+    let upper = ((sample * dims.height + 2u * (line % rows)) * dims.width + 2u * (pixel % columns)) * dims.quads + quad;
+    let lower = upper + dims.width * dims.quads;
+    y[i] = greatest(relu(z[upper]), relu(z[upper + dims.quads]), relu(z[lower]), relu(z[lower + dims.quads]));
+}
+
+@compute @workgroup_size(64)
+fn backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = group_index(group, groups) * 64u + local;
+    if (i < pixels() * dims.quads) {
+        dz[i] = select(vec4<f32>(), dy[i], dz[i] > vec4<f32>());
+    }
+}
+
+// An invocation a window. Where height or width is odd, the last windows are cut: no dy reaches their pixels.
+@compute @workgroup_size(64)
+fn backward_pooled(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = group_index(group, groups) * 64u + local;
+    let rows = (dims.height + 1u) / 2u;
+    let columns = (dims.width + 1u) / 2u;
+    if (i >= step.samples * rows * columns * dims.quads) {
+        return;
+    }
+    let quad = i % dims.quads;
+    let window = i / dims.quads;
+    let column = window % columns;
+    let line = window / columns;
+    let row = line % rows;
+    let sample = line / rows;
+    let upper = ((sample * dims.height + 2u * row) * dims.width + 2u * column) * dims.quads + quad;
+    let lower = upper + dims.width * dims.quads;
+    let right = 2u * column + 1u < dims.width;
+    let below = 2u * row + 1u < dims.height;
+    if (right && below) {
+        let pooled = ((sample * (dims.height / 2u) + row) * (dims.width / 2u) + column) * dims.quads + quad;
+        let g = route(
+            relu(dz[upper]),
+            relu(dz[upper + dims.quads]),
+            relu(dz[lower]),
+            relu(dz[lower + dims.quads]),
+            dy[pooled],
+        );
+        dz[upper] = g.p;
+        dz[upper + dims.quads] = g.q;
+        dz[lower] = g.r;
+        dz[lower + dims.quads] = g.s;
+    } else {
+        dz[upper] = vec4<f32>();
+        if (right) {
+            dz[upper + dims.quads] = vec4<f32>();
+        }
+        if (below) {
+            dz[lower] = vec4<f32>();
+        }
+    }
+}
+
+@compute @workgroup_size(64)
+fn bias_sums(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = group_index(group, groups) * 64u + local;
+    let quad = i % dims.quads;
+    let first = i / dims.quads * dims.chunk;
+    let last = min(first + dims.chunk, pixels());
+    if (first >= last) {
+        return;
+    }
+    var sum = vec4<f32>();
+    for (var pixel = first; pixel < last; pixel++) {
+        sum += z[pixel * dims.quads + quad];
+    }
+    scratch[i] = sum;
+}
+
+var<workgroup> added: array<vec4<f32>, 64>;
+
+@compute @workgroup_size(64)
+fn bias_gradient(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let quad = group_index(group, groups);
+    if (quad >= dims.quads) {
+        return;
+    }
+    let chunks = (pixels() + dims.chunk - 1u) / dims.chunk;
+    var own = vec4<f32>();
+    for (var chunk = local; chunk < chunks; chunk += 64u) {
+        own += parts[chunk * dims.quads + quad];
+    }
+    added[local] = own;
+    workgroupBarrier();
+    for (var half = 32u; half > 0u; half /= 2u) {
+        if (local < half) {
+            added[local] += added[local + half];
+        }
+        workgroupBarrier();
+    }
+    if (local == 0u) {
+        if (step.accumulate == 1u) {
+            d_bias[quad] += added[0];
+        } else {
+            d_bias[quad] = added[0];
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Batch normalisation with the ReLU, and 2x2 maximum pooling where asked for, that follow it; shader
+//! `batch_norm.wgsl`, twins [`reference::batch_norm`](crate::engine::cpu::reference::batch_norm), `relu` and
+//! `max_pool`. Statistics are those of the micro-batch. Only z is kept for the backward pass, and becomes dz.
+//!
+//! Shapes are z's of one sample with its real channels. `gamma`, `beta`, their gradients and the running statistics have
+//! padded channels, zero in the padding; `kept` has four times as many. No buffer may be both among those read and those
+//! written by a call: running statistics, gradients, `kept` and `scratch` are written, parameters and `dy` read.
+
+use super::device::{Gpu, Slice};
+use super::dispatch::{Dispatch, spread};
+use super::program::Access::{self, Read, Write};
+use super::program::Source;
+use super::reduction::{chunk, chunks, pooled, quads};
+use crate::error::Result;
+use crate::vgg::Shape;
+
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Dims {
+    height: u32,
+    width: u32,
+    quads: u32,
+    chunk: u32,
+    pooled: u32,
+    unused: [u32; 3],
+}
+
+fn dims(shape: Shape, pool: bool, chunk: usize) -> Dims {
+    Dims {
+        height: shape.height as u32,
+        width: shape.width as u32,
+        quads: quads(shape.channels) as u32,
+        chunk: chunk as u32,
+        pooled: u32::from(pool),
+        unused: [0; 3],
+    }
+}
+
+fn source(entry: &'static str, name: &'static str, access: &'static [Access]) -> Source {
+    let files = &[include_str!("../../../shaders/window.wgsl"), include_str!("../../../shaders/batch_norm.wgsl")];
+    Source { name, files, constants: Vec::new(), entry, access }
+}
+
+/// Four-byte numbers of `kept`: scale, shift, mean and inverse deviation of each channel.
+pub const fn kept(channels: usize) -> usize {
+    16 * quads(channels)
+}
+
+/// Four-byte numbers of scratch for batches up to `batch`; free between calls of different layers.
+pub const fn scratch(shape: Shape, batch: usize) -> usize {
+    8 * quads(shape.channels) * (1 + chunks(shape.pixels(), batch))
+}
+
+/// Mean and variance of z: writes `kept` and moves the running statistics (by 0.1, the variance unbiased).
+#[expect(clippy::too_many_arguments, reason = "the layer's tensors are slices of larger buffers")]
+pub fn statistics(
+    gpu: &Gpu,
+    label: &str,
+    shape: Shape,
+    z: &Slice,
+    gamma: &Slice,
+    beta: &Slice,
+    running_mean: &Slice,
+    running_variance: &Slice,
+    kept: &Slice,
+    scratch: &Slice,
+) -> Result<Vec<Dispatch>> {
+    let dims = dims(shape, false, chunk(shape.pixels()));
+    let quads = quads(shape.channels);
+    let moments = source("moments", "batch_norm moments", &[Read, Write]);
+    let groups = move |n| spread((chunks(shape.pixels(), n) * quads).div_ceil(64), 1);
+    let join = source("statistics", "batch_norm statistics", &[Read, Read, Write, Write, Write, Write]);
+    let tensors = [gamma, beta, running_mean, running_variance, kept, scratch];
+    Ok(vec![
+        gpu.dispatch(label, &moments, &dims, &[z, scratch], groups)?,
+        gpu.dispatch(label, &join, &dims, &tensors, move |_| [quads as u32, 1, 1])?,
+    ])
+}
+
+/// `kept` of inference, from the running statistics.
+#[expect(clippy::too_many_arguments, reason = "the layer's tensors are slices of larger buffers")]
+pub fn frozen(
+    gpu: &Gpu,
+    label: &str,
+    shape: Shape,
+    gamma: &Slice,
+    beta: &Slice,
+    running_mean: &Slice,
+    running_variance: &Slice,
+    kept: &Slice,
+) -> Result<Dispatch> {
+    let source = source("frozen", "batch_norm frozen", &[Read, Read, Write, Write, Write]);
+    let groups = quads(shape.channels).div_ceil(64) as u32;
+    let tensors = [gamma, beta, running_mean, running_variance, kept];
+    gpu.dispatch(label, &source, &dims(shape, false, 0), &tensors, move |_| [groups, 1, 1])
+}
+
+/// y = max(0, z * scale + shift), its 2x2 maxima where `pool`.
+pub fn apply(gpu: &Gpu, label: &str, shape: Shape, pool: bool, z: &Slice, kept: &Slice, y: &Slice) -> Result<Dispatch> {
+    let (entry, name, output) = if pool {
+        ("normalise_pooled", "batch_norm apply, pooled", pooled(shape))
+    } else {
+        ("normalise", "batch_norm apply", shape)
+    };
+    let vectors = output.pixels() * quads(shape.channels);
+    let source = source(entry, name, &[Read, Read, Write]);
+    gpu.dispatch(label, &source, &dims(shape, pool, 0), &[z, kept, y], move |n| spread((n * vectors).div_ceil(64), 1))
+}
+
+/// From z, `kept` and dy, the gradient of [`apply`]'s y: gradients of gamma and beta (overwritten, or added to where the
+/// step accumulates), then dz in the place of z.
+#[expect(clippy::too_many_arguments, reason = "the layer's tensors are slices of larger buffers")]
+pub fn backward(
+    gpu: &Gpu,
+    label: &str,
+    shape: Shape,
+    pool: bool,
+    z: &Slice,
+    dy: &Slice,
+    kept: &Slice,
+    d_gamma: &Slice,
+    d_beta: &Slice,
+    scratch: &Slice,
+) -> Result<Vec<Dispatch>> {
+    let quads = quads(shape.channels);
+    let output = if pool { pooled(shape) } else { shape };
+    let dims = dims(shape, pool, chunk(output.pixels()));
+    let sums_access: &[Access] = &[Read, Read, Read, Write];
+    let input_access: &[Access] = &[Write, Read, Read, Read];
+    let (sums, input, windows) = if pool {
+        (
+            source("sums_pooled", "batch_norm gradient sums, pooled", sums_access),
+            source("input_gradient_pooled", "batch_norm input gradient, pooled", input_access),
+            shape.height.div_ceil(2) * shape.width.div_ceil(2),
+        )
+    } else {
+        (
+            source("sums", "batch_norm gradient sums", sums_access),
+            source("input_gradient", "batch_norm input gradient", input_access),
+            shape.pixels(),
+        )
+    };
+    let gradients = source("gradients", "batch_norm gradients", &[Read, Write, Write, Write]);
+    let chunked = move |n| spread((chunks(output.pixels(), n) * quads).div_ceil(64), 1);
+    Ok(vec![
+        gpu.dispatch(label, &sums, &dims, &[z, kept, dy, scratch], chunked)?,
+        gpu.dispatch(label, &gradients, &dims, &[kept, d_gamma, d_beta, scratch], move |_| [quads as u32, 1, 1])?,
+        gpu.dispatch(label, &input, &dims, &[z, kept, dy, scratch], move |n| {
+            spread((n * windows * quads).div_ceil(64), 1)
+        })?,
+    ])
+}
