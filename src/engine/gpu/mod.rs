@@ -11,8 +11,10 @@
 pub mod adapter;
 pub mod convolution;
 pub mod batch_norm;
+pub mod cross_entropy;
 pub mod device;
 pub mod dispatch;
+pub mod dropout;
 pub mod optimizer;
 pub mod product;
 pub mod program;

@@ -6,6 +6,8 @@
 
 mod convolution;
 mod batch_norm;
+mod cross_entropy;
+mod dropout;
 mod optimizer;
 mod relu;
 
@@ -45,6 +47,8 @@ pub fn run(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     optimizer::checks(gpu, tell)?;
     batch_norm::checks(gpu, tell)?;
     relu::checks(gpu, tell)?;
+    dropout::checks(gpu, tell)?;
+    cross_entropy::checks(gpu, tell)?;
     Ok(())
 }
 
@@ -101,7 +105,7 @@ pub(super) fn execute(gpu: &Gpu, calls: &[Dispatch], samples: usize, step: Step)
 /// Runs `calls` with exactly `step`: a micro-batch.
 pub(super) fn execute_part(gpu: &Gpu, calls: &[Dispatch], step: Step) -> Result<()> {
     gpu.write_step(step);
-    gpu.submit([calls], step.samples as usize);
+    gpu.submit([calls], step.samples as usize, &[]);
     gpu.check()
 }
 

@@ -1,0 +1,102 @@
+//! Loss, gradient and hits against [`reference::cross_entropy`](crate::engine::cpu::reference::cross_entropy) in f64,
+//! with ties, NaN and infinities.
+
+use super::{Check, Gpu, Step, distance, execute_part, narrow, padded, unpadded, unwritten, values, wide, worst};
+use crate::engine::cpu::reference::cross_entropy as twin;
+use crate::engine::gpu::cross_entropy;
+use crate::error::Result;
+
+pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
+    for (classes, samples) in [(1, 1), (3, 2), (10, 70), (200, 5), (257, 3), (5000, 2), (1_000_000, 2)] {
+        for smoothing in [0.0, 0.1] {
+            let logits: Vec<f32> = values(1, samples * classes).into_iter().map(|v| 8.0 * v).collect();
+            let labels: Vec<u32> = (0..samples).map(|i| (i * 7 % classes) as u32).collect();
+            let sizes = format!("{samples} x {classes} classes, smoothing {smoothing}");
+            compare(gpu, tell, classes, smoothing, &logits, &labels, "loss", sizes)?;
+        }
+    }
+    for (sizes, logits) in special() {
+        let labels: Vec<u32> = (0..logits.len() as u32 / 7).map(|i| i % 7).collect();
+        compare(gpu, tell, 7, 0.0, &logits, &labels, "hits", sizes.into())?;
+    }
+    Ok(())
+}
+
+/// Seven logits a sample, one sample for each class as the label.
+fn special() -> Vec<(&'static str, Vec<f32>)> {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let rows = |row: [f32; 7]| row.repeat(7);
+    vec![
+        ("all equal", rows([0.5; 7])),
+        ("ties", rows([1.0, 3.0, 1.0, 3.0, 2.0, 2.0, 3.0])),
+        ("far apart", rows([300.0, -300.0, 0.0, 299.0, 300.0, -1e30, 80.0])),
+        ("NaN", rows([1.0, nan, 0.0, 2.0, 3.0, nan, -1.0])),
+        ("all NaN", rows([nan; 7])),
+        ("infinity", rows([1.0, inf, 0.0, inf, 3.0, 7.0, -1.0])),
+        ("minus infinity", rows([1.0, -inf, 0.0, 2.0, -inf, -inf, -1.0])),
+        ("all minus infinity", rows([-inf; 7])),
+    ]
+}
+
+/// Numbers that are not finite as finite ones that no other stands for.
+fn finite(values: &[f32]) -> Vec<f32> {
+    let stand_in = |v: f32| match v {
+        v if v.is_nan() => 1e6,
+        v if v.is_infinite() => 2e6 * v.signum(),
+        v => v,
+    };
+    values.iter().map(|v| stand_in(*v)).collect()
+}
+
+/// As the second half of a batch, twice in one slot: the first time over what was there.
+#[expect(clippy::too_many_arguments, reason = "a check is what it is about")]
+fn compare(
+    gpu: &Gpu,
+    tell: &mut dyn FnMut(Check),
+    classes: usize,
+    smoothing: f32,
+    logits: &[f32],
+    labels: &[u32],
+    variant: &str,
+    sizes: String,
+) -> Result<()> {
+    let samples = labels.len();
+    let (first, batch) = (3, samples + 3);
+    let mut gradient = vec![0.0; logits.len()];
+    let (mut losses, mut top1, mut top5) = (Vec::new(), 0, 0);
+    let rows = logits.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes));
+    for ((row, gradient), label) in rows.zip(labels) {
+        let row = wide(row);
+        losses.push(twin::forward_backward(&row, &[*label], f64::from(smoothing), gradient));
+        gradient.iter_mut().for_each(|g| *g /= batch as f64);
+        let hits = twin::hits(&row, &[*label]);
+        (top1, top5) = (top1 + hits.0, top5 + hits.1);
+    }
+
+    let ours = gpu.upload("logits", &padded(logits, classes))?;
+    let all: Vec<u32> = [u32::MAX; 3].into_iter().chain(labels.iter().copied()).collect();
+    let on_device = gpu.upload("labels", &all)?;
+    let d_logits = unwritten(gpu, padded(logits, classes).len())?;
+    let (outcomes, metrics) = (unwritten(gpu, 4 * samples)?, unwritten(gpu, 4 * 3)?);
+    let calls =
+        cross_entropy::record(gpu, "loss", classes, smoothing, &ours, &on_device, &d_logits, &outcomes, &metrics)?;
+    for accumulate in [0, 1] {
+        let (samples, batch) = (samples as u32, batch as u32);
+        execute_part(gpu, &calls, Step { samples, batch, first, accumulate, slot: 1, ..Step::default() })?;
+    }
+    let outcomes: Vec<f32> = gpu.read::<f32>(&outcomes)?.iter().step_by(4).copied().collect();
+    let slots = gpu.read::<u32>(&metrics)?;
+    let slot = &slots[4..8];
+    let counts = [2 * top1, 2 * top5, 2 * samples as u32];
+    let untouched = slots[..4].iter().chain(&slots[8..]).all(|v| f32::from_bits(*v).is_nan());
+    let sum = 2.0 * losses.iter().sum::<f64>();
+    let errors = [
+        distance(&finite(&unpadded(&gpu.read::<f32>(&d_logits)?, classes)), &finite(&narrow(&gradient))),
+        distance(&finite(&outcomes), &finite(&narrow(&losses))),
+        distance(&finite(&[f32::from_bits(slot[0])]), &finite(&narrow(&[sum]))),
+        if slot[1..] == counts && untouched { 0.0 } else { f64::INFINITY },
+    ];
+    let (variant, error) = (variant.to_owned(), worst(&errors));
+    tell(Check { operation: "cross_entropy", variant, sizes, error, allowed: 3e-6 });
+    Ok(())
+}
