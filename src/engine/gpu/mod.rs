@@ -9,12 +9,15 @@
 //! kernel reads and writes whole `vec4<f32>`.
 
 pub mod adapter;
-pub mod convolution;
+pub mod average_pool;
 pub mod batch_norm;
+pub mod convolution;
 pub mod cross_entropy;
 pub mod device;
 pub mod dispatch;
 pub mod dropout;
+pub mod local_response_normalisation;
+pub mod max_pool;
 pub mod optimizer;
 pub mod product;
 pub mod program;

@@ -4,10 +4,13 @@
 //! Sizes are awkward on purpose: 1, odd, not a multiple of any tile, batch tails, not square. Outputs are filled with NaN
 //! beforehand, so that a number that was never written shows.
 
-mod convolution;
+mod average_pool;
 mod batch_norm;
+mod convolution;
 mod cross_entropy;
 mod dropout;
+mod local_response_normalisation;
+mod max_pool;
 mod optimizer;
 mod relu;
 
@@ -49,6 +52,9 @@ pub fn run(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     relu::checks(gpu, tell)?;
     dropout::checks(gpu, tell)?;
     cross_entropy::checks(gpu, tell)?;
+    average_pool::checks(gpu, tell)?;
+    local_response_normalisation::checks(gpu, tell)?;
+    max_pool::checks(gpu, tell)?;
     Ok(())
 }
 

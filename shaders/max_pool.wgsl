@@ -1,0 +1,97 @@
+// Maximum over 2x2 windows with stride 2, where no ReLU goes right before; an odd last row or column is dropped.
+// x, dx [samples, height, width, channels], y, dy [samples, height/2, width/2, channels] (floor), channels padded to four.
+// The first of equal values in row-major order counts, and a NaN wins. Twin: engine::cpu::reference::max_pool.
+
+struct Dims {
+    height: u32,    // of x
+    width: u32,
+    quads: u32,     // channels / 4
+    unused: u32,
+}
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>;
+
+// Whether b takes a's place. As bits: compilers may take it that no number is a NaN.
+fn beats(b: vec4<f32>, a: vec4<f32>) -> vec4<bool> {
+    let nan_b = (bitcast<vec4<u32>>(b) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
+    let nan_a = (bitcast<vec4<u32>>(a) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
+    return nan_b | (!nan_a & (b > a));
+}
+
+// Vector 0 of the upper left pixel of the window in a row and column of windows.
+fn corner(sample: u32, row: u32, column: u32) -> u32 {
+    return ((sample * dims.height + 2u * row) * dims.width + 2u * column) * dims.quads;
+}
+
+@compute @workgroup_size(64)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = group_index(group, groups) * 64u + local;
+    let rows = dims.height / 2u;
+    let columns = dims.width / 2u;
+    if (i >= step.samples * rows * columns * dims.quads) {
+        return;
+    }
+    let pixel = i / dims.quads;
+    let line = pixel / columns;
+    let upper = corner(line / rows, line % rows, pixel % columns) + i % dims.quads;
+    let lower = upper + dims.width * dims.quads;
+    var best = x[upper];
+    best = select(best, x[upper + dims.quads], beats(x[upper + dims.quads], best));
+    best = select(best, x[lower], beats(x[lower], best));
+    best = select(best, x[lower + dims.quads], beats(x[lower + dims.quads], best));
+    y[i] = best;
+}
+
+// An invocation a window. Where height or width is odd, the last windows are cut: no dy reaches their pixels.
+@compute @workgroup_size(64)
+fn backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = group_index(group, groups) * 64u + local;
+    let rows = (dims.height + 1u) / 2u;
+    let columns = (dims.width + 1u) / 2u;
+    if (i >= step.samples * rows * columns * dims.quads) {
+        return;
+    }
+    let quad = i % dims.quads;
+    let window = i / dims.quads;
+    let column = window % columns;
+    let line = window / columns;
+    let row = line % rows;
+    let sample = line / rows;
+    let upper = corner(sample, row, column) + quad;
+    let lower = upper + dims.width * dims.quads;
+    let right = 2u * column + 1u < dims.width;
+    let below = 2u * row + 1u < dims.height;
+    let none = vec4<f32>();
+    if (right && below) {
+        let d = dy[((sample * (dims.height / 2u) + row) * (dims.width / 2u) + column) * dims.quads + quad];
+        var best = x[upper];
+        let second = beats(x[upper + dims.quads], best);
+        best = select(best, x[upper + dims.quads], second);
+        let third = beats(x[lower], best);
+        best = select(best, x[lower], third);
+        let fourth = beats(x[lower + dims.quads], best);
+        dx[upper] = select(d, none, second | third | fourth);
+        dx[upper + dims.quads] = select(none, d, second & !third & !fourth);
+        dx[lower] = select(none, d, third & !fourth);
+        dx[lower + dims.quads] = select(none, d, fourth);
+    } else {
+        dx[upper] = none;
+        if (right) {
+            dx[upper + dims.quads] = none;
+        }
+        if (below) {
+            dx[lower] = none;
+        }
+    }
+}
