@@ -14,6 +14,7 @@ use super::product::{CHUNK, Product, REGISTERS, TILED, ranges};
 use super::program::Access::{Read, Write};
 use super::program::{Constant, Source};
 use super::reduce;
+use super::winograd::{self, Tile, Winograd};
 use crate::error::{Error, Kind, Result};
 
 const FORWARD: &str = include_str!("../../../shaders/convolution.wgsl");
@@ -112,6 +113,13 @@ pub enum Variant {
     },
     /// As one product in registers only.
     Registers,
+    /// By Winograd's minimal filtering: kernels of 3.
+    Winograd {
+        /// F(2x2, 3x3) or F(4x4, 3x3).
+        tile: Tile,
+        /// Of its products.
+        product: Product,
+    },
 }
 
 impl Variant {
@@ -121,6 +129,10 @@ impl Variant {
             Self::Tiled { rows, columns, slices: 1 } => format!("tiled {rows}x{columns}"),
             Self::Tiled { rows, columns, slices } => format!("tiled {rows}x{columns}/{slices}"),
             Self::Registers => "registers".into(),
+            Self::Winograd { tile, product: Product::Tiled { rows, columns } } => {
+                format!("winograd{} {}", tile.outputs(), tiled(rows, columns, 1).name())
+            }
+            Self::Winograd { tile, product: Product::Registers } => format!("winograd{} registers", tile.outputs()),
         }
     }
 
@@ -128,6 +140,17 @@ impl Variant {
     pub fn parse(name: &str) -> Option<Self> {
         if name == "registers" {
             return Some(Self::Registers);
+        }
+        for tile in Tile::ALL {
+            if let Some(product) = name.strip_prefix(&format!("winograd{} ", tile.outputs())) {
+                return match Self::parse(product)? {
+                    Self::Registers => Some(Self::Winograd { tile, product: Product::Registers }),
+                    Self::Tiled { rows, columns, slices: 1 } => {
+                        Some(Self::Winograd { tile, product: Product::Tiled { rows, columns } })
+                    }
+                    _ => None,
+                };
+            }
         }
         let (rows, rest) = name.strip_prefix("tiled ")?.split_once('x')?;
         let (columns, slices) = rest.split_once('/').unwrap_or((rest, "1"));
@@ -157,7 +180,6 @@ const TILES: [Variant; 9] = [
 /// Every variant that this device can run for this pass, a good default first. `precise` forbids those with larger rounding
 /// errors than a plain sum.
 pub fn variants(gpu: &Gpu, convolution: &Convolution, pass: Pass, precise: bool) -> Vec<Variant> {
-    let _ = precise;
     let columns = if pass == Pass::InputGradient { convolution.inputs } else { convolution.outputs };
     let depth = convolution.taps() * if pass == Pass::InputGradient { convolution.outputs } else { convolution.inputs };
     let split = pass != Pass::WeightGradient && convolution.pixels() <= SMALL_MAP && depth >= 512;
@@ -166,14 +188,16 @@ pub fn variants(gpu: &Gpu, convolution: &Convolution, pass: Pass, precise: bool)
             // A tile twice as wide as C computes nothing in half of it. Sixteen parts are for linear layers.
             (tile == 64 || columns > 64) && (slices == 1 || split && (slices == 4 || convolution.pixels() == 1))
         }
-        Variant::Registers => true,
+        Variant::Registers | Variant::Winograd { .. } => true,
     };
     let software = gpu.software().then_some(Variant::Registers);
     let tiles: Vec<Variant> = TILES.iter().filter(suits).copied().collect();
     // A batch of a linear layer is one row of tiles: unsplit it leaves most of a card idle.
     let (fine, coarse): (Vec<_>, Vec<_>) =
         tiles.into_iter().partition(|v| matches!(v, Variant::Tiled { slices: 4, .. }) && convolution.pixels() == 1);
-    software.into_iter().chain(fine).chain(coarse).collect()
+    let winograd = winograd::variants(gpu, convolution, pass, precise);
+    let winograd = winograd.into_iter().map(|(tile, product)| Variant::Winograd { tile, product });
+    software.into_iter().chain(fine).chain(coarse).chain(winograd).collect()
 }
 
 /// The product's form, and the parts of its depth.
@@ -181,7 +205,15 @@ fn product(variant: Variant) -> (Product, usize) {
     match variant {
         Variant::Tiled { rows, columns, slices } => (Product::Tiled { rows, columns }, slices as usize),
         Variant::Registers => (Product::Registers, 1),
+        Variant::Winograd { product, .. } => (product, 1),
     }
+}
+
+/// How Winograd's minimal filtering does a pass, where that is what `variant` says and what suits the layer; elsewhere the
+/// variant's product runs over the pixels.
+fn winograd(gpu: &Gpu, convolution: &Convolution, pass: Pass, variant: Variant, batch: usize) -> Option<Winograd> {
+    let Variant::Winograd { tile, .. } = variant else { return None };
+    Winograd::new(gpu, tile, convolution, pass, batch)
 }
 
 /// Slabs of pixels at most, and pixels of each: as many as keep their partial sums in bounds, of whole chunks. Where it
@@ -195,6 +227,9 @@ fn slabs(gpu: &Gpu, convolution: &Convolution, batch: usize) -> (usize, usize) {
 
 /// Floats of each of three scratch buffers that [`record`] takes for batches of up to `batch` samples.
 pub fn scratch(gpu: &Gpu, convolution: &Convolution, pass: Pass, variant: Variant, batch: usize) -> [usize; 3] {
+    if let Some(winograd) = winograd(gpu, convolution, pass, variant, batch) {
+        return winograd.scratch();
+    }
     let floats = match (pass, product(variant).1) {
         (Pass::WeightGradient, _) => match slabs(gpu, convolution, batch).0 {
             0 | 1 => 0,
@@ -279,6 +314,9 @@ pub fn record(
     convolution.check(batch)?;
     let label = format!("{label} {}, {}", pass.name(), variant.name());
     let (product, slices) = product(variant);
+    if let Some(winograd) = winograd(gpu, convolution, pass, variant, batch) {
+        return winograd.record(gpu, &label, product, operands);
+    }
     match pass {
         Pass::WeightGradient => weight_gradient(gpu, &label, convolution, product, batch, operands),
         _ => output(gpu, &label, convolution, pass == Pass::InputGradient, (product, slices), batch, operands),

@@ -25,6 +25,7 @@ pub mod reduce;
 pub mod reduction;
 pub mod relu;
 pub mod selftest;
+pub mod winograd;
 
 pub use device::{Gpu, Slice};
 

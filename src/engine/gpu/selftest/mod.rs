@@ -13,6 +13,7 @@ mod local_response_normalisation;
 mod max_pool;
 mod optimizer;
 mod relu;
+mod winograd;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -55,6 +56,7 @@ pub fn run(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     average_pool::checks(gpu, tell)?;
     local_response_normalisation::checks(gpu, tell)?;
     max_pool::checks(gpu, tell)?;
+    winograd::checks(gpu, tell)?;
     Ok(())
 }
 
