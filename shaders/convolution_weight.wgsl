@@ -38,10 +38,10 @@ struct Row {
 }
 
 struct Depth {
-    h: u32,     // beyond the end: OUTSIDE
+    h: u32,     // beyond the end: so large that no tap is within
     w: u32,
     start: u32, // of the pixel in x
-    pixel: u32,
+    pixel: u32, // beyond the end: OUTSIDE
 }
 
 const OUTSIDE = 0x80000000u;
@@ -80,7 +80,8 @@ fn at_depth(slice: u32, depth: u32) -> Depth {
     let n = quotient(depth, plane, dims.plane_inverse);
     let h = quotient(depth - n * plane, dims.width, dims.width_inverse);
     let w = depth - n * plane - h * dims.width;
-    return Depth(select(OUTSIDE, h, depth < depths(slice).y), w, depth * dims.inputs4, depth);
+    let inside = depth < depths(slice).y;
+    return Depth(select(OUTSIDE, h, inside), w, depth * dims.inputs4, select(OUTSIDE, depth, inside));
 }
 
 fn load_a(row: Row, depth: Depth) -> vec4<f32> {
@@ -91,7 +92,7 @@ fn load_a(row: Row, depth: Depth) -> vec4<f32> {
 }
 
 fn load_b(column: u32, depth: Depth) -> vec4<f32> {
-    if (column < columns() && depth.h != OUTSIDE) {
+    if (column < columns() && depth.pixel != OUTSIDE) {
         return dy[depth.pixel * dims.outputs4 + column / 4u];
     }
     return vec4<f32>();

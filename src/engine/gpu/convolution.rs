@@ -111,7 +111,7 @@ pub enum Variant {
         /// Parts that the depth is split into; 1 for weight gradients, whose slabs of pixels follow from the shape.
         slices: u32,
     },
-    /// As one product in registers only.
+    /// As one product in registers only, for software devices.
     Registers,
     /// By Winograd's minimal filtering: kernels of 3.
     Winograd {
@@ -190,7 +190,7 @@ pub fn variants(gpu: &Gpu, convolution: &Convolution, pass: Pass, precise: bool)
         }
         Variant::Registers | Variant::Winograd { .. } => true,
     };
-    let software = gpu.software().then_some(Variant::Registers);
+    let software = (gpu.software() && Product::registers(gpu)).then_some(Variant::Registers);
     let tiles: Vec<Variant> = TILES.iter().filter(suits).copied().collect();
     // A batch of a linear layer is one row of tiles: unsplit it leaves most of a card idle.
     let (fine, coarse): (Vec<_>, Vec<_>) =

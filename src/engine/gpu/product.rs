@@ -2,6 +2,7 @@
 //! `product_tiled.wgsl` (hardware) and `product_registers.wgsl` (software devices). What is multiplied is the operand
 //! file's matter: `convolution.wgsl`, `convolution_weight.wgsl`, or Winograd's.
 
+use super::device::Gpu;
 use super::dispatch::{Groups, spread};
 use super::program::Constant;
 
@@ -28,11 +29,16 @@ pub enum Product {
         /// Of C.
         columns: u32,
     },
-    /// No workgroup memory, no barriers.
+    /// No workgroup memory, no barriers. Needs [`Product::registers`].
     Registers,
 }
 
 impl Product {
+    /// Whether this device can run the form in registers: its subgroups hold the eight lanes that exchange numbers.
+    pub fn registers(gpu: &Gpu) -> bool {
+        gpu.features.contains(wgpu::Features::SUBGROUP) && gpu.found.info.subgroup_min_size >= 8
+    }
+
     /// Which of [the tiled file with operands, the other with operands].
     pub fn pick<T>(self, tiled: T, registers: T) -> T {
         match self {
@@ -59,7 +65,7 @@ impl Product {
     pub fn tile(self) -> (usize, usize) {
         match self {
             Self::Tiled { rows, columns } => (rows as usize, columns as usize),
-            Self::Registers => (16, 64),
+            Self::Registers => (32, 64),
         }
     }
 
