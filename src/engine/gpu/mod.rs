@@ -16,6 +16,7 @@ pub mod cross_entropy;
 pub mod device;
 pub mod dispatch;
 pub mod dropout;
+pub mod gather;
 pub mod local_response_normalisation;
 pub mod max_pool;
 pub mod optimizer;

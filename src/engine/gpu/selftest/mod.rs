@@ -9,6 +9,7 @@ mod batch_norm;
 mod convolution;
 mod cross_entropy;
 mod dropout;
+mod gather;
 mod local_response_normalisation;
 mod max_pool;
 mod optimizer;
@@ -50,6 +51,7 @@ pub fn run(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     convolution::checks(gpu, tell)?;
     optimizer::checks(gpu, tell)?;
     batch_norm::checks(gpu, tell)?;
+    gather::checks(gpu, tell)?;
     relu::checks(gpu, tell)?;
     dropout::checks(gpu, tell)?;
     cross_entropy::checks(gpu, tell)?;
