@@ -3,6 +3,7 @@
 //! The modules stand in the order in which data flows through them; `ARCHITECTURE.md` has the map.
 
 pub mod build_info;
+pub mod cache;
 pub mod error;
 pub mod files;
 pub mod progress;

@@ -1,4 +1,4 @@
-//! One step of the CPU engine against one of the reference in f64, everything that either can be asked for, through the
+//! One step of the CPU engine and of the GPU engine against one of the reference in f64, everything that either can be asked for, through the
 //! contract that the trainer uses: picks, augmentation, resizing, dropout, label smoothing, a batch that is not full.
 //! Five steps are in `golden.rs`, threads, resumed states and refusals in `cpu_engine.rs`.
 
@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use vggkit::engine::cpu::CpuEngine;
 use vggkit::engine::cpu::reference::ReferenceEngine;
+use vggkit::engine::gpu::{GpuEngine, Options};
 use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State};
 use vggkit::vgg::{Network, Plan, initialisation};
 
@@ -76,6 +77,18 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 
 #[test]
 fn cpu_engine_agrees_with_the_reference_step_by_step() {
+    compare("cpu", |plan, settings, state| Box::new(CpuEngine::new(plan, settings, state).expect("an engine")));
+}
+
+#[test]
+fn gpu_engine_agrees_with_the_reference_step_by_step() {
+    let options = Options { adapter: Some("llvmpipe".into()), precise: true, checked: true, ..Options::default() };
+    compare("gpu", |plan, settings, state| {
+        Box::new(GpuEngine::new(plan, settings, state, &options).expect("llvmpipe (Debian: mesa-vulkan-drivers)"))
+    });
+}
+
+fn compare(engine: &str, open: impl Fn(Plan, Settings, &State) -> Box<dyn Engine>) {
     let sgd = Optimizer::Sgd { momentum: 0.9, weight_decay: 5e-4 };
     // One step from the same state each time: over several, a rounding error that turns a maximum or a ReLU the other
     // way grows without bound in any engine. The second batch is not full, and its dropout masks are later ones.
@@ -84,15 +97,15 @@ fn cpu_engine_agrees_with_the_reference_step_by_step() {
         let state = State { step, ..state(&plan) };
         let settings = settings(sgd, 2);
         let mut reference = ReferenceEngine::<f64>::new(plan.clone(), settings.clone(), &state).expect("an engine");
-        let mut fast = CpuEngine::new(plan.clone(), settings, &state).expect("an engine");
-        for engine in [&mut reference as &mut dyn Engine, &mut fast] {
+        let mut fast = open(plan.clone(), settings, &state);
+        for engine in [&mut reference as &mut dyn Engine, fast.as_mut()] {
             engine.attach(Source::Train, images(35, 41)).expect("images");
             engine.attach(Source::Held, images(64, 37)).expect("images");
             engine.train_step(Batch::Picks(Source::Train, &picks(n)), 0.01).expect("a step");
         }
         let close = |name: &str, ours: &[f32], theirs: &[f32]| {
             let distance = distance(ours, theirs);
-            assert!(distance < 5e-5, "{} with {n} samples, {name}: {distance:.1e}", network.short_name());
+            assert!(distance < 5e-5, "{engine}, {} with {n} samples, {name}: {distance:.1e}", network.short_name());
         };
         let (ours, theirs) = (fast.drain_metrics().expect("metrics"), reference.drain_metrics().expect("metrics"));
         assert_eq!(
@@ -101,7 +114,7 @@ fn cpu_engine_agrees_with_the_reference_step_by_step() {
         );
         close("loss", &[ours[0].loss], &[theirs[0].loss]);
         let logits = |engine: &mut dyn Engine| engine.training_logits().expect("logits");
-        close("training logits", &logits(&mut fast), &logits(&mut reference));
+        close("training logits", &logits(fast.as_mut()), &logits(&mut reference));
         let specs = plan.tensors();
         let trained = specs.iter().filter(|s| s.role.trained());
         let (ours, theirs) = (fast.gradients().expect("gradients"), reference.gradients().expect("gradients"));
@@ -118,6 +131,6 @@ fn cpu_engine_agrees_with_the_reference_step_by_step() {
             engine.logits(Batch::Picks(Source::Held, &picks(3)), &mut logits).expect("logits");
             logits
         };
-        close("logits", &logits(&mut fast), &logits(&mut reference));
+        close("logits", &logits(fast.as_mut()), &logits(&mut reference));
     }
 }

@@ -17,6 +17,7 @@ use safetensors::Dtype;
 use tensors::{Tensors, distance};
 use vggkit::engine::cpu::reference::ReferenceEngine;
 use vggkit::engine::cpu::{CpuEngine, InstructionSet};
+use vggkit::engine::gpu::{GpuEngine, Options};
 use vggkit::engine::{Batch, Engine, Normalisation, Optimizer, Settings, State};
 use vggkit::vgg::{Network, Operation, Plan};
 
@@ -275,6 +276,14 @@ fn check_fast(case: &Case) {
     }
 }
 
+/// `precise`: Winograd F(4x4, 3x3) has wider bounds, in `gpu_engine.rs`.
+fn check_gpu(case: &Case) {
+    let options = Options { adapter: Some("llvmpipe".into()), precise: true, checked: true, ..Options::default() };
+    let mut engine = GpuEngine::new(case.plan.clone(), case.settings(), &case.state, &options)
+        .expect("an engine on llvmpipe (Debian: mesa-vulkan-drivers)");
+    case.judge("gpu", &case.run(&mut engine), &case.single());
+}
+
 #[test]
 fn reference_in_f64_is_pytorch_in_float64() {
     small().iter().for_each(check_double);
@@ -291,6 +300,11 @@ fn cpu_engine_stays_within_the_tolerances() {
 }
 
 #[test]
+fn gpu_engine_stays_within_the_tolerances() {
+    small().iter().for_each(check_gpu);
+}
+
+#[test]
 fn cases_of_the_folder_in_the_environment() {
     let Some(folder) = std::env::var_os("VGGKIT_GOLDENS") else {
         println!("skipped: VGGKIT_GOLDENS names no folder of golden cases");
@@ -300,5 +314,6 @@ fn cases_of_the_folder_in_the_environment() {
         check_double(&case);
         check_single(&case);
         check_fast(&case);
+        check_gpu(&case);
     }
 }

@@ -36,7 +36,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         output::note(note);
     }
     for folder in &folders.chosen {
-        let mut model = Model::open(folder, shared.engine, shared.threads())?;
+        let mut model = Model::open(folder, &shared.target(), shared.threads())?;
         let data = shared.data_given().map_or_else(|| model.run.data.folder.clone().into(), ToOwned::to_owned);
         let pack = Pack::open(&data, &arguments.split)?;
         let bar = progress::bar("evaluate", pack.images.count as u64, "images", shared.quiet || shared.json);

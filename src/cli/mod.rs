@@ -4,14 +4,17 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::engine::Choice;
+use crate::cache;
+use crate::engine::{Choice, Target, gpu};
 use crate::error::Result;
 
 pub mod output;
 
+mod bench;
 mod describe;
 mod evaluate;
 mod legacy;
@@ -23,6 +26,7 @@ mod splits;
 mod train;
 mod train_arguments;
 mod training_display;
+mod tune;
 mod values;
 mod verify;
 
@@ -52,6 +56,8 @@ enum Command {
     Evaluate(evaluate::Arguments),
     Predict(predict::Arguments),
     Report(report::Arguments),
+    Bench(bench::Arguments),
+    Tune(tune::Arguments),
 }
 
 /// Flags that all commands share.
@@ -67,9 +73,19 @@ pub struct Shared {
     /// Worker threads (default: all processors); never changes a result
     #[arg(long, value_name = "N", global = true, value_parser = values::threads, allow_negative_numbers = true)]
     pub threads: Option<NonZeroUsize>,
-    /// What computes: auto or cpu (gpu is not part of this version)
+    /// What computes: gpu, cpu, or auto: a hardware GPU where there is one, else the CPU
     #[arg(long, value_name = "NAME", default_value = "auto", global = true, value_parser = values::engine)]
     pub engine: Choice,
+    /// Which GPU: its index in `vggkit devices` or a part of its name
+    #[arg(long, value_name = "NAME|INDEX", global = true, env = "VGGKIT_ADAPTER")]
+    pub adapter: Option<String>,
+    /// Samples computed at once on a GPU [default: the whole batch, or as many as fit]. Gradients are added up; batch
+    /// normalisation sees each part by itself
+    #[arg(long, value_name = "N", global = true, value_parser = values::threads, allow_negative_numbers = true)]
+    pub micro_batch: Option<NonZeroUsize>,
+    /// Keep to the most exact kernels: no Winograd F(4x4, 3x3)
+    #[arg(long, global = true)]
+    pub precise: bool,
     /// Print one JSON object on standard output instead of text
     #[arg(long, global = true)]
     pub json: bool,
@@ -87,6 +103,23 @@ impl Shared {
     /// Folder of the data set, if one was given.
     pub fn data_given(&self) -> Option<&Path> {
         self.data_folder.as_deref()
+    }
+
+    /// The engine and what was chosen of it.
+    pub fn target(&self) -> Target {
+        Target {
+            choice: self.engine,
+            gpu: gpu::Options {
+                adapter: self.adapter.clone(),
+                precise: self.precise,
+                micro_batch: self.micro_batch.map(NonZeroUsize::get),
+                tune: true,
+                tell: (!self.quiet && !self.json).then(|| Arc::new(|line: &str| output::note(line)) as gpu::Tell),
+                store: cache::Cache::of_user().map(|cache| Arc::new(cache) as Arc<dyn gpu::Store>),
+                fault: values::fault(),
+                ..gpu::Options::default()
+            },
+        }
     }
 
     /// Worker threads: as asked for, or all processors.
@@ -126,5 +159,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
         Command::Report(arguments) => report::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
+        Command::Tune(arguments) => tune::run(arguments),
     }
 }

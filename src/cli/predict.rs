@@ -63,7 +63,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     let mut models = Vec::new();
     for folder in &folders.chosen {
-        models.push(Model::open(folder, shared.engine, shared.threads())?);
+        models.push(Model::open(folder, &shared.target(), shared.threads())?);
     }
     if arguments.image.is_empty() { test_images(&arguments, &mut models) } else { files(&arguments, &mut models) }
 }

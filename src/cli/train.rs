@@ -15,7 +15,7 @@ use crate::training::trainer::Ending;
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let stop = Stop::on_signals()?;
     let options = Options {
-        engine: arguments.shared.engine,
+        engine: arguments.shared.target(),
         threads: arguments.shared.threads(),
         checkpoint_every: arguments.run.checkpoint_every.unwrap_or(0),
         log_steps: arguments.run.log_steps,

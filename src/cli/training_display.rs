@@ -49,11 +49,11 @@ impl Display {
                 run.network.classes,
                 session.train_images(),
             ));
+            let threads = if device.threads > 0 { format!(" · {} threads", device.threads) } else { String::new() };
             output::note(&format!(
-                "{} · {} · {} threads · {} of memory · {}",
+                "{} · {}{threads} · {} of memory · {}",
                 device.adapter,
                 device.driver,
-                device.threads,
                 indicatif::HumanBytes(session.engine.memory()),
                 session.folder.display()
             ));
@@ -131,6 +131,10 @@ impl Observer for Display {
             100.0 * live.top1,
             live.images_per_s
         ));
+    }
+
+    fn note(&mut self, line: &str) {
+        self.bar.suspend(|| output::note(line));
     }
 
     fn validating(&mut self, done: usize, images: usize) {

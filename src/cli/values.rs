@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::ops::Bound;
 use std::str::FromStr;
 
-use crate::engine::Choice;
+use crate::engine::{Choice, gpu};
 use crate::inference::predictions;
 use crate::vgg::{Network, table};
 
@@ -106,9 +106,14 @@ pub fn engine(text: &str) -> Result<Choice, String> {
     match text {
         "auto" => Ok(Choice::Auto),
         "cpu" => Ok(Choice::Cpu),
-        "gpu" => Err("this version has no GPU engine yet; choose auto or cpu".into()),
-        _ => Err(choose("auto or cpu", None::<&str>)),
+        "gpu" => Ok(Choice::Gpu),
+        _ => Err(choose("auto, gpu or cpu", None::<&str>)),
     }
+}
+
+/// A failure of the GPU to provoke, from `VGGKIT_FAULT`: for tests of what happens then.
+pub fn fault() -> Option<gpu::Fault> {
+    std::env::var("VGGKIT_FAULT").ok().and_then(|text| gpu::Fault::parse(&text))
 }
 
 /// "choose ...; the nearest is ...".

@@ -15,8 +15,10 @@ use crate::vgg::Plan;
 pub mod check;
 pub mod cpu;
 pub mod gpu;
+mod lifetime;
 pub mod random;
 pub mod resample;
+mod stages;
 
 /// Bytes that stay where they are: usually a memory map.
 pub type Pixels = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -216,6 +218,11 @@ pub trait Engine {
     /// Waits for all steps so far and hands out the metrics of those not handed out yet, in order.
     fn drain_metrics(&mut self) -> Result<Vec<StepMetrics>>;
 
+    /// Hands out, in order, the metrics that are there already, without waiting for a device.
+    fn poll_metrics(&mut self) -> Result<Vec<StepMetrics>> {
+        self.drain_metrics()
+    }
+
     /// Inference (running statistics, no dropout): logits [n, classes], row by row, replacing what `logits` held.
     fn logits(&mut self, batch: Batch<'_>, logits: &mut Vec<f32>) -> Result<()>;
 
@@ -236,16 +243,41 @@ pub trait Engine {
 /// Which engine a user asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// The fastest that there is; in this version the CPU.
+    /// A hardware GPU where there is one that can do it, else the CPU.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
+    /// A GPU, or an error.
+    Gpu,
 }
 
-/// Makes the engine of `choice`. Errors: the engine's own, e.g. a state that does not fit the plan.
-pub fn open(choice: Choice, plan: Plan, settings: Settings, state: &State) -> Result<Box<dyn Engine>> {
-    match choice {
-        Choice::Auto | Choice::Cpu => Ok(Box::new(cpu::CpuEngine::new(plan, settings, state)?)),
+/// An engine and what a user chooses of it.
+#[derive(Clone, Default)]
+pub struct Target {
+    /// Which.
+    pub choice: Choice,
+    /// Of the GPU engine.
+    pub gpu: gpu::Options,
+}
+
+impl Target {
+    /// Whether the GPU engine is meant. For [`Choice::Auto`] this looks for adapters.
+    pub fn is_gpu(&self) -> bool {
+        match self.choice {
+            Choice::Cpu => false,
+            Choice::Gpu => true,
+            Choice::Auto => gpu::adapter::list()
+                .is_ok_and(|found| found.iter().any(|f| !f.software() && f.shortcomings().is_empty())),
+        }
+    }
+}
+
+/// Makes the engine of `target`. Errors: the engine's own, e.g. a state that does not fit the plan.
+pub fn open(target: &Target, plan: Plan, settings: Settings, state: &State) -> Result<Box<dyn Engine>> {
+    if target.is_gpu() {
+        Ok(Box::new(gpu::GpuEngine::new(plan, settings, state, &target.gpu)?))
+    } else {
+        Ok(Box::new(cpu::CpuEngine::new(plan, settings, state)?))
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::dataset::Manifest;
-use crate::engine::{self, Choice, Engine, Settings};
+use crate::engine::{self, Engine, Settings, Target};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::training::checkpoint::{self, Classes};
@@ -31,7 +31,7 @@ impl Model {
 
     /// Opens the best network of the run in `folder`. Errors: no such run, not trained far enough to have a best
     /// network, damaged files.
-    pub fn open(folder: &Path, choice: Choice, threads: usize) -> Result<Self> {
+    pub fn open(folder: &Path, target: &Target, threads: usize) -> Result<Self> {
         let run = load_run(folder)?;
         let plan = run.network.plan()?;
         let path = checkpoint::best_path(folder);
@@ -41,7 +41,7 @@ impl Model {
         }
         let checkpoint = checkpoint::load(&path, &plan, None)?;
         let settings = inference_settings(&run, threads);
-        let engine = engine::open(choice, plan, settings, &checkpoint.state)?;
+        let engine = engine::open(target, plan, settings, &checkpoint.state)?;
         let name =
             folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
         Ok(Self { name, folder: folder.to_owned(), run, classes: checkpoint.classes, engine })

@@ -11,16 +11,16 @@ use super::run::{self, Data, Origin, Recipe, Run};
 use super::stop::Stop;
 use super::trainer::{self, Ending, Job, Observer};
 use crate::dataset::{Manifest, Pack};
-use crate::engine::{self, Choice, Engine, Settings, Source, State};
+use crate::engine::{self, Engine, Settings, Source, State, Target};
 use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::vgg::{Network, Plan, initialisation, weights};
 
 /// What to compute with and what to keep; the same for a new and for a resumed training.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Which engine.
-    pub engine: Choice,
+    pub engine: Target,
     /// Worker threads.
     pub threads: usize,
     /// Steps between checkpoints within an epoch; 0 for none.
@@ -109,7 +109,7 @@ impl Session {
             None => initialisation::initialise(&plan, recipe.seed),
         };
         let state = State::new(tensors);
-        let engine = open(&plan, recipe, packs, &state, &options)?;
+        let engine = open(&plan, recipe, [&packs.train, &packs.val], &state, &options)?;
         let run = Run {
             schema: run::SCHEMA.to_owned(),
             network: network.clone(),
@@ -169,7 +169,7 @@ impl Session {
         }
         let path = checkpoint::last_path(&folder);
         let checkpoint = checkpoint::load(&path, &plan, Some(&run.training.optimizer))?;
-        let engine = open(&plan, &run.training, &packs, &checkpoint.state, &options)?;
+        let engine = open(&plan, &run.training, [&packs.train, &packs.val], &checkpoint.state, &options)?;
         run.origin.stopped_by.clear();
         run.origin.finished.clear();
         run.origin.device = engine.device().clone();
@@ -191,8 +191,41 @@ impl Session {
         self.run.training.limit_train.unwrap_or(usize::MAX).min(self.train.images.count)
     }
 
-    /// Trains to the end and writes down how it ended.
+    /// Trains to the end and writes down how it ended. A graphics device that is lost on the way is opened anew, once,
+    /// and the training goes on from its last checkpoint.
     pub fn train(&mut self, stop: &Stop, observer: &mut dyn Observer) -> Result<Ending> {
+        let mut ending = self.run_trainer(stop, observer);
+        if let Err(error) = &ending
+            && error.kind() == Kind::DeviceLost
+        {
+            observer.note(&format!("{error}; opening it again and going on from the last checkpoint"));
+            ending = self.reopen().and_then(|()| self.run_trainer(stop, observer));
+        }
+        self.run.origin.stopped_by = match &ending {
+            Ok(ending) => ending.name().to_owned(),
+            Err(error) if error.kind() == Kind::Diverged => "diverged".to_owned(),
+            Err(_) => "error".to_owned(),
+        };
+        self.run.origin.finished = files::now();
+        let written = files::write_toml(&Run::path(&self.folder), &self.run);
+        let ending = ending?; // the first error is the one to tell
+        written?;
+        Ok(ending)
+    }
+
+    /// A new engine in the state of the last checkpoint.
+    fn reopen(&mut self) -> Result<()> {
+        let plan = self.run.network.plan()?;
+        let optimizer = Some(&self.run.training.optimizer);
+        let checkpoint = checkpoint::load(&checkpoint::last_path(&self.folder), &plan, optimizer)?;
+        self.options.engine.gpu.fault = None; // a provoked loss happens once
+        let packs = [&self.train, &self.val];
+        self.engine = open(&plan, &self.run.training, packs, &checkpoint.state, &self.options)?;
+        self.progress = checkpoint.progress;
+        Ok(())
+    }
+
+    fn run_trainer(&mut self, stop: &Stop, observer: &mut dyn Observer) -> Result<Ending> {
         let train_images = u32::try_from(self.train.images.count)
             .map_err(|_| Error::new(Kind::Engine, "more than 2^32 images to train on"))?;
         let labels = std::sync::Arc::clone(&self.val.images.labels);
@@ -207,21 +240,17 @@ impl Session {
             log_steps: self.options.log_steps || history::steps_path(&self.folder).exists(),
             stop,
         };
-        let ending = trainer::train(&job, self.engine.as_mut(), self.progress.clone(), observer);
-        self.run.origin.stopped_by = match &ending {
-            Ok(ending) => ending.name().to_owned(),
-            Err(error) if error.kind() == Kind::Diverged => "diverged".to_owned(),
-            Err(_) => "error".to_owned(),
-        };
-        self.run.origin.finished = files::now();
-        let written = files::write_toml(&Run::path(&self.folder), &self.run);
-        let ending = ending?; // the first error is the one to tell
-        written?;
-        Ok(ending)
+        trainer::train(&job, self.engine.as_mut(), self.progress.clone(), observer)
     }
 }
 
-fn open(plan: &Plan, recipe: &Recipe, packs: &Packs, state: &State, options: &Options) -> Result<Box<dyn Engine>> {
+fn open(
+    plan: &Plan,
+    recipe: &Recipe,
+    [train, val]: [&Pack; 2],
+    state: &State,
+    options: &Options,
+) -> Result<Box<dyn Engine>> {
     let settings = Settings {
         batch_size: recipe.batch_size,
         normalisation: recipe.normalisation,
@@ -230,9 +259,9 @@ fn open(plan: &Plan, recipe: &Recipe, packs: &Packs, state: &State, options: &Op
         seed: recipe.seed,
         threads: options.threads,
     };
-    let mut engine = engine::open(options.engine, plan.clone(), settings, state)?;
-    engine.attach(Source::Train, packs.train.images.clone())?;
-    engine.attach(Source::Held, packs.val.images.clone())?;
+    let mut engine = engine::open(&options.engine, plan.clone(), settings, state)?;
+    engine.attach(Source::Train, train.images.clone())?;
+    engine.attach(Source::Held, val.images.clone())?;
     Ok(engine)
 }
 

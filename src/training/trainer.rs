@@ -2,6 +2,7 @@
 //!
 //! It draws nothing on a screen; an [`Observer`] is told what happens.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Instant;
 
@@ -16,8 +17,8 @@ use crate::engine::{Batch, Engine, Pick, Source, StepMetrics};
 use crate::error::{Error, Kind, Result};
 use crate::files;
 
-/// Steps after which metrics are read back: often enough for a live display, rarely enough not to stall a device.
-const DRAIN_EVERY: u64 = 8;
+/// Steps after which metrics that have arrived are taken in: often enough for a live display.
+const POLL_EVERY: u64 = 8;
 
 /// Why a training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub trait Observer {
     fn progress(&mut self, live: &Live);
     /// Validation: images done and in all.
     fn validating(&mut self, done: usize, images: usize);
+    /// Something that a person should know.
+    fn note(&mut self, _: &str) {}
     /// An epoch ended; `improved` says whether its validation loss is the lowest so far.
     fn epoch(&mut self, epoch: &Epoch, improved: bool);
 }
@@ -106,7 +109,7 @@ pub fn train(
         return Err(Error::new(Kind::Data, "there is no image to train on"));
     }
     let mut trainer =
-        Trainer { job, engine, observer, sampler, progress, rates: Vec::new(), epoch_started: Instant::now() };
+        Trainer { job, engine, observer, sampler, progress, rates: VecDeque::new(), epoch_started: Instant::now() };
     trainer.start()?;
     trainer.run()
 }
@@ -118,7 +121,7 @@ struct Trainer<'a> {
     sampler: Sampler,
     progress: Progress,
     /// Learning rates of the steps whose metrics have not been read back.
-    rates: Vec<f64>,
+    rates: VecDeque<f64>,
     epoch_started: Instant,
 }
 
@@ -177,11 +180,12 @@ impl Trainer<'_> {
         let rate = self.learning_rate(self.progress.step);
         #[expect(clippy::cast_possible_truncation, reason = "engines compute in f32")]
         self.engine.train_step(Batch::Picks(Source::Train, picks), rate as f32)?;
-        self.rates.push(rate);
+        self.rates.push_back(rate);
         self.progress.step += 1;
         self.progress.batch += 1;
-        if self.progress.step.is_multiple_of(DRAIN_EVERY) {
-            self.drain()?;
+        if self.progress.step.is_multiple_of(POLL_EVERY) {
+            let metrics = self.engine.poll_metrics()?;
+            self.take(metrics)?;
         }
         let every = self.job.checkpoint_every;
         if every > 0 && self.progress.step.is_multiple_of(every) {
@@ -194,11 +198,16 @@ impl Trainer<'_> {
         learning_rate(self.job.recipe, &self.progress.plateau, self.sampler.steps(), step)
     }
 
-    /// Reads metrics back into the epoch's sums and the step log; a loss that is not finite ends the training.
+    /// Waits for the metrics of all steps so far.
     fn drain(&mut self) -> Result<()> {
         let metrics = self.engine.drain_metrics()?;
-        let rates = std::mem::take(&mut self.rates);
-        for (StepMetrics { step, samples, loss, top1, .. }, lr) in metrics.into_iter().zip(rates) {
+        self.take(metrics)
+    }
+
+    /// Adds metrics to the epoch's sums and the step log; a loss that is not finite ends the training.
+    fn take(&mut self, metrics: Vec<StepMetrics>) -> Result<()> {
+        for StepMetrics { step, samples, loss, top1, .. } in metrics {
+            let lr = self.rates.pop_front().unwrap_or_default(); // there is one for every step
             let loss = f64::from(loss);
             if !loss.is_finite() {
                 return Err(checkpoint::diverged(&format!("the loss of step {step} is {loss}")));

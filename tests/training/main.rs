@@ -45,14 +45,14 @@ pub fn on(mut command: Command, runs: &Path) -> Command {
 /// `vggkit train` of run `name` with the tiny network and `more` flags.
 pub fn train(runs: &Path, name: &str, more: &[&str]) -> Command {
     let tiny = ["--width", "0.05", "-i", "32", "-b", "8", "--augment", "crop"];
-    let mut command = vggkit(&["train", "--quiet", "--run", name]);
+    let mut command = vggkit(&["train", "--quiet", "--engine", "cpu", "--run", name]);
     command.args(tiny).args(more);
     on(command, runs)
 }
 
 /// `vggkit train --resume`.
 pub fn resume(runs: &Path, name: &str, more: &[&str]) -> Command {
-    let mut command = vggkit(&["train", "--quiet", "--resume", name]);
+    let mut command = vggkit(&["train", "--quiet", "--engine", "cpu", "--resume", name]);
     command.args(more).arg("--runs").arg(runs);
     command
 }

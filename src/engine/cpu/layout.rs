@@ -10,9 +10,11 @@ use super::linear::Linear;
 use super::local_response_norm;
 use super::simd::InstructionSet;
 use crate::engine::Settings;
+use crate::engine::lifetime::Values;
+use crate::engine::stages::{self, Stage, stages};
 use crate::error::{Error, Kind, Result};
 use crate::vgg::plan::Role;
-use crate::vgg::{Layer, Operation, Plan, Shape};
+use crate::vgg::{Plan, Shape};
 
 /// Index of a buffer.
 pub type Slot = usize;
@@ -118,46 +120,6 @@ pub struct Layout {
     pub factors: usize,
 }
 
-/// A value that lives in some buffer from its first to its last use.
-struct Value {
-    len: usize,
-    first: usize,
-    last: usize,
-}
-
-#[derive(Default)]
-struct Values(Vec<Value>);
-
-impl Values {
-    fn new_at(&mut self, len: usize, time: usize) -> usize {
-        self.0.push(Value { len, first: time, last: time });
-        self.0.len() - 1
-    }
-
-    fn used(&mut self, value: usize, time: usize) {
-        self.0[value].last = self.0[value].last.max(time);
-    }
-
-    /// A buffer for each value, and the buffers' lengths: the largest values choose first, and share a buffer with
-    /// values that live at other times.
-    fn place(&self) -> (Vec<Slot>, Vec<usize>) {
-        let mut order: Vec<usize> = (0..self.0.len()).collect();
-        order.sort_by_key(|v| std::cmp::Reverse(self.0[*v].len));
-        let mut slots: Vec<(usize, Vec<usize>)> = Vec::new();
-        let mut slot_of = vec![0; self.0.len()];
-        for v in order {
-            let apart = |other: &usize| self.0[*other].last < self.0[v].first || self.0[v].last < self.0[*other].first;
-            let slot = slots.iter().position(|(_, tenants)| tenants.iter().all(apart)).unwrap_or(slots.len());
-            if slot == slots.len() {
-                slots.push((self.0[v].len, Vec::new()));
-            }
-            slots[slot].1.push(v);
-            slot_of[v] = slot;
-        }
-        (slot_of, slots.into_iter().map(|(len, _)| len).collect())
-    }
-}
-
 impl Layout {
     /// Lays `plan` out. Errors: an order of layers that the engine does not know, a batch size or thread count of 0.
     pub fn new(plan: &Plan, settings: &Settings, set: InstructionSet) -> Result<Self> {
@@ -226,55 +188,32 @@ impl Layout {
 
     /// Groups layers into steps.
     fn fuse(&mut self, plan: &Plan, set: InstructionSet) -> Result<()> {
-        let mut layers = plan.layers.iter().enumerate().peekable();
-        let mut places = self.places.clone().into_iter().map(|p| p.range);
-        let mut next = || places.next().unwrap_or(0..0);
-        while let Some((_, layer)) = layers.next() {
-            let mut output = layer.output;
-            let (mut weight, mut bias) = (0..0, 0..0);
-            let work = match layer.operation {
-                Operation::Conv2d { kernel } => {
-                    (weight, bias) = (next(), next());
-                    let norm = layers.next_if(|(_, l)| l.operation == Operation::BatchNorm2d).map(|_| {
+        for stage in stages(plan)? {
+            let Stage { name, work, input, inner, output, tensors } = stage;
+            let range = |index: usize| self.places[tensors.start + index].range.clone();
+            let (weight, bias) = if tensors.is_empty() { (0..0, 0..0) } else { (range(0), range(1)) };
+            let work = match work {
+                stages::Work::Convolution { kernel, norm, pool } => {
+                    let norm = norm.then(|| {
                         let kept = self.kept;
-                        self.kept += 4 * output.channels;
-                        Norm { gamma: next(), beta: next(), mean: next(), variance: next(), kept }
+                        self.kept += 4 * inner.channels;
+                        Norm { gamma: range(2), beta: range(3), mean: range(4), variance: range(5), kept }
                     });
-                    if layers.next_if(|(_, l)| l.operation == Operation::Relu).is_none() {
-                        return Err(unknown(layer, "a ReLU after a convolution"));
-                    }
-                    let pool = layers.next_if(|(_, l)| l.operation == Operation::MaxPool2d);
-                    let activation = Activation { shape: output, pool: pool.is_some(), set };
-                    output = pool.map_or(output, |(_, pool)| pool.output);
-                    let Shape { height, width, channels } = layer.output;
-                    let inputs = layer.input.channels;
+                    let Shape { height, width, channels } = inner;
+                    let inputs = input.channels;
                     let convolution = Convolution { kernel, height, width, inputs, outputs: channels, set };
-                    Work::Convolution { convolution, activation, norm, z: 0 }
+                    Work::Convolution { convolution, activation: Activation { shape: inner, pool, set }, norm, z: 0 }
                 }
-                Operation::LocalResponseNorm => Work::LocalResponseNorm,
-                Operation::MaxPool2d => Work::MaxPool,
-                Operation::AdaptiveAvgPool2d { size } => Work::AveragePool { size },
-                Operation::Linear => {
-                    (weight, bias) = (next(), next());
-                    let linear = Linear { inputs: layer.input.elements(), outputs: output.channels };
-                    let relu = layers.next_if(|(_, l)| l.operation == Operation::Relu).is_some();
-                    let dropped = layers.next_if(|(_, l)| relu && matches!(l.operation, Operation::Dropout { .. }));
-                    let (drop, dropout) = match dropped.map(|(index, l)| (index, l.operation)) {
-                        Some((index, Operation::Dropout { probability })) => (index, probability),
-                        _ => (0, 0.0),
-                    };
+                stages::Work::LocalResponseNorm => Work::LocalResponseNorm,
+                stages::Work::MaxPool => Work::MaxPool,
+                stages::Work::AveragePool { size } => Work::AveragePool { size },
+                stages::Work::Linear { relu, dropout, drop } => {
+                    let linear = Linear { inputs: input.elements(), outputs: output.channels };
                     Work::Linear { linear, relu, dropout, drop }
                 }
-                Operation::BatchNorm2d | Operation::Relu | Operation::Dropout { .. } => {
-                    return Err(unknown(layer, "a convolution or a linear layer ahead of it"));
-                }
             };
-            let name = layer.name.clone();
             let (x, y, dy, dx) = (0, 0, 0, None);
-            self.steps.push(Step { name, work, input: layer.input, output, weight, bias, x, y, dy, dx });
-        }
-        if !matches!(self.steps.last().map(|s| &s.work), Some(Work::Linear { relu: false, .. })) {
-            return Err(Error::new(Kind::Engine, "the network does not end in a linear layer"));
+            self.steps.push(Step { name, work, input, output, weight, bias, x, y, dy, dx });
         }
         Ok(())
     }
@@ -366,8 +305,4 @@ impl Layout {
             }
         }
     }
-}
-
-fn unknown(layer: &Layer, expected: &str) -> Error {
-    Error::new(Kind::Engine, format!("{}: this engine needs {expected}", layer.name))
 }

@@ -237,6 +237,9 @@ impl Gpu {
 
     /// Tells what went wrong since the last call, if anything.
     pub fn check(&self) -> Result<()> {
+        if locked(&self.mishaps).error.is_some() {
+            let _ = self.device.poll(PollType::Poll); // a lost device is told of after the errors that it causes
+        }
         let mut mishaps = locked(&self.mishaps);
         let name = &self.found.info.name;
         if let Some(reason) = &mishaps.lost {
@@ -340,7 +343,7 @@ impl Gpu {
     /// The error of a driver that does not answer.
     pub fn hangs(&self, patience: Duration) -> Error {
         let (name, seconds) = (&self.found.info.name, patience.as_secs());
-        Error::new(Kind::DeviceLost, format!("{name} has not answered for {seconds} s: its driver hangs"))
+        Error::new(Kind::Engine, format!("{name} has not answered for {seconds} s: its driver hangs"))
             .with_help("look at `dmesg`, try a smaller batch (-b) or another driver version; a restart may be needed")
     }
 

@@ -20,6 +20,8 @@ pub type Grid = Box<dyn Fn(usize) -> Groups + Send + Sync>;
 pub struct Dispatch {
     /// What it is for: layer and operation, e.g. `features.0 forward`.
     pub label: String,
+    /// Bytes of the storage buffers that it binds, each counted once.
+    pub bytes: u64,
     /// What runs.
     pub program: Arc<Program>,
     bindings: wgpu::BindGroup,
@@ -77,7 +79,8 @@ impl Gpu {
                 entries: &entries,
             })
         })?;
-        Ok(Dispatch { label, program, bindings, grid: Box::new(grid) })
+        let bytes = storages.iter().map(|s| s.bytes).sum();
+        Ok(Dispatch { label, bytes, program, bindings, grid: Box::new(grid) })
     }
 
     /// Submits lists of calls, one after another, for `samples` samples, and then copies. What [`Gpu::write_step`] wrote last is what they

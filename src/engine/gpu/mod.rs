@@ -16,19 +16,28 @@ pub mod cross_entropy;
 pub mod device;
 pub mod dispatch;
 pub mod dropout;
+mod engine;
 pub mod gather;
+mod layout;
+pub mod limits;
 pub mod local_response_normalisation;
 pub mod max_pool;
+mod metrics;
+mod network;
 pub mod optimizer;
 pub mod product;
+pub mod profile;
 pub mod program;
+mod record;
 pub mod reduce;
 pub mod reduction;
 pub mod relu;
 pub mod selftest;
+pub mod tuning;
 pub mod winograd;
 
 pub use device::{Gpu, Slice};
+pub use engine::GpuEngine;
 
 use std::sync::Arc;
 
@@ -40,6 +49,54 @@ pub trait Store: Send + Sync {
     fn save(&self, name: &str, bytes: &[u8]);
 }
 
+/// Takes a line for people.
+pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Bytes that the engine allocates, by purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Memory {
+    /// Parameters and running statistics.
+    pub parameters: u64,
+    /// A gradient a parameter.
+    pub gradients: u64,
+    /// The optimiser's moments.
+    pub moments: u64,
+    /// Activations and their gradients, which share buffers by lifetime.
+    pub activations: u64,
+    /// What kernels need in between.
+    pub scratch: u64,
+    /// Images that live on the device.
+    pub images: u64,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.parameters + self.gradients + self.moments + self.activations + self.scratch + self.images
+    }
+
+    /// The plan of a network that computes `samples` of a batch of `batch` at once, in words.
+    fn sentence(&self, samples: usize, batch: usize) -> String {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let mut text = format!(
+            "{} MiB planned (parameters {}, gradients {}, moments {}, activations {}, scratch {}) for {samples} images at \
+             once",
+            mib(self.total()),
+            mib(self.parameters),
+            mib(self.gradients),
+            mib(self.moments),
+            mib(self.activations),
+            mib(self.scratch)
+        );
+        if samples < batch {
+            text.push_str(&format!(
+                ": micro-batches of a batch of {batch}; batch normalisation takes its statistics over each"
+            ));
+        }
+        text
+    }
+}
+
 /// What a user chooses of the GPU engine, besides [`Settings`](super::Settings).
 #[derive(Clone, Default)]
 pub struct Options {
@@ -49,6 +106,10 @@ pub struct Options {
     pub precise: bool,
     /// At most as many samples at once; `None` for as many of a batch as fit.
     pub micro_batch: Option<usize>,
+    /// Measures which variants are fastest; without, the first that the device can run are taken.
+    pub tune: bool,
+    /// Is told what takes long or was decided: the memory plan, a measurement, smaller batches.
+    pub tell: Option<Tell>,
     /// Where tuned variants and compiled pipelines are kept.
     pub store: Option<Arc<dyn Store>>,
     /// Keeps the driver's bounds checks in every shader, to find errors in them.
@@ -66,18 +127,21 @@ pub enum Fault {
     Hang(u64),
     /// No buffer beyond this many bytes in all.
     Memory(u64),
+    /// No room for images.
+    Images,
     /// The driver rejects the shader whose name has this index among those that are built.
     Shader(usize),
 }
 
 impl Fault {
-    /// `lost:STEP`, `hang:STEP`, `memory:BYTES` or `shader:INDEX`.
+    /// `lost:STEP`, `hang:STEP`, `memory:BYTES`, `images:0` or `shader:INDEX`.
     pub fn parse(text: &str) -> Option<Self> {
         let (what, number) = text.split_once(':')?;
         match what {
             "lost" => number.parse().ok().map(Self::Lost),
             "hang" => number.parse().ok().map(Self::Hang),
             "memory" => number.parse().ok().map(Self::Memory),
+            "images" => Some(Self::Images),
             "shader" => number.parse().ok().map(Self::Shader),
             _ => None,
         }

@@ -1,0 +1,311 @@
+//! [`GpuEngine`]: a [`Network`] on a device behind the [`Engine`] contract.
+//!
+//! A step is submitted and not waited for. A batch that does not fit is done in micro-batches with added-up gradients;
+//! batch normalisation then sees the statistics of each micro-batch.
+
+use std::sync::Arc;
+
+use super::device::{Gpu, Slice, Step};
+use super::gather::{Gallery, Residence};
+use super::layout::Layout;
+use super::metrics::Metrics;
+use super::network::Network;
+use super::{Fault, Memory, Options, optimizer};
+use crate::engine::{Batch, Device, Engine, Images, Settings, Source, State, StepMetrics, check};
+use crate::error::{Error, Kind, Result};
+use crate::vgg::Plan;
+
+use super::dispatch::Dispatch;
+
+/// An attached image set.
+struct Attached {
+    images: Images,
+    gallery: Gallery,
+    gather: Vec<Dispatch>,
+}
+
+/// See the module.
+pub struct GpuEngine {
+    plan: Plan,
+    settings: Settings,
+    options: Options,
+    device: Device,
+    gpu: Arc<Gpu>,
+    network: Network,
+    metrics: Metrics,
+    train: Option<Attached>,
+    held: Option<Attached>,
+    labels: Vec<u32>,
+    steps: u64,
+}
+
+impl GpuEngine {
+    /// Opens the adapter that `options` name and builds the network on it in the state `state`. Errors: no such adapter,
+    /// a shader that it rejects, no memory even for one sample at a time, a state that does not fit.
+    pub fn new(plan: Plan, settings: Settings, state: &State, options: &Options) -> Result<Self> {
+        check::settings(&settings)?;
+        check::state(&plan, &settings, state)?;
+        let gpu = Arc::new(Gpu::open(options)?);
+        let metrics = Metrics::new(&gpu)?;
+        let network = fit(&gpu, &plan, &settings, state, options, &metrics.slots)?;
+        gpu.save_pipelines();
+        let device = Device {
+            engine: "gpu".into(),
+            adapter: gpu.found.info.name.clone(),
+            driver: gpu.found.driver(),
+            threads: 0,
+        };
+        let mut engine = Self {
+            labels: Vec::with_capacity(settings.batch_size),
+            plan,
+            settings,
+            options: options.clone(),
+            device,
+            network,
+            metrics,
+            gpu,
+            train: None,
+            held: None,
+            steps: 0,
+        };
+        engine.load_state(state)?;
+        Ok(engine)
+    }
+
+    /// Samples that are computed at once.
+    pub fn micro_batch(&self) -> usize {
+        self.network.samples()
+    }
+
+    /// Its device, for measurements.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Its network, for measurements.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn attached(&self, source: Source) -> Option<&Attached> {
+        match source {
+            Source::Train => self.train.as_ref(),
+            Source::Held => self.held.as_ref(),
+        }
+    }
+
+    /// Checks a batch and sends what the device needs of it; returns its size.
+    fn load(&mut self, batch: &Batch<'_>, labelled: bool) -> Result<usize> {
+        let mut labels = std::mem::take(&mut self.labels);
+        let attached = match batch {
+            Batch::Picks(source, _) => self.attached(*source),
+            Batch::Activations { .. } => None,
+        };
+        let n = check::batch(&self.plan, &self.settings, batch, attached.map(|a| &a.images), labelled, &mut labels);
+        if n.is_ok() {
+            if !labels.is_empty() {
+                self.gpu.write(self.network.labels(), &labels);
+            }
+            if let (Batch::Picks(_, picks), Some(attached)) = (batch, attached) {
+                attached.gallery.load(&self.gpu, picks, self.network.picks());
+            }
+        }
+        self.labels = labels;
+        n
+    }
+
+    /// Fills the network's input for samples `first .. first + samples`, or names the calls that will.
+    fn input<'a>(&'a self, batch: &Batch<'_>, first: usize, samples: usize) -> &'a [Dispatch] {
+        match *batch {
+            Batch::Picks(source, _) => self.attached(source).map_or(&[], |a| a.gather.as_slice()),
+            Batch::Activations { input, .. } => {
+                let sample = self.plan.input().elements();
+                let values: Vec<f32> = input[first * sample..(first + samples) * sample]
+                    .chunks_exact(3)
+                    .flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 0.0])
+                    .collect();
+                self.gpu.write(self.network.input(), &values);
+                &[]
+            }
+        }
+    }
+
+    /// What every shader sees of a step over `n` samples, of which `samples` from `first` are done at once.
+    fn step(&self, n: usize, first: usize, samples: usize) -> Step {
+        let halves = |v: u64| [v as u32, (v >> 32) as u32];
+        Step {
+            samples: samples as u32,
+            batch: n as u32,
+            first: first as u32,
+            accumulate: u32::from(first > 0),
+            done: halves(self.steps),
+            seed: halves(self.settings.seed),
+            ..Step::default()
+        }
+    }
+
+    /// (first sample, samples) of each micro-batch of `n` samples.
+    fn parts(&self, n: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let most = self.network.samples();
+        (0..n).step_by(most).map(move |first| (first, most.min(n - first)))
+    }
+
+    /// Provokes what a test asks for at this step.
+    fn provoke(&self) {
+        let step = self.steps + 1;
+        match self.options.fault {
+            Some(Fault::Lost(at)) if at == step => self.gpu.device.destroy(),
+            Some(Fault::Hang(at)) if at == step => self.gpu.provoke_hang(),
+            _ => {}
+        }
+    }
+}
+
+/// A network with the largest micro-batch that fits: as asked for or the whole batch, else halves of it.
+fn fit(
+    gpu: &Gpu,
+    plan: &Plan,
+    settings: &Settings,
+    state: &State,
+    options: &Options,
+    metrics: &Slice,
+) -> Result<Network> {
+    let tell = |line: &str| options.tell.iter().for_each(|tell| tell(line));
+    let layout = Layout::new(plan, settings)?;
+    let batch = settings.batch_size;
+    let mut samples = options.micro_batch.unwrap_or(batch).clamp(1, batch);
+    samples = samples.min(layout.most_samples(gpu.binding_floats())?);
+    loop {
+        samples = batch.div_ceil(batch.div_ceil(samples)); // parts of about the same size
+        let memory = Memory::of(gpu, &layout, settings, samples);
+        tell(&format!("{}: {}", gpu.found.info.name, memory.sentence(samples, batch)));
+        match Network::new(gpu, plan, layout.clone(), settings, state, samples, metrics) {
+            Err(error) if error.kind() == Kind::OutOfMemory && samples > 1 => {
+                tell(&format!("{error}; trying smaller micro-batches"));
+                gpu.forget_allocations();
+                samples = samples.div_ceil(2);
+            }
+            Err(error) if error.kind() == Kind::OutOfMemory => {
+                let least = Memory::of(gpu, &layout, settings, 1).total() >> 20;
+                return Err(error.with_help(format!(
+                    "even one image at a time needs {least} MiB on this card: choose a smaller --width or smaller images \
+                     (-i), or train with --engine cpu"
+                )));
+            }
+            other => return other,
+        }
+    }
+}
+
+impl Engine for GpuEngine {
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn memory(&self) -> u64 {
+        self.gpu.allocated()
+    }
+
+    fn attach(&mut self, source: Source, images: Images) -> Result<()> {
+        check::images(&images)?;
+        let (size, normalisation) = (self.plan.network.image_size, &self.settings.normalisation);
+        let place = |residence| Gallery::new(&self.gpu, &images, size, normalisation, residence);
+        // Images that do not fit stay with the host, and those of a batch travel with it.
+        let resident = match self.options.fault {
+            Some(Fault::Images) => Err(Error::new(Kind::OutOfMemory, "no room for images")),
+            _ => place(Residence::Device),
+        };
+        let gallery = match resident {
+            Err(error) if error.kind() == Kind::OutOfMemory => {
+                if let Some(tell) = &self.options.tell {
+                    tell("the images do not fit on the device: those of each batch travel with it");
+                }
+                place(Residence::Streamed { batch: self.settings.batch_size })
+            }
+            other => other,
+        }?;
+        let gather = gallery.record(&self.gpu, self.network.picks(), self.network.input())?;
+        let attached = Some(Attached { images, gallery, gather });
+        match source {
+            Source::Train => self.train = attached,
+            Source::Held => self.held = attached,
+        }
+        Ok(())
+    }
+
+    fn train_step(&mut self, batch: Batch<'_>, learning_rate: f32) -> Result<()> {
+        let Some(optimizer) = self.settings.optimizer else {
+            return Err(Error::new(Kind::Engine, "this engine was built without an optimiser: it only infers"));
+        };
+        self.provoke();
+        self.gpu.check()?;
+        let n = self.load(&batch, true)?;
+        let slot = self.metrics.slot(&self.gpu)?;
+        let mut submission = None;
+        for (first, samples) in self.parts(n) {
+            let mut step = Step { slot: slot as u32, ..self.step(n, first, samples) };
+            optimizer::rates(&optimizer, learning_rate, self.steps + 1, &mut step);
+            let input = self.input(&batch, first, samples);
+            self.gpu.write_step(step);
+            let last = first + samples == n;
+            let [forward, backward, update] = self.network.training(last);
+            let metrics = if last { vec![self.metrics.copy(slot)] } else { Vec::new() };
+            submission = Some(self.gpu.submit([input, forward, backward, update], samples, &metrics));
+        }
+        self.gpu.check()?;
+        self.steps += 1;
+        self.network.trained(n);
+        if let Some(submission) = submission {
+            self.metrics.submitted(self.steps, slot, submission);
+        }
+        Ok(())
+    }
+
+    fn drain_metrics(&mut self) -> Result<Vec<StepMetrics>> {
+        self.metrics.drain(&self.gpu)
+    }
+
+    fn poll_metrics(&mut self) -> Result<Vec<StepMetrics>> {
+        self.metrics.poll(&self.gpu)
+    }
+
+    fn logits(&mut self, batch: Batch<'_>, logits: &mut Vec<f32>) -> Result<()> {
+        self.gpu.check()?;
+        let n = self.load(&batch, false)?;
+        logits.clear();
+        for (first, samples) in self.parts(n) {
+            let input = self.input(&batch, first, samples);
+            self.gpu.write_step(self.step(n, first, samples));
+            self.gpu.submit([input, self.network.inference()], samples, &[]);
+            logits.extend(self.network.logits(&self.gpu, samples)?);
+        }
+        Ok(())
+    }
+
+    fn gradients(&mut self) -> Result<Vec<Vec<f32>>> {
+        self.network.gradients(&self.gpu)
+    }
+
+    fn training_logits(&mut self) -> Result<Vec<f32>> {
+        self.network.training_logits(&self.gpu)
+    }
+
+    fn state(&mut self) -> Result<State> {
+        self.gpu.wait(None)?;
+        let moments = if self.steps == 0 { Vec::new() } else { self.network.moments(&self.gpu)? };
+        let tensors = self.network.tensors(&self.gpu)?;
+        Ok(State { step: self.steps, tensors, moments, variants: self.network.variants().clone() })
+    }
+
+    fn load_state(&mut self, state: &State) -> Result<()> {
+        check::state(&self.plan, &self.settings, state)?;
+        self.metrics.clear(&self.gpu)?;
+        self.network.load(&self.gpu, state)?;
+        self.steps = state.step;
+        Ok(())
+    }
+}

@@ -1,0 +1,238 @@
+//! The static layout of a plan on the GPU: where each parameter lies, and which buffer holds which activation or gradient
+//! when. Allocates nothing and needs no device; what it says is what the engine then allocates.
+
+use std::ops::Range;
+
+use super::convolution::Convolution;
+use crate::engine::Settings;
+use crate::engine::lifetime::Values;
+use crate::engine::stages::{Stage, Work, stages};
+use crate::error::{Error, Kind, Result};
+use crate::vgg::plan::Role;
+use crate::vgg::{Plan, Shape};
+
+/// Index of an activation buffer.
+pub type Slot = usize;
+
+/// Numbers that every range starts at a multiple of: an alignment that all adapters accept.
+const ALIGNMENT: usize = 64;
+
+/// Floats of one sample of `shape` on the device: channels padded to a multiple of four.
+pub fn padded(shape: Shape) -> usize {
+    shape.pixels() * shape.channels.next_multiple_of(4)
+}
+
+/// Where a tensor of [`Plan::tensors`] lies and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Trained tensors lie among the parameters, the others among the running statistics.
+    pub trained: bool,
+    /// Where, padding included.
+    pub range: Range<usize>,
+    /// torchvision's [outputs, inputs, taps]; a vector has one input and one tap.
+    shape: [usize; 3],
+    /// Inputs on the device.
+    rows: usize,
+}
+
+impl Place {
+    /// Numbers in torchvision's layout.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Index on the device, from the range's start, of each number in torchvision's order: [taps][inputs][outputs],
+    /// inputs and outputs padded to four.
+    fn indices(&self) -> impl Iterator<Item = usize> {
+        let ([outputs, inputs, taps], rows) = (self.shape, self.rows);
+        let columns = outputs.next_multiple_of(4);
+        (0..outputs)
+            .flat_map(move |o| (0..inputs).flat_map(move |i| (0..taps).map(move |tap| (tap * rows + i) * columns + o)))
+    }
+
+    /// Numbers on the device in torchvision's layout. `device` holds this tensor's range.
+    pub fn unpack(&self, device: &[f32]) -> Vec<f32> {
+        self.indices().map(|i| device[i]).collect()
+    }
+
+    /// The other way round; padding is zero.
+    pub fn pack(&self, values: &[f32]) -> Vec<f32> {
+        let mut device = vec![0.0; self.range.len()];
+        self.indices().zip(values).for_each(|(i, v)| device[i] = *v);
+        device
+    }
+}
+
+/// A stage with its buffers.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What it computes.
+    pub stage: Stage,
+    /// For convolutions and linear layers.
+    pub convolution: Option<Convolution>,
+    /// Input.
+    pub x: Slot,
+    /// What a convolution puts out ahead of normalisation, ReLU and pooling; its gradient takes its place.
+    pub z: Slot,
+    /// Output.
+    pub y: Slot,
+    /// Gradient of y; only in training.
+    pub dy: Slot,
+    /// Gradient of x; only in training, and not for the first stage.
+    pub dx: Option<Slot>,
+}
+
+/// The whole layout.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// In forward order.
+    pub steps: Vec<Step>,
+    /// Floats of each buffer for one sample.
+    pub slots: Vec<usize>,
+    /// The network's input.
+    pub input: Slot,
+    /// The network's output.
+    pub logits: Slot,
+    /// Its gradient.
+    pub d_logits: Slot,
+    /// One for each of [`Plan::tensors`].
+    pub places: Vec<Place>,
+    /// Floats of all parameters.
+    pub trained: usize,
+    /// Floats of all running statistics.
+    pub running: usize,
+}
+
+impl Layout {
+    /// Lays `plan` out. Errors: an order of layers that no engine knows.
+    pub fn new(plan: &Plan, settings: &Settings) -> Result<Self> {
+        let (places, trained, running) = places(plan);
+        let steps = stages(plan)?
+            .into_iter()
+            .map(|stage| Step { convolution: convolution(&stage), stage, x: 0, z: 0, y: 0, dy: 0, dx: None })
+            .collect();
+        let mut layout = Self { steps, slots: Vec::new(), input: 0, logits: 0, d_logits: 0, places, trained, running };
+        layout.assign_buffers(plan, settings.optimizer.is_some());
+        Ok(layout)
+    }
+
+    /// Finds out when each value lives and shares buffers. Forward passes run at times 2 i, the loss after them, then
+    /// backward passes from the last stage to the first: gradients of z and of the weights first, of x after that.
+    fn assign_buffers(&mut self, plan: &Plan, training: bool) {
+        let count = self.steps.len();
+        let (forward, loss) = (|i: usize| 2 * i, 2 * count);
+        let backward = |i: usize| loss + 1 + 2 * (count - 1 - i);
+        let mut values = Values::default();
+        let mut current = values.new_at(padded(plan.input()), 0);
+        self.input = current;
+        for (i, step) in self.steps.iter_mut().enumerate() {
+            let convolution = matches!(step.stage.work, Work::Convolution { .. });
+            step.x = current;
+            values.used(step.x, forward(i));
+            step.y = values.new_at(padded(step.stage.output), forward(i));
+            step.z = if convolution { values.new_at(padded(step.stage.inner), forward(i)) } else { step.y };
+            if training {
+                match step.stage.work {
+                    Work::Convolution { .. } => {
+                        values.used(step.z, backward(i) + 1);
+                        values.used(step.x, backward(i));
+                    }
+                    Work::Linear { relu, .. } => {
+                        values.used(step.x, backward(i));
+                        if relu {
+                            values.used(step.y, backward(i));
+                        }
+                    }
+                    Work::LocalResponseNorm | Work::MaxPool => values.used(step.x, backward(i) + 1),
+                    Work::AveragePool { .. } => {}
+                }
+            }
+            current = step.y;
+        }
+        self.logits = current;
+        values.used(current, loss);
+        if training {
+            let mut gradient = values.new_at(plan.network.classes.next_multiple_of(4), loss);
+            self.d_logits = gradient;
+            for (i, step) in self.steps.iter_mut().enumerate().rev() {
+                let convolution = matches!(step.stage.work, Work::Convolution { .. });
+                step.dy = gradient;
+                values.used(gradient, backward(i) + usize::from(!convolution));
+                if i > 0 {
+                    gradient = values.new_at(padded(step.stage.input), backward(i) + 1);
+                    step.dx = Some(gradient);
+                }
+            }
+        }
+        let (slot_of, slots) = values.place();
+        self.slots = slots;
+        for v in [&mut self.input, &mut self.logits, &mut self.d_logits] {
+            *v = slot_of[*v];
+        }
+        for step in &mut self.steps {
+            for v in [&mut step.x, &mut step.z, &mut step.y, &mut step.dy].into_iter().chain(step.dx.as_mut()) {
+                *v = slot_of[*v];
+            }
+        }
+    }
+
+    /// The largest number of samples whose buffers are no larger than `floats` each.
+    pub fn most_samples(&self, floats: usize) -> Result<usize> {
+        let largest = self.slots.iter().copied().max().unwrap_or(1).max(1);
+        match floats / largest {
+            0 => Err(Error::new(
+                Kind::Engine,
+                format!("one sample's activations ({} MiB) are beyond what this adapter can bind", largest >> 18),
+            )
+            .with_help("choose smaller images (-i) or a smaller --width, or train with --engine cpu")),
+            samples => Ok(samples),
+        }
+    }
+}
+
+/// Where each tensor lies, and the floats of all trained ones and of all others.
+fn places(plan: &Plan) -> (Vec<Place>, usize, usize) {
+    let (mut trained, mut running) = (0, 0);
+    let places = plan
+        .tensors()
+        .into_iter()
+        .map(|tensor| {
+            let shape = match *tensor.shape.as_slice() {
+                [o, i, h, w] if tensor.role == Role::Weight => [o, i, h * w],
+                [o, i] => [o, i, 1],
+                _ => [tensor.elements(), 1, 1],
+            };
+            let [outputs, inputs, taps] = shape;
+            // A weight of one input still has four rows: the activations that it meets are padded.
+            let rows = if tensor.role == Role::Weight { inputs.next_multiple_of(4) } else { 1 };
+            let end = if tensor.role.trained() { &mut trained } else { &mut running };
+            let range = *end..*end + outputs.next_multiple_of(4) * rows * taps;
+            *end = range.end.next_multiple_of(ALIGNMENT);
+            Place { trained: tensor.role.trained(), range, shape, rows }
+        })
+        .collect();
+    (places, trained, running)
+}
+
+/// What a stage multiplies with its weights. A linear layer is a 1x1 convolution of one pixel, whose channels are its
+/// features.
+fn convolution(stage: &Stage) -> Option<Convolution> {
+    let even = |n: usize| n.next_multiple_of(4);
+    match stage.work {
+        Work::Convolution { kernel, .. } => Some(Convolution {
+            kernel,
+            height: stage.input.height,
+            width: stage.input.width,
+            inputs: even(stage.input.channels),
+            outputs: even(stage.inner.channels),
+        }),
+        Work::Linear { .. } => Some(Convolution {
+            kernel: 1,
+            height: 1,
+            width: 1,
+            inputs: even(stage.input.elements()),
+            outputs: even(stage.inner.channels),
+        }),
+        _ => None,
+    }
+}

@@ -1,0 +1,420 @@
+//! A network on a device: its buffers, and the calls of each pass over them, made once.
+//!
+//! It trusts its callers about lengths; `engine` checks what comes from outside.
+
+use std::collections::BTreeMap;
+
+use super::convolution::{self, Pass, Variant};
+use super::device::{Gpu, Slice};
+use super::dispatch::Dispatch;
+use super::layout::{Layout, Step};
+use super::record::Recorder;
+use super::tuning::{self, Tuning};
+use super::{Memory, batch_norm, cross_entropy, optimizer, relu};
+use crate::engine::stages::Work;
+use crate::engine::{Settings, State};
+use crate::error::Result;
+use crate::vgg::Plan;
+
+/// See the module.
+pub struct Network {
+    layout: Layout,
+    buffers: Buffers,
+    forward: Vec<Dispatch>,
+    inference: Vec<Dispatch>,
+    /// Loss, its gradient, and all others.
+    backward: Vec<Dispatch>,
+    update: Vec<Dispatch>,
+    variants: BTreeMap<String, String>,
+    samples: usize,
+    classes: usize,
+    /// Samples of the last training step; 0 before the first.
+    trained: usize,
+}
+
+/// Everything that is allocated.
+pub struct Buffers {
+    pub slots: Vec<Slice>,
+    pub parameters: Slice,
+    pub running: Slice,
+    pub gradients: Option<Slice>,
+    pub moments: Vec<Slice>,
+    /// Scale, shift, mean and inverse deviation of each stage with batch normalisation.
+    pub kept: Vec<Option<Slice>>,
+    pub scratch: [Slice; 3],
+    /// Partial sums of batch normalisation and biases.
+    pub partials: Slice,
+    pub labels: Slice,
+    pub picks: Slice,
+    pub losses: Slice,
+    pub metrics: Slice,
+}
+
+/// The variants of one stage's passes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chosen([Option<Variant>; 3]);
+
+impl Chosen {
+    /// That of `pass`, where the stage has it.
+    pub fn of(&self, pass: Pass) -> Option<Variant> {
+        PASSES.iter().position(|p| *p == pass).and_then(|at| self.0[at])
+    }
+}
+
+const PASSES: [Pass; 3] = Pass::ALL;
+
+/// The passes that a stage needs: the first one's input has no gradient.
+fn passes(index: usize, training: bool) -> impl Iterator<Item = (usize, Pass)> {
+    let needed = move |pass: &(usize, Pass)| match pass.1 {
+        Pass::Forward => true,
+        Pass::InputGradient => training && index > 0,
+        Pass::WeightGradient => training,
+    };
+    PASSES.into_iter().enumerate().filter(needed)
+}
+
+/// As a checkpoint names the variant of a stage's pass.
+fn variant_key(step: &Step, pass: Pass) -> String {
+    format!("{} {}", step.stage.name, pass.name())
+}
+
+impl Network {
+    /// Allocates, tunes where that was asked for, and records all calls for up to `samples` samples at once.
+    /// Errors: no memory, a shader that the driver rejects.
+    pub fn new(
+        gpu: &Gpu,
+        plan: &Plan,
+        layout: Layout,
+        settings: &Settings,
+        state: &State,
+        samples: usize,
+        metrics: &Slice,
+    ) -> Result<Self> {
+        let training = settings.optimizer.is_some();
+        let mut tuning = Tuning::open(gpu);
+        let mut chosen = vec![Chosen::default(); layout.steps.len()];
+        let mut candidates: Vec<[Vec<Variant>; 3]> = Vec::new();
+        for (index, step) in layout.steps.iter().enumerate() {
+            let mut all: [Vec<Variant>; 3] = Default::default();
+            if let Some(convolution) = &step.convolution {
+                for (at, pass) in passes(index, training) {
+                    let possible = tuning.candidates(convolution, pass, gpu.options.precise);
+                    let before = state.variants.get(&variant_key(step, pass)).and_then(|name| Variant::parse(name));
+                    let before = before.filter(|v| possible.contains(v));
+                    let known = || tuning.known(&tuning::key(convolution, pass, samples), &possible);
+                    let first = || if gpu.options.tune { None } else { possible.first().copied() };
+                    chosen[index].0[at] = before.or_else(known).or_else(first);
+                    all[at] = chosen[index].0[at].map_or(possible, |v| vec![v]);
+                }
+            }
+            candidates.push(all);
+        }
+        let scratch = scratch(gpu, &layout, &candidates, samples);
+        let buffers = Buffers::new(gpu, &layout, settings, samples, scratch, metrics)?;
+        for (index, step) in layout.steps.iter().enumerate() {
+            let Some(convolution) = &step.convolution else { continue };
+            for (at, pass) in passes(index, training) {
+                if chosen[index].0[at].is_none() {
+                    let known = tuning.known(&tuning::key(convolution, pass, samples), &candidates[index][at]);
+                    chosen[index].0[at] = match known {
+                        Some(variant) => Some(variant),
+                        None => {
+                            let (layout, buffers, chosen) = (&layout, &buffers, &chosen);
+                            let recorder = Recorder { gpu, layout, buffers, samples, training, chosen };
+                            let ranges = recorder.ranges(step);
+                            match recorder.operands(step, pass, &ranges) {
+                                Some(operands) => {
+                                    tuning.choose(convolution, pass, samples, &candidates[index][at], &operands)?
+                                }
+                                None => None,
+                            }
+                        }
+                    };
+                }
+            }
+        }
+        tuning.save();
+        let mut network = Self {
+            forward: Vec::new(),
+            inference: Vec::new(),
+            backward: Vec::new(),
+            update: Vec::new(),
+            variants: BTreeMap::new(),
+            samples,
+            classes: plan.network.classes,
+            trained: 0,
+            layout,
+            buffers,
+        };
+        network.record(gpu, settings, &chosen)?;
+        Ok(network)
+    }
+
+    /// Records all passes.
+    fn record(&mut self, gpu: &Gpu, settings: &Settings, chosen: &[Chosen]) -> Result<()> {
+        let Self { layout, buffers, variants, .. } = self;
+        for (index, step) in layout.steps.iter().enumerate() {
+            for (pass, variant) in PASSES.into_iter().zip(chosen[index].0) {
+                if let Some(variant) = variant {
+                    variants.insert(variant_key(step, pass), variant.name());
+                }
+            }
+        }
+        let recorder =
+            Recorder { gpu, layout, buffers, samples: self.samples, training: settings.optimizer.is_some(), chosen };
+        for index in 0..layout.steps.len() {
+            recorder.forward(index, false, &mut self.inference)?;
+        }
+        let Some(optimizer) = &settings.optimizer else { return Ok(()) };
+        for index in 0..layout.steps.len() {
+            recorder.forward(index, true, &mut self.forward)?;
+        }
+        let (logits, d_logits) = (&buffers.slots[layout.logits], &buffers.slots[layout.d_logits]);
+        self.backward.extend(cross_entropy::record(
+            gpu,
+            "loss",
+            self.classes,
+            settings.label_smoothing,
+            logits,
+            &buffers.labels,
+            d_logits,
+            &buffers.losses,
+            &buffers.metrics,
+        )?);
+        for index in (0..layout.steps.len()).rev() {
+            recorder.backward(index, &mut self.backward)?;
+        }
+        if let Some(gradients) = &buffers.gradients {
+            self.update = optimizer::update(gpu, optimizer, &buffers.parameters, gradients, &buffers.moments)?;
+        }
+        Ok(())
+    }
+
+    /// Samples that are computed at once.
+    pub fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// Chosen variants, by stage and pass.
+    pub fn variants(&self) -> &BTreeMap<String, String> {
+        &self.variants
+    }
+
+    /// Where labels go, for a whole batch.
+    pub fn labels(&self) -> &Slice {
+        &self.buffers.labels
+    }
+
+    /// Where picks go, for a whole batch.
+    pub fn picks(&self) -> &Slice {
+        &self.buffers.picks
+    }
+
+    /// Where the input goes, [samples, size, size, 4].
+    pub fn input(&self) -> &Slice {
+        &self.buffers.slots[self.layout.input]
+    }
+
+    /// Calls of a training step on what is in the input: forward, backward, and the update where `last`.
+    pub fn training(&self, last: bool) -> [&[Dispatch]; 3] {
+        [&self.forward, &self.backward, if last { &self.update } else { &[] }]
+    }
+
+    /// Calls from the input to the logits, with running statistics and without dropout.
+    pub fn inference(&self) -> &[Dispatch] {
+        &self.inference
+    }
+
+    /// All calls of a training step or of an inference, for measurements.
+    pub fn calls(&self, training: bool) -> Vec<&Dispatch> {
+        if training {
+            self.forward.iter().chain(&self.backward).chain(&self.update).collect()
+        } else {
+            self.inference.iter().collect()
+        }
+    }
+
+    /// Floating point operations of one sample of the product with the label `<stage> <pass>`, counted as a direct convolution.
+    pub fn flops(&self, label: &str) -> Option<u64> {
+        let step = self.layout.steps.iter().find(|s| label.starts_with(&format!("{} ", s.stage.name)))?;
+        let convolution = step.convolution.as_ref()?;
+        Pass::ALL.iter().any(|p| label == variant_key(step, *p)).then(|| 2 * tuning::macs(convolution))
+    }
+
+    /// Notes a training step over `n` samples.
+    pub fn trained(&mut self, n: usize) {
+        self.trained = n;
+    }
+
+    /// Logits of the last pass over `samples` samples, row by row.
+    pub fn logits(&self, gpu: &Gpu, samples: usize) -> Result<Vec<f32>> {
+        let width = self.classes.next_multiple_of(4);
+        let values: Vec<f32> = gpu.read(&self.buffers.slots[self.layout.logits].part(0, samples * width))?;
+        Ok(values.chunks_exact(width).flat_map(|row| &row[..self.classes]).copied().collect())
+    }
+
+    /// Logits of the last training step; of its last micro-batch, where it had several.
+    pub fn training_logits(&self, gpu: &Gpu) -> Result<Vec<f32>> {
+        match self.trained {
+            0 => Ok(Vec::new()),
+            n => self.logits(gpu, (n - 1) % self.samples + 1),
+        }
+    }
+
+    /// All tensors in the plan's order and torchvision's layout.
+    pub fn tensors(&self, gpu: &Gpu) -> Result<Vec<Vec<f32>>> {
+        let parameters: Vec<f32> = gpu.read(&self.buffers.parameters)?;
+        let running: Vec<f32> = gpu.read(&self.buffers.running)?;
+        let places = self.layout.places.iter();
+        Ok(places.map(|p| p.unpack(&(if p.trained { &parameters } else { &running })[p.range.clone()])).collect())
+    }
+
+    /// Trained tensors' parts of `values`.
+    fn trained_parts(&self, gpu: &Gpu, values: &Slice) -> Result<Vec<Vec<f32>>> {
+        let values: Vec<f32> = gpu.read(values)?;
+        Ok(self.layout.places.iter().filter(|p| p.trained).map(|p| p.unpack(&values[p.range.clone()])).collect())
+    }
+
+    /// The optimiser's moments, for trained tensors.
+    pub fn moments(&self, gpu: &Gpu) -> Result<Vec<Vec<Vec<f32>>>> {
+        self.buffers.moments.iter().map(|m| self.trained_parts(gpu, m)).collect()
+    }
+
+    /// Gradients of the last training step; empty before the first.
+    pub fn gradients(&self, gpu: &Gpu) -> Result<Vec<Vec<f32>>> {
+        match &self.buffers.gradients {
+            Some(gradients) if self.trained > 0 => self.trained_parts(gpu, gradients),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Puts a state in whose lengths fit.
+    pub fn load(&mut self, gpu: &Gpu, state: &State) -> Result<()> {
+        let Buffers { parameters, running, moments, .. } = &self.buffers;
+        let put = |place: &super::layout::Place, values: &[f32], to: &Slice| -> Result<()> {
+            gpu.write(&to.part(place.range.start, place.range.len()), &place.pack(values));
+            // Submitted one by one, so that what wgpu keeps of them for the transfer stays small.
+            gpu.wait(Some(gpu.submit([], 0, &[])))
+        };
+        for (place, values) in self.layout.places.iter().zip(&state.tensors) {
+            put(place, values, if place.trained { parameters } else { running })?;
+        }
+        let trained = || self.layout.places.iter().filter(|p| p.trained);
+        for (index, moment) in moments.iter().enumerate() {
+            for (at, place) in trained().enumerate() {
+                match state.moments.get(index) {
+                    Some(values) => put(place, &values[at], moment)?,
+                    None => put(place, &vec![0.0; place.elements()], moment)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Floats of the three scratch buffers: the most that any candidate needs.
+fn scratch(gpu: &Gpu, layout: &Layout, candidates: &[[Vec<Variant>; 3]], samples: usize) -> [usize; 3] {
+    let mut most = [0; 3];
+    for (step, candidates) in layout.steps.iter().zip(candidates) {
+        let Some(convolution) = &step.convolution else { continue };
+        for (pass, variants) in PASSES.into_iter().zip(candidates) {
+            for variant in variants {
+                let needed = convolution::scratch(gpu, convolution, pass, *variant, samples);
+                most = std::array::from_fn(|i| most[i].max(needed[i]));
+            }
+        }
+    }
+    most
+}
+
+impl Memory {
+    /// Bytes that a network of `layout` will allocate for `samples` samples at once, without its images.
+    pub fn of(gpu: &Gpu, layout: &Layout, settings: &Settings, samples: usize) -> Self {
+        let training = settings.optimizer.is_some();
+        let candidates: Vec<[Vec<Variant>; 3]> = layout
+            .steps
+            .iter()
+            .enumerate()
+            .map(|(index, step)| {
+                let mut all: [Vec<Variant>; 3] = Default::default();
+                if let Some(convolution) = &step.convolution {
+                    for (at, pass) in passes(index, training) {
+                        all[at] = convolution::variants(gpu, convolution, pass, gpu.options.precise);
+                    }
+                }
+                all
+            })
+            .collect();
+        let bytes = |floats: usize| floats as u64 * 4;
+        let trained = bytes(layout.trained);
+        Self {
+            parameters: trained + bytes(layout.running),
+            gradients: if training { trained } else { 0 },
+            moments: settings.optimizer.map_or(0, |o| o.moments().len() as u64) * trained,
+            activations: layout.slots.iter().map(|slot| bytes(slot * samples)).sum(),
+            scratch: scratch(gpu, layout, &candidates, samples).into_iter().map(bytes).sum::<u64>()
+                + bytes(partials(layout, samples)),
+            images: 0,
+        }
+    }
+}
+
+/// Floats that partial sums need.
+fn partials(layout: &Layout, samples: usize) -> usize {
+    layout
+        .steps
+        .iter()
+        .map(|step| match step.stage.work {
+            Work::Convolution { norm: true, .. } => batch_norm::scratch(step.stage.inner, samples),
+            Work::Convolution { .. } | Work::Linear { .. } => relu::scratch(step.stage.inner, samples),
+            _ => 0,
+        })
+        .max()
+        .unwrap_or(0)
+}
+
+impl Buffers {
+    fn new(
+        gpu: &Gpu,
+        layout: &Layout,
+        settings: &Settings,
+        samples: usize,
+        scratch: [usize; 3],
+        metrics: &Slice,
+    ) -> Result<Self> {
+        let batch = settings.batch_size;
+        let moments = settings.optimizer.map_or(0, |o| o.moments().len());
+        let [first, second, third] = scratch;
+        Ok(Self {
+            parameters: gpu.buffer("parameters", layout.trained)?,
+            running: gpu.buffer("running statistics", layout.running)?,
+            gradients: match settings.optimizer {
+                Some(_) => Some(gpu.buffer("gradients", layout.trained)?),
+                None => None,
+            },
+            moments: (0..moments).map(|_| gpu.buffer("moments", layout.trained)).collect::<Result<_>>()?,
+            slots: layout
+                .slots
+                .iter()
+                .map(|floats| gpu.buffer("activations", floats * samples))
+                .collect::<Result<_>>()?,
+            kept: layout
+                .steps
+                .iter()
+                .map(|step| match step.stage.work {
+                    Work::Convolution { norm: true, .. } => {
+                        let channels = step.stage.inner.channels.next_multiple_of(4);
+                        gpu.buffer("statistics", 4 * channels).map(Some)
+                    }
+                    _ => Ok(None),
+                })
+                .collect::<Result<_>>()?,
+            scratch: [gpu.buffer("scratch", first)?, gpu.buffer("scratch", second)?, gpu.buffer("scratch", third)?],
+            partials: gpu.buffer("partial sums", partials(layout, samples))?,
+            labels: gpu.buffer("labels", batch)?,
+            picks: gpu.buffer("picks", 2 * batch)?,
+            losses: gpu.buffer("losses", 4 * batch)?,
+            metrics: metrics.clone(),
+        })
+    }
+}

@@ -1,0 +1,181 @@
+//! The calls of each stage, forward and backward: which operation on which buffers.
+
+use super::convolution::{self, Operands, Pass};
+use super::device::{Gpu, Slice};
+use super::dispatch::Dispatch;
+use super::layout::{Layout, Step, padded};
+use super::network::{Buffers, Chosen};
+use super::{average_pool, batch_norm, dropout, local_response_normalisation, max_pool, relu};
+use crate::engine::stages::Work;
+use crate::error::Result;
+use crate::vgg::Shape;
+
+/// The ranges that one stage reads and writes, no longer than they are for the largest number of samples.
+pub struct Ranges {
+    x: Slice,
+    z: Slice,
+    y: Slice,
+    dy: Slice,
+    dx: Option<Slice>,
+    /// Weight, bias and the weight's gradient, where there are such.
+    weights: Option<[Slice; 3]>,
+}
+
+/// Records the calls of a layout on its buffers.
+pub struct Recorder<'a> {
+    pub gpu: &'a Gpu,
+    pub layout: &'a Layout,
+    pub buffers: &'a Buffers,
+    /// Samples at once, at most.
+    pub samples: usize,
+    /// Whether there are gradients.
+    pub training: bool,
+    pub chosen: &'a [Chosen],
+}
+
+impl Recorder<'_> {
+    /// Tensor `index` of a stage, among the parameters or the running statistics.
+    fn tensor(&self, step: &Step, index: usize) -> Slice {
+        let place = &self.layout.places[step.stage.tensors.start + index];
+        let from = if place.trained { &self.buffers.parameters } else { &self.buffers.running };
+        from.part(place.range.start, place.range.len())
+    }
+
+    /// Its gradient; without training there is none, and nothing asks for it.
+    fn gradient(&self, step: &Step, index: usize) -> Slice {
+        let range = self.layout.places[step.stage.tensors.start + index].range.clone();
+        let from = self.buffers.gradients.as_ref().unwrap_or(&self.buffers.parameters);
+        from.part(range.start, range.len())
+    }
+
+    /// The ranges of `step`.
+    pub fn ranges(&self, step: &Step) -> Ranges {
+        let stage = &step.stage;
+        let slot = |slot: usize, shape| self.buffers.slots[slot].part(0, padded(shape) * self.samples);
+        let weights = || [self.tensor(step, 0), self.tensor(step, 1), self.gradient(step, 0)];
+        Ranges {
+            x: slot(step.x, stage.input),
+            z: slot(step.z, stage.inner),
+            y: slot(step.y, stage.output),
+            dy: slot(step.dy, if self.training { stage.output } else { Shape::new(1, 1, 1) }),
+            dx: step.dx.map(|dx| slot(dx, stage.input)),
+            weights: step.convolution.is_some().then(weights),
+        }
+    }
+
+    /// What a pass of a product reads and writes, where the stage has one. The gradient of z takes z's place in a
+    /// convolution; a linear layer's lies in dy.
+    pub fn operands<'a>(&'a self, step: &Step, pass: Pass, ranges: &'a Ranges) -> Option<Operands<'a>> {
+        let Ranges { x, z, dy, dx, weights, .. } = ranges;
+        let [weight, bias, d_weight] = weights.as_ref()?;
+        let dz = if matches!(step.stage.work, Work::Convolution { .. }) { z } else { dy };
+        let scratch = &self.buffers.scratch;
+        Some(match pass {
+            Pass::Forward => Operands { input: x, weight, bias: Some(bias), output: z, scratch },
+            Pass::InputGradient => Operands { input: dz, weight, bias: None, output: dx.as_ref()?, scratch },
+            Pass::WeightGradient => Operands { input: x, weight: dz, bias: None, output: d_weight, scratch },
+        })
+    }
+
+    fn product(&self, index: usize, pass: Pass, ranges: &Ranges, calls: &mut Vec<Dispatch>) -> Result<()> {
+        let step = &self.layout.steps[index];
+        if let (Some(convolution), Some(variant), Some(operands)) =
+            (&step.convolution, self.chosen[index].of(pass), self.operands(step, pass, ranges))
+        {
+            let label = &step.stage.name;
+            calls.extend(convolution::record(self.gpu, label, convolution, pass, variant, self.samples, &operands)?);
+        }
+        Ok(())
+    }
+
+    /// Forward pass of stage `index`.
+    pub fn forward(&self, index: usize, training: bool, calls: &mut Vec<Dispatch>) -> Result<()> {
+        let (gpu, step) = (self.gpu, &self.layout.steps[index]);
+        let ranges = self.ranges(step);
+        let Ranges { x, y, z, .. } = &ranges;
+        let (input, inner) = (step.stage.input, step.stage.inner);
+        let label = format!("{} forward", step.stage.name);
+        match step.stage.work {
+            Work::Convolution { norm, pool, .. } => {
+                self.product(index, Pass::Forward, &ranges, calls)?;
+                let label = format!("{} activation", step.stage.name);
+                let Some(kept) = self.buffers.kept[index].as_ref().filter(|_| norm) else {
+                    calls.push(relu::forward(gpu, &label, inner, pool, z, y)?);
+                    return Ok(());
+                };
+                let [gamma, beta, mean, variance] = [2, 3, 4, 5].map(|tensor| self.tensor(step, tensor));
+                if training {
+                    let partials = &self.buffers.partials;
+                    let label = format!("{} statistics", step.stage.name);
+                    calls.extend(batch_norm::statistics(
+                        gpu, &label, inner, z, &gamma, &beta, &mean, &variance, kept, partials,
+                    )?);
+                } else {
+                    calls.push(batch_norm::frozen(gpu, &label, inner, &gamma, &beta, &mean, &variance, kept)?);
+                }
+                calls.push(batch_norm::apply(gpu, &label, inner, pool, z, kept, y)?);
+            }
+            Work::LocalResponseNorm => calls.push(local_response_normalisation::forward(gpu, &label, input, x, y)?),
+            Work::MaxPool => calls.push(max_pool::forward(gpu, &label, input, x, y)?),
+            Work::AveragePool { size } => calls.push(average_pool::forward(gpu, &label, input, size, x, y)?),
+            Work::Linear { relu, dropout, drop } => {
+                self.product(index, Pass::Forward, &ranges, calls)?;
+                if relu {
+                    let label = format!("{} activation", step.stage.name);
+                    let probability = if training { dropout } else { 0.0 };
+                    calls.push(dropout::forward(gpu, &label, inner, drop, probability, y)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Backward pass of stage `index`.
+    pub fn backward(&self, index: usize, calls: &mut Vec<Dispatch>) -> Result<()> {
+        let (gpu, step) = (self.gpu, &self.layout.steps[index]);
+        let ranges = self.ranges(step);
+        let Ranges { x, y, z, dy, dx, .. } = &ranges;
+        let (input, inner) = (step.stage.input, step.stage.inner);
+        let partials = &self.buffers.partials;
+        let label = format!("{} activation gradient", step.stage.name);
+        match (step.stage.work, dx) {
+            (Work::Convolution { pool, .. }, _) => {
+                if let Some(kept) = &self.buffers.kept[index] {
+                    // The bias ahead of it has gradient zero by algebra: nothing writes it, and it stays as allocated.
+                    let (d_gamma, d_beta) = (self.gradient(step, 2), self.gradient(step, 3));
+                    calls.extend(batch_norm::backward(
+                        gpu, &label, inner, pool, z, dy, kept, &d_gamma, &d_beta, partials,
+                    )?);
+                } else {
+                    calls.push(relu::backward(gpu, &label, inner, pool, z, dy)?);
+                    let d_bias = self.gradient(step, 1);
+                    calls.extend(relu::bias_gradient(gpu, &label, inner, z, &d_bias, partials)?);
+                }
+                self.product(index, Pass::WeightGradient, &ranges, calls)?;
+                self.product(index, Pass::InputGradient, &ranges, calls)
+            }
+            (Work::Linear { relu, dropout, .. }, _) => {
+                if relu {
+                    calls.push(dropout::backward(gpu, &label, inner, dropout, y, dy)?);
+                }
+                let d_bias = self.gradient(step, 1);
+                calls.extend(relu::bias_gradient(gpu, &label, inner, dy, &d_bias, partials)?);
+                self.product(index, Pass::WeightGradient, &ranges, calls)?;
+                self.product(index, Pass::InputGradient, &ranges, calls)
+            }
+            (_, None) => Ok(()),
+            (Work::LocalResponseNorm, Some(dx)) => {
+                calls.push(local_response_normalisation::backward(gpu, &label, input, x, dy, dx)?);
+                Ok(())
+            }
+            (Work::MaxPool, Some(dx)) => {
+                calls.push(max_pool::backward(gpu, &label, input, x, dy, dx)?);
+                Ok(())
+            }
+            (Work::AveragePool { size }, Some(dx)) => {
+                calls.push(average_pool::backward(gpu, &label, input, size, dy, dx)?);
+                Ok(())
+            }
+        }
+    }
+}

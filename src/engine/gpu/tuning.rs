@@ -1,0 +1,132 @@
+//! Which variant of a convolution is fastest on this adapter for this shape: measured once, then kept by the store under
+//! the adapter, its driver and this version.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::convolution::{Convolution, Operands, Pass, Variant, record, variants};
+use super::device::{Gpu, Step};
+use crate::error::Result;
+
+/// Choices made so far on one adapter: shape -> variant.
+pub struct Tuning<'a> {
+    gpu: &'a Gpu,
+    chosen: BTreeMap<String, String>,
+    changed: bool,
+}
+
+/// What a choice is kept under: everything that its speed depends on besides the adapter.
+pub fn key(convolution: &Convolution, pass: Pass, samples: usize) -> String {
+    let Convolution { kernel, height, width, inputs, outputs } = convolution;
+    format!("{} {kernel}x{kernel} {height}x{width} {inputs}>{outputs} n{samples}", pass.name())
+}
+
+/// Multiply-accumulates of one sample.
+pub fn macs(convolution: &Convolution) -> u64 {
+    let Convolution { kernel, height, width, inputs, outputs } = *convolution;
+    (kernel * kernel * height * width * inputs * outputs) as u64
+}
+
+impl<'a> Tuning<'a> {
+    /// What is known of `gpu`.
+    pub fn open(gpu: &'a Gpu) -> Self {
+        let loaded = gpu.options.store.as_ref().and_then(|store| store.load(&name(gpu)));
+        let chosen = loaded.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        Self { gpu, chosen, changed: false }
+    }
+
+    /// All choices, by shape.
+    pub fn choices(&self) -> &BTreeMap<String, String> {
+        &self.chosen
+    }
+
+    /// Variants worth a measurement: on a software adapter only those without workgroup memory, whose barriers cost it
+    /// several times their work.
+    pub fn candidates(&self, convolution: &Convolution, pass: Pass, precise: bool) -> Vec<Variant> {
+        let all = variants(self.gpu, convolution, pass, precise);
+        if !self.gpu.software() {
+            return all;
+        }
+        let light: Vec<Variant> = all.iter().copied().filter(|v| v.name().contains("registers")).collect();
+        if light.is_empty() { all } else { light }
+    }
+
+    /// The choice for a shape, if it was made before and is among `candidates`.
+    pub fn known(&self, key: &str, candidates: &[Variant]) -> Option<Variant> {
+        let variant = Variant::parse(self.chosen.get(key)?)?;
+        candidates.contains(&variant).then_some(variant)
+    }
+
+    /// Measures `candidates` on the buffers of `operands`, whose contents are lost, and remembers the fastest.
+    pub fn choose(
+        &mut self,
+        convolution: &Convolution,
+        pass: Pass,
+        samples: usize,
+        candidates: &[Variant],
+        operands: &Operands<'_>,
+    ) -> Result<Option<Variant>> {
+        let mut best: Option<(Duration, Variant)> = None;
+        for variant in candidates {
+            let time = measure(self.gpu, convolution, pass, *variant, samples, operands)?;
+            if best.is_none_or(|(fastest, _)| time < fastest) {
+                best = Some((time, *variant));
+            }
+        }
+        if let Some((_, variant)) = best {
+            self.chosen.insert(key(convolution, pass, samples), variant.name());
+            self.changed = true;
+        }
+        Ok(best.map(|(_, variant)| variant))
+    }
+
+    /// Keeps what was learnt.
+    pub fn save(&self) {
+        if let (true, Some(store)) = (self.changed, &self.gpu.options.store)
+            && let Ok(bytes) = serde_json::to_vec_pretty(&self.chosen)
+        {
+            store.save(&name(self.gpu), &bytes);
+        }
+    }
+}
+
+/// Forgets all choices for `gpu`.
+pub fn forget(gpu: &Gpu) {
+    if let Some(store) = &gpu.options.store {
+        store.save(&name(gpu), b"{}");
+    }
+}
+
+/// The file's name: adapter, driver and version, in characters that every file system takes.
+fn name(gpu: &Gpu) -> String {
+    let info = &gpu.found.info;
+    let text = format!("variants {} {} {}", info.name, info.driver_info, env!("CARGO_PKG_VERSION"));
+    let plain: String = text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    format!("{plain}.json")
+}
+
+/// Seconds of one call, the best of three measurements; of fewer samples where the whole would take long.
+pub fn measure(
+    gpu: &Gpu,
+    convolution: &Convolution,
+    pass: Pass,
+    variant: Variant,
+    samples: usize,
+    operands: &Operands<'_>,
+) -> Result<Duration> {
+    let most: u64 = if gpu.software() { 250_000_000 } else { 100_000_000_000 };
+    let some = usize::try_from(most / macs(convolution).max(1)).unwrap_or(1).clamp(1, samples);
+    let calls = record(gpu, "measurement", convolution, pass, variant, samples, operands)?;
+    gpu.write_step(Step { samples: some as u32, batch: some as u32, ..Step::default() });
+    let run = |repeats: u32| -> Result<Duration> {
+        gpu.wait(None)?;
+        let started = Instant::now();
+        let submission = gpu.submit((0..repeats).map(|_| calls.as_slice()), some, &[]);
+        gpu.wait(Some(submission))?;
+        Ok(started.elapsed() / repeats)
+    };
+    run(1)?; // compiles, and touches the buffers for the first time
+    let once = run(1)?;
+    let repeats = if once < Duration::from_millis(2) { 10 } else { 1 };
+    Ok(once.min(run(repeats)?).min(run(repeats)?))
+}

@@ -1,0 +1,223 @@
+//! The GPU engine on a software adapter against the CPU engine and against itself. Kernels are compared in
+//! `gpu_kernels.rs`, PyTorch in `golden.rs`, one step with everything that can be asked for in `engines.rs`.
+//! Without an adapter this fails; it does not skip.
+
+use std::process::Command;
+use std::sync::OnceLock;
+
+use vggkit::dataset::Pack;
+use vggkit::engine::cpu::CpuEngine;
+use vggkit::engine::gpu::{GpuEngine, Options};
+use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State};
+use vggkit::vgg::{Network, Plan, initialisation};
+
+const SGD: Optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0 };
+
+fn options() -> Options {
+    Options { adapter: Some("llvmpipe".into()), precise: true, ..Options::default() }
+}
+
+fn settings(batch_size: usize, optimizer: Optimizer) -> Settings {
+    Settings {
+        batch_size,
+        normalisation: Normalisation::default(),
+        optimizer: Some(optimizer),
+        label_smoothing: 0.0,
+        seed: 3,
+        threads: 2,
+    }
+}
+
+fn gpu(plan: &Plan, settings: &Settings, state: &State, options: &Options) -> GpuEngine {
+    GpuEngine::new(plan.clone(), settings.clone(), state, options).expect("llvmpipe (Debian: mesa-vulkan-drivers)")
+}
+
+/// The demo set's ten classes, 16 train images each, made once.
+fn demo() -> &'static Pack {
+    static PACK: OnceLock<Pack> = OnceLock::new();
+    PACK.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut prepare = Command::new(assert_cmd::cargo::cargo_bin!("vggkit"));
+        prepare.args(["prepare", "--demo", "--quiet", "--per-class", "16", "--data"]).arg(folder.path());
+        assert!(prepare.status().expect("the binary runs").success());
+        Pack::open(&folder.path().join("demo"), "train").expect("a pack") // stays mapped when the folder goes
+    })
+}
+
+fn narrow() -> Network {
+    Network { width: 0.125, classes: 10, image_size: 32, ..Network::default() }
+}
+
+/// Weights that let signal through every layer of a narrow network.
+fn state(plan: &Plan) -> State {
+    let mut tensors = initialisation::initialise(plan, 2);
+    for (spec, values) in plan.tensors().iter().zip(&mut tensors) {
+        if spec.shape.len() == 2 {
+            let factor = 100.0 * (2.0 / spec.shape[1] as f32).sqrt();
+            values.iter_mut().for_each(|v| *v *= factor);
+        }
+    }
+    State::new(tensors)
+}
+
+/// Batch `step` of `n` picks, in an order that meets all classes.
+fn picks(step: usize, n: usize, count: usize) -> Vec<Pick> {
+    (0..n)
+        .map(|i| Pick { index: ((step * n + i) * 7 % count) as u32, offset_x: 1, offset_y: -2, flip: i % 3 == 0 })
+        .collect()
+}
+
+fn losses(engine: &mut dyn Engine, images: &Images, steps: usize, n: usize, rate: f32) -> Vec<f32> {
+    engine.attach(Source::Train, images.clone()).expect("images");
+    for step in 0..steps {
+        engine.train_step(Batch::Picks(Source::Train, &picks(step, n, images.count)), rate).expect("a step");
+    }
+    engine.drain_metrics().expect("metrics").iter().map(|m| m.loss).collect()
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let difference = norm(&mut a.iter().zip(b).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+    difference / norm(&mut b.iter().map(|v| f64::from(*v))).max(1e-30)
+}
+
+fn assert_close(what: &str, ours: &[f32], theirs: &[f32], most: f64) {
+    for (step, (a, b)) in ours.iter().zip(theirs).enumerate() {
+        let error = f64::from((a - b).abs() / b.abs());
+        assert!(error <= most, "{what}, step {}: {a} and {b} are {error:.1e} apart", step + 1);
+    }
+    assert_eq!(ours.len(), theirs.len());
+}
+
+#[test]
+fn twenty_steps_of_sgd_and_five_of_adam_follow_the_cpu_engine() {
+    let plan = narrow().plan().expect("a plan");
+    let (images, state) = (&demo().images, state(&plan));
+    for (name, optimizer, rate, steps) in [("sgd", SGD, 0.01, 20), ("adam", Optimizer::adam(), 0.001, 5)] {
+        let settings = settings(16, optimizer);
+        let mut cpu = CpuEngine::new(plan.clone(), settings.clone(), &state).expect("an engine");
+        let theirs = losses(&mut cpu, images, steps, 16, rate);
+        let ours = losses(&mut gpu(&plan, &settings, &state, &options()), images, steps, 16, rate);
+        assert_close(name, &ours, &theirs, 1e-4);
+        assert!(theirs.iter().all(|l| l.is_finite()) && theirs[steps - 1] != theirs[0], "{theirs:?}");
+    }
+}
+
+#[test]
+fn one_step_at_full_width_agrees_for_every_network() {
+    let images = &demo().images;
+    let base = Network { classes: 200, ..Network::default() };
+    let networks = [
+        Network { depth: 11, ..base.clone() },
+        Network { depth: 11, lrn: true, batch_norm: false, ..base.clone() },
+        Network { depth: 13, ..base.clone() },
+        Network { depth: 16, ..base.clone() },
+        Network { depth: 16, conv1x1: true, ..base.clone() },
+        Network { depth: 19, ..base },
+    ];
+    for network in networks {
+        let plan = network.plan().expect("a plan");
+        let (state, settings) = (state(&plan), settings(2, SGD));
+        let mut cpu = CpuEngine::new(plan.clone(), settings.clone(), &state).expect("an engine");
+        let theirs = losses(&mut cpu, images, 1, 2, 0.01);
+        let mut gpu = gpu(&plan, &settings, &state, &options());
+        let ours = losses(&mut gpu, images, 1, 2, 0.01);
+        let title = network.title();
+        assert_close(&title, &ours, &theirs, 1e-5);
+        let specs = plan.tensors();
+        let trained = specs.iter().filter(|s| s.role.trained());
+        let (ours, theirs) = (gpu.gradients().expect("gradients"), cpu.gradients().expect("gradients"));
+        for (spec, (ours, theirs)) in trained.zip(ours.iter().zip(&theirs)) {
+            let error = distance(ours, theirs);
+            assert!(error < 5e-5, "{title}: gradient of {}: {error:.1e}", spec.name);
+        }
+    }
+}
+
+#[test]
+fn a_state_moves_between_engines_and_training_goes_on() {
+    let plan = narrow().plan().expect("a plan");
+    let (images, first) = (&demo().images, state(&plan));
+    let settings = settings(8, SGD);
+    let mut cpu = CpuEngine::new(plan.clone(), settings.clone(), &first).expect("an engine");
+    let mut gpu = gpu(&plan, &settings, &first, &options());
+    losses(&mut cpu, images, 3, 8, 0.01);
+    let state = cpu.state().expect("a state");
+    gpu.load_state(&state).expect("it fits");
+    let back = gpu.state().expect("a state");
+    assert_eq!((back.step, &back.tensors, &back.moments), (3, &state.tensors, &state.moments));
+    let theirs = losses(&mut cpu, images, 3, 8, 0.01);
+    let ours = losses(&mut gpu, images, 3, 8, 0.01);
+    assert_close("after the move", &ours, &theirs, 1e-4);
+    let moved = gpu.state().expect("a state");
+    cpu.load_state(&moved).expect("it fits");
+    assert_eq!(cpu.state().expect("a state").tensors, moved.tensors);
+}
+
+#[test]
+fn the_same_bits_twice_and_after_a_resume() {
+    let plan = Network { dropout: 0.3, ..narrow() }.plan().expect("a plan");
+    let (images, state) = (&demo().images, state(&plan));
+    let settings = settings(8, Optimizer::adam());
+    let run = |state: &State, from: usize, to: usize| {
+        let mut engine = gpu(&plan, &settings, state, &options());
+        engine.attach(Source::Train, images.clone()).expect("images");
+        for step in from..to {
+            engine.train_step(Batch::Picks(Source::Train, &picks(step, 8, images.count)), 0.001).expect("a step");
+        }
+        engine.state().expect("a state")
+    };
+    let whole = run(&state, 0, 6);
+    assert_eq!(run(&state, 0, 6), whole);
+    assert_eq!(run(&run(&state, 0, 2), 2, 6), whole);
+}
+
+#[test]
+fn micro_batches_add_up_to_the_batch() {
+    // Without batch normalisation, whose statistics are those of a micro-batch.
+    let plan = Network { batch_norm: false, dropout: 0.3, ..narrow() }.plan().expect("a plan");
+    let (images, state) = (&demo().images, state(&plan));
+    let settings = settings(8, SGD);
+    let mut whole = gpu(&plan, &settings, &state, &options());
+    let mut parts = gpu(&plan, &settings, &state, &Options { micro_batch: Some(3), ..options() });
+    assert_eq!((whole.micro_batch(), parts.micro_batch()), (8, 3));
+    let theirs = losses(&mut whole, images, 2, 7, 0.01);
+    let ours = losses(&mut parts, images, 2, 7, 0.01);
+    assert_close("losses", &ours, &theirs, 1e-5);
+    let (ours, theirs) = (parts.gradients().expect("gradients"), whole.gradients().expect("gradients"));
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert!(distance(ours, theirs) < 1e-5);
+    }
+    let logits = |engine: &mut GpuEngine| {
+        let mut logits = Vec::new();
+        engine.attach(Source::Held, images.clone()).expect("images");
+        engine.logits(Batch::Picks(Source::Held, &picks(0, 8, images.count)), &mut logits).expect("logits");
+        logits
+    };
+    assert!(distance(&logits(&mut parts), &logits(&mut whole)) < 1e-4);
+}
+
+#[test]
+fn winograd_4x4_stays_near_and_is_forbidden_by_precise() {
+    let plan = Network { width: 0.25, classes: 10, ..Network::default() }.plan().expect("a plan");
+    let (images, state) = (&demo().images, state(&plan));
+    let settings = settings(4, SGD);
+    let mut precise = gpu(&plan, &settings, &state, &options());
+    assert!(precise.network().variants().values().all(|v| !v.contains("winograd4")));
+    let theirs = losses(&mut precise, images, 1, 4, 0.01);
+    let mut forced = state.clone();
+    for (key, _) in precise.network().variants() {
+        if key.starts_with("features.") && !key.starts_with("features.0 ") {
+            forced.variants.insert(key.clone(), "winograd4 registers".into());
+        }
+    }
+    let mut fast = gpu(&plan, &settings, &forced, &Options { precise: false, ..options() });
+    assert!(fast.network().variants().values().any(|v| v.contains("winograd4")), "{:?}", fast.network().variants());
+    let ours = losses(&mut fast, images, 1, 4, 0.01);
+    assert_close("loss", &ours, &theirs, 1e-4);
+    let (ours, theirs) = (fast.gradients().expect("gradients"), precise.gradients().expect("gradients"));
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert!(distance(ours, theirs) < 1e-2);
+    }
+}

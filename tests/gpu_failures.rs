@@ -1,0 +1,112 @@
+//! What a user is told when a GPU fails, and what is left then: failures are provoked by `VGGKIT_FAULT` where no driver
+//! can be made to show them. Runs on a software adapter.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+/// The binary with a cache folder of its own.
+fn vggkit(arguments: &[&str]) -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("vggkit"));
+    command.args(arguments).env("VGGKIT_CACHE", folder().join("cache"));
+    command
+}
+
+/// A folder with a demo set of 3 classes of 9 train images each, made once.
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    FOLDER
+        .get_or_init(|| {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let mut prepare = Command::new(assert_cmd::cargo::cargo_bin!("vggkit"));
+            prepare.args(["prepare", "--demo", "--quiet", "--classes", "3", "--per-class", "9", "--data"]);
+            assert!(prepare.arg(folder.path().join("data")).status().expect("it runs").success());
+            folder
+        })
+        .path()
+}
+
+/// Two epochs of four steps on the GPU, with what goes wrong.
+fn train(run: &str, fault: &str, more: &[&str]) -> Output {
+    let tiny = ["--width", "0.05", "-i", "32", "-b", "8", "-e", "2", "-es", "0", "--engine", "gpu"];
+    let mut command = vggkit(&["train", "--run", run, "--overwrite", "--adapter", "llvmpipe"]);
+    command.args(tiny).args(more).arg("--data").arg(folder().join("data/demo")).arg("--runs").arg(folder().join("runs"));
+    if !fault.is_empty() {
+        command.env("VGGKIT_FAULT", fault);
+    }
+    command.output().expect("the binary runs")
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Exit code and message of a failure that ends the training.
+fn fails(fault: &str, expected: &[&str]) {
+    let output = train(&format!("demo-{}", fault.replace(':', "-")), fault, &[]);
+    let text = told(&output);
+    assert_eq!(output.status.code(), Some(1), "{fault}: {text}");
+    for expected in expected {
+        assert!(text.contains(expected), "{fault}: \"{expected}\" is not in\n{text}");
+    }
+    assert!(!text.contains("panicked"), "{text}");
+}
+
+#[test]
+fn a_lost_device_is_opened_again_and_nothing_is_lost() {
+    let whole = train("demo-whole", "", &[]);
+    assert!(whole.status.success(), "{}", told(&whole));
+    let lost = train("demo-lost", "lost:6", &[]);
+    assert!(lost.status.success(), "{}", told(&lost));
+    assert!(told(&lost).contains("opening it again"), "{}", told(&lost));
+    let weights = |run: &str| {
+        let bytes = std::fs::read(folder().join("runs").join(run).join("last.safetensors")).expect("a checkpoint");
+        let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+        let mut names: Vec<_> = file.names().into_iter().map(str::to_owned).collect();
+        names.sort_unstable();
+        names.iter().map(|name| file.tensor(name).expect("there").data().to_vec()).collect::<Vec<_>>()
+    };
+    assert!(weights("demo-lost") == weights("demo-whole"));
+}
+
+#[test]
+fn a_driver_that_hangs_is_told_of_and_the_checkpoint_stays() {
+    fails("hang:6", &["has not answered", "driver"]);
+    let resumed = vggkit(&["train", "--quiet", "--engine", "cpu", "--resume", "demo-hang-6"])
+        .arg("--runs")
+        .arg(folder().join("runs"))
+        .output()
+        .expect("the binary runs");
+    assert!(resumed.status.success(), "{}", told(&resumed));
+}
+
+#[test]
+fn a_rejected_shader_is_named() {
+    fails("shader:2", &["refused the shader", "selftest"]);
+}
+
+#[test]
+fn too_little_memory_leads_to_micro_batches_and_at_last_to_advice() {
+    let tight = train("demo-tight", "memory:14000000", &[]);
+    assert!(tight.status.success(), "{}", told(&tight));
+    assert!(told(&tight).contains("micro-batches of a batch of 8"), "{}", told(&tight));
+    fails("memory:100000", &["even one image at a time needs", "--engine cpu"]);
+}
+
+#[test]
+fn images_that_do_not_fit_travel_with_their_batch_and_change_nothing() {
+    let whole = train("demo-resident", "", &["--max-steps", "3"]);
+    assert!(whole.status.success(), "{}", told(&whole));
+    // The batch is computed at once in both; images are what is left out.
+    let streamed = train("demo-streamed", "images:0", &["--max-steps", "3"]);
+    assert!(streamed.status.success(), "{}", told(&streamed));
+    assert!(told(&streamed).contains("travel with it"), "{}", told(&streamed));
+    let history = |run: &str| {
+        let text = std::fs::read_to_string(folder().join("runs").join(run).join("history.jsonl")).expect("a history");
+        let line: serde_json::Value = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
+        (line["train_loss"].as_f64(), line["val_loss"].as_f64())
+    };
+    assert_eq!(history("demo-resident"), history("demo-streamed"));
+}
