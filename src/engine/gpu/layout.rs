@@ -150,7 +150,8 @@ impl Layout {
             current = step.y;
         }
         self.logits = current;
-        values.used(current, loss);
+        // To the end, so that they can be asked for after the step.
+        values.used(current, if training { backward(0) + 1 } else { loss });
         if training {
             let mut gradient = values.new_at(plan.network.classes.next_multiple_of(4), loss);
             self.d_logits = gradient;
