@@ -4,7 +4,8 @@ use assert_cmd::Command;
 use predicates::prelude::*;
 use serde_json::Value;
 
-const SUBCOMMANDS: [&str; 7] = ["prepare", "verify", "describe", "train", "evaluate", "predict", "report"];
+const SUBCOMMANDS: [&str; 9] =
+    ["prepare", "verify", "describe", "train", "evaluate", "predict", "report", "bench", "tune"];
 
 /// The binary in an empty folder of its own, so that no data and no run is found.
 struct Empty(tempfile::TempDir);
@@ -60,7 +61,7 @@ fn wrong_words_get_the_nearest_right_one() {
         ("train -d 17", "choose 11, 13, 16 or 19; the nearest is 16"),
         ("describe -d 12", "the nearest is 11"),
         ("describe --imagesize 20", "the nearest is 32"),
-        ("describe --engine gpu", "this version has no GPU engine yet; choose auto or cpu"),
+        ("describe --engine tpu", "choose auto, gpu or cpu"),
     ] {
         vggkit(line).code(2).stdout("").stderr(contains(part));
     }

@@ -107,7 +107,9 @@ fn noise(count: usize) -> Images {
 fn twenty_steps_of_sgd_and_five_of_adam_follow_the_cpu_engine() {
     let plan = narrow().plan().expect("a plan");
     let (images, state) = (&demo().images, State::new(initialisation::initialise(&plan, 2)));
-    for (name, optimizer, rate, steps) in [("sgd", Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 }, 0.01, 20), ("adam", Optimizer::adam(), 0.001, 5)] {
+    for (name, optimizer, rate, steps) in
+        [("sgd", Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 }, 0.01, 20), ("adam", Optimizer::adam(), 0.001, 5)]
+    {
         let settings = settings(16, optimizer);
         let mut cpu = CpuEngine::new(plan.clone(), settings.clone(), &state).expect("an engine");
         let theirs = losses(&mut cpu, images, steps, 16, rate);
@@ -139,7 +141,7 @@ fn one_step_at_full_width_agrees_for_every_network() {
         let (state, settings) = (state(&plan), settings(2, SGD));
         let mut cpu = CpuEngine::new(plan.clone(), settings.clone(), &state).expect("an engine");
         let mut gpu = gpu(&plan, &settings, &state, &options());
-        let mut step = |engine: &mut dyn Engine, batch: u32| {
+        let step = |engine: &mut dyn Engine, batch: u32| {
             engine.load_state(&state).expect("it fits");
             engine.attach(Source::Train, images.clone()).expect("images");
             let picks = [2 * batch, 2 * batch + 1].map(|index| Pick { index, ..Pick::default() });
@@ -230,7 +232,7 @@ fn winograd_4x4_stays_near_and_is_forbidden_by_precise() {
     assert!(precise.network().variants().values().all(|v| !v.contains("winograd4")));
     let theirs = losses(&mut precise, images, 1, 4, 0.01);
     let mut forced = state.clone();
-    for (key, _) in precise.network().variants() {
+    for key in precise.network().variants().keys() {
         if key.starts_with("features.") && !key.starts_with("features.0 ") {
             forced.variants.insert(key.clone(), "winograd4 registers".into());
         }

@@ -1,6 +1,8 @@
 //! Every kernel variant against its CPU twin on a software adapter: the checks of `vggkit selftest`.
 //! Without an adapter this fails; it does not skip.
 
+#![expect(clippy::print_stdout, reason = "a test's figures are read with --nocapture")]
+
 use vggkit::engine::gpu::{Gpu, Options, selftest};
 
 #[test]

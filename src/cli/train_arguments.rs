@@ -346,7 +346,7 @@ mod tests {
             ("--run a/b", "the nearest is a-b"),
             ("--learning-rat 1", "'--learning-rate'"),
             ("--all -d 16", "cannot be used with"),
-            ("--engine gpu", "no GPU engine yet"),
+            ("--engine tpu", "choose auto, gpu or cpu"),
             ("--threads 0", "the nearest is 1"),
         ] {
             let error = parse(line).expect_err(line);
