@@ -96,47 +96,54 @@ fn main(
             } else {
                 let v0 = load_a(r0, d0); let v1 = load_a(r0, d1); let v2 = load_a(r0, d2); let v3 = load_a(r0, d3);
                 let a0 = transpose(mat4x4<f32>(
-                    subgroupBroadcast(v0, 0u), subgroupBroadcast(v1, 0u), subgroupBroadcast(v2, 0u), subgroupBroadcast(v3, 0u),
+                    subgroupBroadcast(v0, 0u), subgroupBroadcast(v1, 0u),
+                    subgroupBroadcast(v2, 0u), subgroupBroadcast(v3, 0u),
                 ));
                 c00 += b0 * a0; c01 += b1 * a0;
                 let a1 = transpose(mat4x4<f32>(
-                    subgroupBroadcast(v0, 1u), subgroupBroadcast(v1, 1u), subgroupBroadcast(v2, 1u), subgroupBroadcast(v3, 1u),
+                    subgroupBroadcast(v0, 1u), subgroupBroadcast(v1, 1u),
+                    subgroupBroadcast(v2, 1u), subgroupBroadcast(v3, 1u),
                 ));
                 c10 += b0 * a1; c11 += b1 * a1;
                 let a2 = transpose(mat4x4<f32>(
-                    subgroupBroadcast(v0, 2u), subgroupBroadcast(v1, 2u), subgroupBroadcast(v2, 2u), subgroupBroadcast(v3, 2u),
+                    subgroupBroadcast(v0, 2u), subgroupBroadcast(v1, 2u),
+                    subgroupBroadcast(v2, 2u), subgroupBroadcast(v3, 2u),
                 ));
                 c20 += b0 * a2; c21 += b1 * a2;
                 let a3 = transpose(mat4x4<f32>(
-                    subgroupBroadcast(v0, 3u), subgroupBroadcast(v1, 3u), subgroupBroadcast(v2, 3u), subgroupBroadcast(v3, 3u),
+                    subgroupBroadcast(v0, 3u), subgroupBroadcast(v1, 3u),
+                    subgroupBroadcast(v2, 3u), subgroupBroadcast(v3, 3u),
                 ));
                 c30 += b0 * a3; c31 += b1 * a3;
                 let a4 = transpose(mat4x4<f32>(
-                    subgroupBroadcast(v0, 4u), subgroupBroadcast(v1, 4u), subgroupBroadcast(v2, 4u), subgroupBroadcast(v3, 4u),
+                    subgroupBroadcast(v0, 4u), subgroupBroadcast(v1, 4u),
+                    subgroupBroadcast(v2, 4u), subgroupBroadcast(v3, 4u),
                 ));
                 c40 += b0 * a4; c41 += b1 * a4;
                 let a5 = transpose(mat4x4<f32>(
-                    subgroupBroadcast(v0, 5u), subgroupBroadcast(v1, 5u), subgroupBroadcast(v2, 5u), subgroupBroadcast(v3, 5u),
+                    subgroupBroadcast(v0, 5u), subgroupBroadcast(v1, 5u),
+                    subgroupBroadcast(v2, 5u), subgroupBroadcast(v3, 5u),
                 ));
                 c50 += b0 * a5; c51 += b1 * a5;
                 let a6 = transpose(mat4x4<f32>(
-                    subgroupBroadcast(v0, 6u), subgroupBroadcast(v1, 6u), subgroupBroadcast(v2, 6u), subgroupBroadcast(v3, 6u),
+                    subgroupBroadcast(v0, 6u), subgroupBroadcast(v1, 6u),
+                    subgroupBroadcast(v2, 6u), subgroupBroadcast(v3, 6u),
                 ));
                 c60 += b0 * a6; c61 += b1 * a6;
                 let a7 = transpose(mat4x4<f32>(
-                    subgroupBroadcast(v0, 7u), subgroupBroadcast(v1, 7u), subgroupBroadcast(v2, 7u), subgroupBroadcast(v3, 7u),
+                    subgroupBroadcast(v0, 7u), subgroupBroadcast(v1, 7u),
+                    subgroupBroadcast(v2, 7u), subgroupBroadcast(v3, 7u),
                 ));
                 c70 += b0 * a7; c71 += b1 * a7;
             }
         }
-        put(slice, top, left0, c00, first); put(slice, top, left1, c01, first);
-        put(slice, top + 4u, left0, c10, first); put(slice, top + 4u, left1, c11, first);
-        put(slice, top + 8u, left0, c20, first); put(slice, top + 8u, left1, c21, first);
-        put(slice, top + 12u, left0, c30, first); put(slice, top + 12u, left1, c31, first);
-        put(slice, top + 16u, left0, c40, first); put(slice, top + 16u, left1, c41, first);
-        put(slice, top + 20u, left0, c50, first); put(slice, top + 20u, left1, c51, first);
-        put(slice, top + 24u, left0, c60, first); put(slice, top + 24u, left1, c61, first);
-        put(slice, top + 28u, left0, c70, first); put(slice, top + 28u, left1, c71, first);
+        // A loop, as a store is hundreds of instructions on such a device, and all of them have to be compiled.
+        for (var q = 0u; q < 8u; q++) {
+            put(slice, top + q * 4u, left0, c00, first);
+            put(slice, top + q * 4u, left1, c01, first);
+            c00 = c10; c10 = c20; c20 = c30; c30 = c40; c40 = c50; c50 = c60; c60 = c70;
+            c01 = c11; c11 = c21; c21 = c31; c31 = c41; c41 = c51; c51 = c61; c61 = c71;
+        }
         first = false;
         if (depth >= range.y) {
             break;
