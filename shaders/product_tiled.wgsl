@@ -19,8 +19,8 @@
 //                                   C[slice][row][column .. column + 4], within bounds; what comes after the first call is
 //                                   added to what the first one stored, by the same invocation
 // A slice (z of the grid) is a part of a split depth, or one of the products of Winograd. Workgroups of a slice are counted
-// by group_index, columns fastest. Binding 0 (dims) and 2 and up belong to the operand file, which must not use the name
-// `main`, `tile_a`, `tile_b`, `Rows` or `fetch`.
+// by group_index, columns fastest. Binding 0 (dims) and 2 and up belong to the operand file, which must not use the names
+// of this file.
 //
 // From the host: TILE_ROWS, TILE_COLUMNS (multiples of 64), TILE_DEPTH (a multiple of four with
 // (TILE_ROWS + TILE_COLUMNS) TILE_DEPTH / 16 <= invocations), CHUNK (a multiple of TILE_DEPTH): depths that one f32
@@ -36,6 +36,9 @@ const THREADS = TILE_ROWS / 8u * (TILE_COLUMNS / 8u);
 const BLOCKS_A = WIDTH_A * DEPTH4;
 const BLOCKS_B = WIDTH_B * DEPTH4;
 const WARPS_ACROSS = TILE_COLUMNS / 64u;
+// Rows, or columns, from one of an invocation's four loads to the next.
+const STEP_A = select(WIDTH_A, 1u, A_ALONG_DEPTH);
+const STEP_B = select(WIDTH_B, 1u, B_ALONG_DEPTH);
 
 // [depth][row / 4] and [depth][column / 4].
 var<workgroup> tile_a: array<vec4<f32>, TILE_DEPTH * WIDTH_A>;
@@ -49,8 +52,9 @@ struct Rows {
     d: Row,
 }
 
-// The 16 numbers that this invocation brings of the tile at `depth`; m[j] goes to the j-th place.
-fn fetch(a: bool, rows: Rows, column: u32, depth: Depth) -> mat4x4<f32> {
+// The 16 numbers that this invocation brings of the tile at `depth`; m[j] goes to the j-th place. `swap` is how far the
+// second column lies from the first.
+fn fetch(a: bool, rows: Rows, column: u32, swap: u32, depth: Depth) -> mat4x4<f32> {
     var m: mat4x4<f32>;
     if (a) {
         m = mat4x4<f32>(load_a(rows.a, depth), load_a(rows.b, depth), load_a(rows.c, depth), load_a(rows.d, depth));
@@ -58,12 +62,11 @@ fn fetch(a: bool, rows: Rows, column: u32, depth: Depth) -> mat4x4<f32> {
             m = transpose(m);
         }
     } else {
-        let next = select(WIDTH_B, 1u, B_ALONG_DEPTH);
         m = mat4x4<f32>(
             load_b(column, depth),
-            load_b(column + next, depth),
-            load_b(column + 2u * next, depth),
-            load_b(column + 3u * next, depth),
+            load_b(column + swap, depth),
+            load_b(column + 2u * STEP_B, depth),
+            load_b(column + 2u * STEP_B + swap, depth),
         );
         if (B_ALONG_DEPTH) {
             m = transpose(m);
@@ -87,8 +90,9 @@ fn main(
         return;
     }
 
-    // What this invocation brings: a block of 4x4 that is turned on its way where memory runs along the depth (eight
-    // neighbours write to neighbouring vec4, no two to one bank), four vec4 of one depth where it does not.
+    // What this invocation brings: a block of 4x4 that is turned on its way where memory runs along the depth, four vec4 of
+    // one depth where it does not. Eight neighbours write to eight banks of 16 bytes: neighbouring vec4, or, where four vec4
+    // of each of two depths are 16 apart, the odd depth's in another order.
     let is_a = local < BLOCKS_A;
     let brings = local < BLOCKS_A + BLOCKS_B;
     let block = select(local - BLOCKS_A, local, is_a);
@@ -100,17 +104,20 @@ fn main(
     let straight_depth = block / (width / 4u);
     let at = select(straight_at, turned_at, turned);
     let my_depth = select(straight_depth, turned_depth, turned);
-    let place = my_depth * width + at;
+    let odd = !turned && width == 16u && my_depth % 2u == 1u;
     let place_step = select(width / 4u, width, turned);
-    let row_step = select(WIDTH_A, 1u, A_ALONG_DEPTH);
-    let my_row = first_row + at * 4u;
-    let my_column = first_column + at * 4u;
-    var mine: Rows;
+    let place_swap = select(place_step, 0u - place_step, odd);
+    let place = my_depth * width + at + select(0u, place_step, odd);
+    let line_step = select(STEP_B, STEP_A, is_a);
+    let swap = select(line_step, 0u - line_step, odd);
+    let mine = at * 4u + select(0u, line_step, odd);
+    let my_column = first_column + mine;
+    var my_rows: Rows;
     if (is_a) {
-        mine.a = at_row(slice, my_row);
-        mine.b = at_row(slice, my_row + row_step);
-        mine.c = at_row(slice, my_row + 2u * row_step);
-        mine.d = at_row(slice, my_row + 3u * row_step);
+        my_rows.a = at_row(slice, first_row + mine);
+        my_rows.b = at_row(slice, first_row + mine + swap);
+        my_rows.c = at_row(slice, first_row + mine + 2u * line_step);
+        my_rows.d = at_row(slice, first_row + mine + 2u * line_step + swap);
     }
 
     let warp = local / 32u;
@@ -122,7 +129,7 @@ fn main(
     var first = true;
     var next: mat4x4<f32>;
     if (brings) {
-        next = fetch(is_a, mine, my_column, at_depth(slice, depth + my_depth));
+        next = fetch(is_a, my_rows, my_column, swap, at_depth(slice, depth + my_depth));
     }
     loop {
         // Row y * 4 + j, columns x * 4 ..: cj0; cj1 is half a tile to the right; the rows 4 to 7 half a tile below.
@@ -136,30 +143,34 @@ fn main(
             if (brings) {
                 if (is_a) {
                     tile_a[place] = next[0];
-                    tile_a[place + place_step] = next[1];
+                    tile_a[place + place_swap] = next[1];
                     tile_a[place + 2u * place_step] = next[2];
-                    tile_a[place + 3u * place_step] = next[3];
+                    tile_a[place + 2u * place_step + place_swap] = next[3];
                 } else {
                     tile_b[place] = next[0];
-                    tile_b[place + place_step] = next[1];
+                    tile_b[place + place_swap] = next[1];
                     tile_b[place + 2u * place_step] = next[2];
-                    tile_b[place + 3u * place_step] = next[3];
+                    tile_b[place + 2u * place_step + place_swap] = next[3];
                 }
             }
             workgroupBarrier();
             depth += TILE_DEPTH;
             if (brings) {
-                next = fetch(is_a, mine, my_column, at_depth(slice, depth + my_depth));
+                next = fetch(is_a, my_rows, my_column, swap, at_depth(slice, depth + my_depth));
             }
             for (var k = 0u; k < TILE_DEPTH; k++) {
                 let a0 = tile_a[k * WIDTH_A + y];
                 let a1 = tile_a[k * WIDTH_A + WIDTH_A / 2u + y];
                 let b0 = tile_b[k * WIDTH_B + x];
                 let b1 = tile_b[k * WIDTH_B + WIDTH_B / 2u + x];
-                c00 += a0.x * b0; c10 += a0.y * b0; c20 += a0.z * b0; c30 += a0.w * b0;
-                c40 += a1.x * b0; c50 += a1.y * b0; c60 += a1.z * b0; c70 += a1.w * b0;
-                c01 += a0.x * b1; c11 += a0.y * b1; c21 += a0.z * b1; c31 += a0.w * b1;
-                c41 += a1.x * b1; c51 += a1.y * b1; c61 += a1.z * b1; c71 += a1.w * b1;
+                c00 = fma(vec4<f32>(a0.x), b0, c00); c10 = fma(vec4<f32>(a0.y), b0, c10);
+                c20 = fma(vec4<f32>(a0.z), b0, c20); c30 = fma(vec4<f32>(a0.w), b0, c30);
+                c40 = fma(vec4<f32>(a1.x), b0, c40); c50 = fma(vec4<f32>(a1.y), b0, c50);
+                c60 = fma(vec4<f32>(a1.z), b0, c60); c70 = fma(vec4<f32>(a1.w), b0, c70);
+                c01 = fma(vec4<f32>(a0.x), b1, c01); c11 = fma(vec4<f32>(a0.y), b1, c11);
+                c21 = fma(vec4<f32>(a0.z), b1, c21); c31 = fma(vec4<f32>(a0.w), b1, c31);
+                c41 = fma(vec4<f32>(a1.x), b1, c41); c51 = fma(vec4<f32>(a1.y), b1, c51);
+                c61 = fma(vec4<f32>(a1.z), b1, c61); c71 = fma(vec4<f32>(a1.w), b1, c71);
             }
         }
         let top = first_row + y * 4u;

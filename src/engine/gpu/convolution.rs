@@ -14,7 +14,8 @@ use super::product::{CHUNK, Product, REGISTERS, TILED, ranges};
 use super::program::Access::{Read, Write};
 use super::program::{Constant, Source};
 use super::reduce;
-use super::winograd::{self, Tile, Winograd};
+pub use super::variant::{Pass, Variant, variants};
+use super::winograd::Winograd;
 use crate::error::{Error, Kind, Result};
 
 const FORWARD: &str = include_str!("../../../shaders/convolution.wgsl");
@@ -24,9 +25,6 @@ const WEIGHT: &str = include_str!("../../../shaders/convolution_weight.wgsl");
 const PARTIAL_BYTES: usize = 64 << 20;
 /// Most slabs of pixels: what one invocation of the reduction adds up.
 const SLABS: usize = 512;
-/// Maps of at most this many pixels give products with few rows, whose depth is worth splitting.
-const SMALL_MAP: usize = 16;
-
 /// One convolution; channels as the device has them: multiples of four. A linear layer is kernel 1 on a 1x1 map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Convolution {
@@ -74,139 +72,26 @@ impl Convolution {
     }
 }
 
-/// The three products of a layer in a training step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Pass {
-    /// y from x and the weight.
-    Forward,
-    /// dx from dy and the weight.
-    InputGradient,
-    /// dweight from x and dy.
-    WeightGradient,
-}
-
-impl Pass {
-    /// All three.
-    pub const ALL: [Self; 3] = [Self::Forward, Self::InputGradient, Self::WeightGradient];
-
-    /// For labels and files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Forward => "forward",
-            Self::InputGradient => "input gradient",
-            Self::WeightGradient => "weight gradient",
-        }
-    }
-}
-
-/// A way to compute a pass. Its [name](Variant::name) goes into checkpoints: a resumed training has the same bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Variant {
-    /// As one product in tiles of workgroup memory.
-    Tiled {
-        /// Rows of a tile.
-        rows: u32,
-        /// Columns of a tile.
-        columns: u32,
-        /// Parts that the depth is split into; 1 for weight gradients, whose slabs of pixels follow from the shape.
-        slices: u32,
-    },
-    /// As one product in registers only, for software devices.
-    Registers,
-    /// By Winograd's minimal filtering: kernels of 3.
-    Winograd {
-        /// F(2x2, 3x3) or F(4x4, 3x3).
-        tile: Tile,
-        /// Of its products.
-        product: Product,
-    },
-}
-
-impl Variant {
-    /// For labels and files; [`Variant::parse`] reads it.
-    pub fn name(self) -> String {
-        match self {
-            Self::Tiled { rows, columns, slices: 1 } => format!("tiled {rows}x{columns}"),
-            Self::Tiled { rows, columns, slices } => format!("tiled {rows}x{columns}/{slices}"),
-            Self::Registers => "registers".into(),
-            Self::Winograd { tile, product: Product::Tiled { rows, columns } } => {
-                format!("winograd{} {}", tile.outputs(), tiled(rows, columns, 1).name())
-            }
-            Self::Winograd { tile, product: Product::Registers } => format!("winograd{} registers", tile.outputs()),
-        }
-    }
-
-    /// What [`Variant::name`] gave, or nothing.
-    pub fn parse(name: &str) -> Option<Self> {
-        if name == "registers" {
-            return Some(Self::Registers);
-        }
-        for tile in Tile::ALL {
-            if let Some(product) = name.strip_prefix(&format!("winograd{} ", tile.outputs())) {
-                return match Self::parse(product)? {
-                    Self::Registers => Some(Self::Winograd { tile, product: Product::Registers }),
-                    Self::Tiled { rows, columns, slices: 1 } => {
-                        Some(Self::Winograd { tile, product: Product::Tiled { rows, columns } })
-                    }
-                    _ => None,
-                };
-            }
-        }
-        let (rows, rest) = name.strip_prefix("tiled ")?.split_once('x')?;
-        let (columns, slices) = rest.split_once('/').unwrap_or((rest, "1"));
-        let tiled =
-            Self::Tiled { rows: rows.parse().ok()?, columns: columns.parse().ok()?, slices: slices.parse().ok()? };
-        TILES.contains(&tiled).then_some(tiled)
-    }
-}
-
-const fn tiled(rows: u32, columns: u32, slices: u32) -> Variant {
-    Variant::Tiled { rows, columns, slices }
-}
-
-/// All that there are, large tiles first.
-const TILES: [Variant; 9] = [
-    tiled(128, 128, 1),
-    tiled(128, 64, 1),
-    tiled(64, 64, 1),
-    tiled(128, 128, 4),
-    tiled(128, 64, 4),
-    tiled(64, 64, 4),
-    tiled(128, 128, 16),
-    tiled(128, 64, 16),
-    tiled(64, 64, 16),
-];
-
-/// Every variant that this device can run for this pass, a good default first. `precise` forbids those with larger rounding
-/// errors than a plain sum.
-pub fn variants(gpu: &Gpu, convolution: &Convolution, pass: Pass, precise: bool) -> Vec<Variant> {
-    let columns = if pass == Pass::InputGradient { convolution.inputs } else { convolution.outputs };
-    let depth = convolution.taps() * if pass == Pass::InputGradient { convolution.outputs } else { convolution.inputs };
-    let split = pass != Pass::WeightGradient && convolution.pixels() <= SMALL_MAP && depth >= 512;
-    let suits = |variant: &&Variant| match **variant {
-        Variant::Tiled { columns: tile, slices, .. } => {
-            // A tile twice as wide as C computes nothing in half of it. Sixteen parts are for linear layers.
-            (tile == 64 || columns > 64) && (slices == 1 || split && (slices == 4 || convolution.pixels() == 1))
-        }
-        Variant::Registers | Variant::Winograd { .. } => true,
-    };
-    let software = (gpu.software() && Product::registers(gpu)).then_some(Variant::Registers);
-    let tiles: Vec<Variant> = TILES.iter().filter(suits).copied().collect();
-    // A batch of a linear layer is one row of tiles: unsplit it leaves most of a card idle.
-    let (fine, coarse): (Vec<_>, Vec<_>) =
-        tiles.into_iter().partition(|v| matches!(v, Variant::Tiled { slices: 4, .. }) && convolution.pixels() == 1);
-    let winograd = winograd::variants(gpu, convolution, pass, precise);
-    let winograd = winograd.into_iter().map(|(tile, product)| Variant::Winograd { tile, product });
-    software.into_iter().chain(fine).chain(coarse).chain(winograd).collect()
-}
-
-/// The product's form, and the parts of its depth.
-fn product(variant: Variant) -> (Product, usize) {
+/// The product's form.
+fn product(variant: Variant) -> Product {
     match variant {
-        Variant::Tiled { rows, columns, slices } => (Product::Tiled { rows, columns }, slices as usize),
-        Variant::Registers => (Product::Registers, 1),
-        Variant::Winograd { product, .. } => (product, 1),
+        Variant::Tiled { rows, columns, .. } => Product::Tiled { rows, columns },
+        Variant::Registers => Product::Registers,
+        Variant::Winograd { product, .. } => product,
     }
+}
+
+/// Parts of the depth of a product with `results` floats; one where their partial sums would be too large.
+fn slices(gpu: &Gpu, variant: Variant, results: usize) -> usize {
+    match variant {
+        Variant::Tiled { slices, .. } if slices as usize * results <= partial_floats(gpu) => slices as usize,
+        _ => 1,
+    }
+}
+
+/// Most floats of partial sums.
+fn partial_floats(gpu: &Gpu) -> usize {
+    (PARTIAL_BYTES / 4).min(gpu.binding_floats())
 }
 
 /// How Winograd's minimal filtering does a pass, where that is what `variant` says and what suits the layer; elsewhere the
@@ -220,7 +105,7 @@ fn winograd(gpu: &Gpu, convolution: &Convolution, pass: Pass, variant: Variant, 
 /// takes longer slabs for that, the product adds up chunks of [`CHUNK`] pixels itself.
 fn slabs(gpu: &Gpu, convolution: &Convolution, batch: usize) -> (usize, usize) {
     let pixels = batch * convolution.pixels();
-    let most = (PARTIAL_BYTES / 4).min(gpu.binding_floats()) / convolution.weights();
+    let most = partial_floats(gpu) / convolution.weights();
     let slab = pixels.div_ceil(most.clamp(1, SLABS)).next_multiple_of(CHUNK);
     (pixels.div_ceil(slab), slab)
 }
@@ -230,16 +115,13 @@ pub fn scratch(gpu: &Gpu, convolution: &Convolution, pass: Pass, variant: Varian
     if let Some(winograd) = winograd(gpu, convolution, pass, variant, batch) {
         return winograd.scratch();
     }
-    let floats = match (pass, product(variant).1) {
-        (Pass::WeightGradient, _) => match slabs(gpu, convolution, batch).0 {
-            0 | 1 => 0,
-            count => count * convolution.weights(),
-        },
-        (_, 1) => 0,
-        (Pass::Forward, slices) => slices * batch * convolution.pixels() * convolution.outputs,
-        (Pass::InputGradient, slices) => slices * batch * convolution.pixels() * convolution.inputs,
+    let pixels = batch * convolution.pixels();
+    let (parts, results) = match pass {
+        Pass::WeightGradient => (slabs(gpu, convolution, batch).0, convolution.weights()),
+        Pass::Forward => (slices(gpu, variant, pixels * convolution.outputs), pixels * convolution.outputs),
+        Pass::InputGradient => (slices(gpu, variant, pixels * convolution.inputs), pixels * convolution.inputs),
     };
-    [floats, 0, 0]
+    [if parts > 1 { parts * results } else { 0 }, 0, 0]
 }
 
 /// What a pass reads and writes. All are NHWC, weights [taps][inputs][outputs], channels padded by zeros.
@@ -313,13 +195,13 @@ pub fn record(
 ) -> Result<Vec<Dispatch>> {
     convolution.check(batch)?;
     let label = format!("{label} {}, {}", pass.name(), variant.name());
-    let (product, slices) = product(variant);
+    let product = product(variant);
     if let Some(winograd) = winograd(gpu, convolution, pass, variant, batch) {
         return winograd.record(gpu, &label, product, operands);
     }
     match pass {
         Pass::WeightGradient => weight_gradient(gpu, &label, convolution, product, batch, operands),
-        _ => output(gpu, &label, convolution, pass == Pass::InputGradient, (product, slices), batch, operands),
+        _ => output(gpu, &label, convolution, pass == Pass::InputGradient, variant, batch, operands),
     }
 }
 
@@ -329,7 +211,7 @@ fn output(
     label: &str,
     convolution: &Convolution,
     transposed: bool,
-    (product, slices): (Product, usize),
+    variant: Variant,
     batch: usize,
     operands: &Operands<'_>,
 ) -> Result<Vec<Dispatch>> {
@@ -338,6 +220,7 @@ fn output(
     let Convolution { inputs, outputs, .. } = *convolution;
     let (inputs, outputs) = if transposed { (outputs, inputs) } else { (inputs, outputs) };
     let (pixels, depth) = (convolution.pixels(), convolution.taps() * inputs);
+    let (product, slices) = (product(variant), slices(gpu, variant, batch * pixels * outputs));
     let mut constants = product.constants(1 << 20);
     constants.push(("TRANSPOSED", Constant::Bool(transposed)));
     let source = Source {

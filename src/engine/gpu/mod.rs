@@ -34,6 +34,7 @@ pub mod reduction;
 pub mod relu;
 pub mod selftest;
 pub mod tuning;
+pub mod variant;
 pub mod winograd;
 
 pub use device::{Gpu, Slice};
