@@ -1,5 +1,6 @@
 // M[point][tile][o] = sum over i of V[point][tile][i] U[point][i][o]; as products: a slice is a point, rows are the tiles of
-// a slab of samples, A = V, B = U, C = M. Operands of product_*.wgsl; see winograd_tiles.wgsl for the planes V and M.
+// a slab of samples, A = V, B = U, C = M. With TURNED, for the input gradient, whose inputs are the layer's outputs, U stands
+// as [point][o][i] and is read the other way round. Operands of product_*.wgsl; see winograd_tiles.wgsl for the planes.
 
 struct Dims {
     inputs4: u32,   // vec4 of a pixel
@@ -7,9 +8,13 @@ struct Dims {
     tiles: u32,     // of a sample
     first: u32,     // the slab's first sample
     samples: u32,   // most samples of the slab
-    part: u32,      // tiles of a part of dU, a multiple of four
+    part: u32,      // of the weight gradient
     plane_a: u32,   // vec4 from a point to the next in V
     plane_c: u32,   // .. in M
+    filters: u32,   // .. in U
+    unused0: u32,
+    unused1: u32,
+    unused2: u32,
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(2) var<storage, read> inputs: array<vec4<f32>>;
@@ -17,7 +22,7 @@ struct Dims {
 @group(0) @binding(4) var<storage, read_write> products: array<vec4<f32>>;
 
 const A_ALONG_DEPTH = true;
-const B_ALONG_DEPTH = false;
+const B_ALONG_DEPTH = TURNED;
 const OUTSIDE = 0xffffffffu;
 
 struct Row {
@@ -26,7 +31,7 @@ struct Row {
 
 struct Depth {
     i4: u32,        // beyond the end: OUTSIDE
-    start: u32,     // in U
+    start: u32,     // in U, of column 0
 }
 
 fn rows() -> u32 {
@@ -47,7 +52,8 @@ fn at_row(slice: u32, row: u32) -> Row {
 
 fn at_depth(slice: u32, depth: u32) -> Depth {
     let i4 = depth / 4u;
-    return Depth(select(OUTSIDE, i4, i4 < dims.inputs4), (slice * dims.inputs4 * 4u + depth) * dims.outputs4);
+    let start = slice * dims.filters + select(depth * dims.outputs4, i4, TURNED);
+    return Depth(select(OUTSIDE, i4, i4 < dims.inputs4), start);
 }
 
 fn load_a(row: Row, depth: Depth) -> vec4<f32> {
@@ -59,7 +65,7 @@ fn load_a(row: Row, depth: Depth) -> vec4<f32> {
 
 fn load_b(column: u32, depth: Depth) -> vec4<f32> {
     if (column < columns() && depth.i4 != OUTSIDE) {
-        return filters[depth.start + column / 4u];
+        return filters[depth.start + select(column / 4u, column * dims.inputs4, TURNED)];
     }
     return vec4<f32>();
 }

@@ -12,6 +12,10 @@ struct Dims {
     part: u32,      // tiles of a part of dU, a multiple of four
     plane_a: u32,   // vec4 from a point to the next in V
     plane_b: u32,   // .. in A dY A^T
+    filters: u32,   // .. in dU
+    unused0: u32,
+    unused1: u32,
+    unused2: u32,
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(2) var<storage, read> inputs: array<vec4<f32>>;
@@ -75,7 +79,7 @@ fn load_b(column: u32, depth: Depth) -> vec4<f32> {
 }
 
 fn store(slice: u32, row: u32, column: u32, value: vec4<f32>, first: bool) {
-    let i = (slice * rows() + row) * dims.outputs4 + column / 4u;
+    let i = slice * dims.filters + row * dims.outputs4 + column / 4u;
     if (first) {
         sums[i] = value;
     } else {

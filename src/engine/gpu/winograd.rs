@@ -88,6 +88,15 @@ struct TileDims {
     plane: u32,
 }
 
+/// `struct Dims` of `winograd_filter.wgsl`.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct FilterDims {
+    taps: u32,
+    plane: u32,
+    unused: [u32; 2],
+}
+
 /// `struct Dims` of the others.
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
@@ -100,6 +109,8 @@ struct ProductDims {
     part: u32,
     plane_inputs: u32,
     plane_outputs: u32,
+    filters: u32,
+    unused: [u32; 3],
 }
 
 /// One pass of one layer, cut into slabs.
@@ -185,9 +196,14 @@ impl Winograd {
         self.down() * self.across()
     }
 
+    /// Floats from one point of U or dU to the next.
+    fn filter_plane(&self) -> usize {
+        self.layer.inputs * self.layer.outputs + SPARE
+    }
+
     /// Floats of U or dU.
     fn filters(&self) -> usize {
-        self.tile.points() * self.layer.inputs * self.layer.outputs
+        self.tile.points() * self.filter_plane()
     }
 
     /// Floats from one point's plane of a slab to the next.
@@ -294,19 +310,25 @@ impl Call<'_> {
             part: count(self.winograd.part()),
             plane_inputs: count(self.winograd.plane(inputs) / 4),
             plane_outputs: count(self.winograd.plane(outputs) / 4),
+            filters: count(self.winograd.filter_plane() / 4),
+            unused: [0; 3],
         }
     }
 
     /// Weights become U.
     fn filter(&self, operands: &Operands<'_>) -> Result<Dispatch> {
-        let turned = self.winograd.pass == Pass::InputGradient;
-        let name = if turned { "winograd filter_turned" } else { "winograd filter_forward" };
-        let source = self.source(name, &[LINES, FILTER], &[Read, Write]);
-        let dims = self.dims(0);
-        let vectors = self.winograd.layer.inputs * self.winograd.layer.outputs / 4;
-        let groups = spread(if turned { vectors / 4 } else { vectors }.div_ceil(64), 1);
+        let mut source = self.source("winograd weight_filter", &[LINES, FILTER], &[Read, Write]);
+        source.constants.push(self.turned());
+        let Convolution { inputs, outputs, .. } = self.winograd.layer;
+        let taps = inputs * outputs / 4;
+        let dims = FilterDims { taps: count(taps), plane: count(self.winograd.filter_plane() / 4), unused: [0; 2] };
+        let groups = spread(taps.div_ceil(64), 1);
         let storages = [operands.weight, &operands.scratch[1]];
-        self.gpu.dispatch(self.label(source.entry), &source, &dims, &storages, move |_| groups)
+        self.gpu.dispatch(self.label("filter"), &source, &dims, &storages, move |_| groups)
+    }
+
+    fn turned(&self) -> (&'static str, Constant) {
+        ("TURNED", Constant::Bool(self.winograd.pass == Pass::InputGradient))
     }
 
     /// x, or dy for the input gradient, becomes V.
@@ -331,6 +353,7 @@ impl Call<'_> {
         );
         source.entry = "main";
         source.constants.extend(product.constants(1 << 20));
+        source.constants.push(self.turned());
         let [v, u, m] = operands.scratch;
         let Winograd { tile, layer, slab, .. } = *winograd;
         let tiles = winograd.tiles();

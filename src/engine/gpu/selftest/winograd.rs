@@ -118,11 +118,12 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
         case(sizes(3, 5, 7, 6, 70), 3, 1),
         case(sizes(4, 9, 6, 33, 20), 3, 4),
     ];
-    // Many tiles of an input whose mean is not zero, as after ReLU, in several chunks and parts.
-    let many = Case { sizes: sizes(3, 90, 91, 4, 4), samples: 3, slab: 3, offset: 1.0 };
-    for (tile, allowed) in [(Tile::Two, 3e-6), (Tile::Four, 2e-5)] {
+    // Many tiles of an input whose mean is not zero, as after ReLU, in several chunks and parts. One sum over all of them
+    // is off by 1.5e-6 with F(2x2), by 2.5e-6 with F(4x4).
+    let many = Case { sizes: sizes(8, 126, 127, 4, 4), samples: 8, slab: 8, offset: 1.0 };
+    for (tile, allowed, allowed_many) in [(Tile::Two, 3e-6, 1.2e-6), (Tile::Four, 2e-5, 2e-6)] {
         for product in [Product::Registers, Product::Tiled { rows: 64, columns: 64 }] {
-            let mut tell = |pass: Pass, case: &Case| {
+            let mut tell = |pass: Pass, case: &Case, allowed: f64| {
                 let error = check(gpu, tile, product, pass, case)?;
                 let variant = format!("{}, {}", pass.name(), Variant::Winograd { tile, product }.name());
                 let Case { sizes: Sizes { batch, height, width, inputs, outputs, .. }, samples, slab, .. } = *case;
@@ -133,10 +134,13 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
             };
             for case in &cases {
                 for pass in Pass::ALL {
-                    tell(pass, case)?;
+                    tell(pass, case, allowed)?;
                 }
             }
-            tell(Pass::WeightGradient, &many)?;
+            // In tiles it would take seconds on a software device; `convolution` checks the chunks of that product.
+            if product == Product::Registers {
+                tell(Pass::WeightGradient, &many, allowed_many)?;
+            }
         }
     }
     Ok(())
