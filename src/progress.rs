@@ -25,3 +25,15 @@ pub fn bar(task: &str, total: u64, unit: &str, quiet: bool) -> ProgressBar {
     }
     bar.with_prefix(format!("{task:>10}"))
 }
+
+/// A running count of `unit`s, where nobody knows how many there will be. Hidden as [`bar`] is.
+pub fn counter(task: &str, unit: &str, quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+    if let Ok(style) = ProgressStyle::with_template(&format!("{{prefix}} {{human_pos}} {unit}  {{elapsed}}  {{msg}}")) {
+        line.set_style(style);
+    }
+    line.with_prefix(format!("{task:>10}"))
+}

@@ -68,3 +68,36 @@ fn describe_prints_what_is_documented() {
     }
     assert_eq!(printed, documented);
 }
+
+/// `printed` has the keys of `documented` and values of the same types, in each element of an array; null fits anything.
+fn fits(printed: &Value, documented: &Value, place: &str) {
+    match (printed, documented) {
+        (Value::Object(printed), Value::Object(documented)) => {
+            assert_eq!(printed.keys().collect::<Vec<_>>(), documented.keys().collect::<Vec<_>>(), "keys of {place}");
+            printed.iter().for_each(|(key, value)| fits(value, &documented[key], &format!("{place}.{key}")));
+        }
+        (Value::Array(printed), Value::Array(documented)) => {
+            let first = documented.first().expect("an example of an element");
+            printed.iter().for_each(|value| fits(value, first, place));
+        }
+        (Value::Null, _) | (_, Value::Null) => {}
+        _ => assert_eq!(std::mem::discriminant(printed), std::mem::discriminant(documented), "{place}: {printed}"),
+    }
+}
+
+#[test]
+fn devices_and_selftest_print_what_is_documented() {
+    for (heading, line) in
+        [("devices", "devices --json"), ("selftest", "selftest --json --only max_pool --adapter llvmpipe")]
+    {
+        let output = std::process::Command::new(assert_cmd::cargo::cargo_bin!("vggkit"))
+            .args(line.split(' '))
+            .output()
+            .expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let printed: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+        let documented: Value = serde_json::from_str(&example(heading, "json")).expect("JSON");
+        assert_eq!(printed["schema"], documented["schema"]);
+        fits(&printed, &documented, heading);
+    }
+}

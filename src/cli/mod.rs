@@ -16,12 +16,14 @@ pub mod output;
 
 mod bench;
 mod describe;
+mod devices;
 mod evaluate;
 mod legacy;
 mod network_arguments;
 mod predict;
 mod prepare;
 mod report;
+mod selftest;
 mod splits;
 mod train;
 mod train_arguments;
@@ -58,6 +60,8 @@ enum Command {
     Report(report::Arguments),
     Bench(bench::Arguments),
     Tune(tune::Arguments),
+    Devices(devices::Arguments),
+    Selftest(selftest::Arguments),
 }
 
 /// Flags that all commands share.
@@ -161,5 +165,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Report(arguments) => report::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Tune(arguments) => tune::run(arguments),
+        Command::Devices(arguments) => devices::run(arguments),
+        Command::Selftest(arguments) => selftest::run(arguments),
     }
 }

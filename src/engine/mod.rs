@@ -267,8 +267,7 @@ impl Target {
         match self.choice {
             Choice::Cpu => false,
             Choice::Gpu => true,
-            Choice::Auto => gpu::adapter::list()
-                .is_ok_and(|found| found.iter().any(|f| !f.software() && f.shortcomings().is_empty())),
+            Choice::Auto => gpu::adapter::list().is_ok_and(|found| gpu::adapter::any_hardware(&found)),
         }
     }
 }

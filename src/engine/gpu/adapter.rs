@@ -106,11 +106,22 @@ fn names(found: &[Found]) -> String {
     found.iter().enumerate().map(name).collect::<Vec<_>>().join("; ")
 }
 
-/// The adapter whose index or part of whose name is `wanted`; without, the first that is hardware.
+/// Whether one of them computes on hardware and has what every kernel needs: what `--engine auto` asks.
+pub fn any_hardware(found: &[Found]) -> bool {
+    found.iter().any(|f| !f.software() && f.shortcomings().is_empty())
+}
+
+/// The adapter whose index or part of whose name is `wanted`; without, the first that is hardware and able.
 /// Errors: no such adapter, only software ones, one that lacks what every kernel needs.
 pub fn choose(wanted: Option<&str>) -> Result<Found> {
     let found = list()?;
-    let chosen = match wanted {
+    let chosen = position(&found, wanted)?;
+    found.into_iter().nth(chosen).ok_or_else(none)
+}
+
+/// Where in `found` [`choose`] finds it.
+pub fn position(found: &[Found], wanted: Option<&str>) -> Result<usize> {
+    let position = match wanted {
         Some(wanted) => {
             let lower = wanted.to_lowercase();
             let position = match wanted.parse::<usize>() {
@@ -118,24 +129,28 @@ pub fn choose(wanted: Option<&str>) -> Result<Found> {
                 Err(_) => found.iter().position(|f| f.info.name.to_lowercase().contains(&lower)),
             };
             position.ok_or_else(|| {
-                Error::usage(format!("no adapter \"{wanted}\"; there are {}", names(&found)))
+                Error::usage(format!("no adapter \"{wanted}\"; there are {}", names(found)))
                     .with_help("`vggkit devices` shows them; --adapter takes a part of the name or the index")
             })?
         }
-        None => found.iter().position(|f| !f.software()).ok_or_else(|| {
-            Error::new(Kind::Engine, format!("no hardware GPU, only software: {}", names(&found))).with_help(
-                "install your card's driver; or train with --engine cpu, which is much faster than a software adapter; \
-                 to use that all the same, name it, e.g. --adapter llvmpipe",
-            )
-        })?,
+        None => {
+            let hardware = |f: &Found| !f.software();
+            let able = found.iter().position(|f| hardware(f) && f.shortcomings().is_empty());
+            able.or_else(|| found.iter().position(hardware)).ok_or_else(|| {
+                Error::new(Kind::Engine, format!("no hardware GPU, only software: {}", names(found))).with_help(
+                    "install your card's driver; or train with --engine cpu, which is much faster than a software \
+                     adapter; to use that all the same, name it, e.g. --adapter llvmpipe",
+                )
+            })?
+        }
     };
-    let chosen = found.into_iter().nth(chosen).ok_or_else(none)?;
+    let chosen = &found[position];
     if let Some((what, needed, there)) = chosen.shortcomings().first() {
         let message = format!("{} cannot be used: {there} {what}, at least {needed} are needed", chosen.info.name);
         return Err(Error::new(Kind::Engine, message)
             .with_help("choose another adapter (`vggkit devices` shows them) or train with --engine cpu"));
     }
-    Ok(chosen)
+    Ok(position)
 }
 
 /// How wgpu reaches it.

@@ -25,7 +25,7 @@ use crate::error::Result;
 use crate::vgg::Shape;
 
 /// One comparison.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Check {
     /// The shader's stem, e.g. `convolution`.
     pub operation: &'static str,
@@ -46,20 +46,38 @@ impl Check {
     }
 }
 
+/// Makes the comparisons of one operation, telling each result as it comes.
+type Checks = fn(&Gpu, &mut dyn FnMut(Check)) -> Result<()>;
+
+/// What is checked, in this order.
+const OPERATIONS: [(&str, Checks); 11] = [
+    ("convolution", convolution::checks),
+    ("winograd", winograd::checks),
+    ("batch_norm", batch_norm::checks),
+    ("relu", relu::checks),
+    ("max_pool", max_pool::checks),
+    ("average_pool", average_pool::checks),
+    ("local_response_normalisation", local_response_normalisation::checks),
+    ("dropout", dropout::checks),
+    ("cross_entropy", cross_entropy::checks),
+    ("optimizer", optimizer::checks),
+    ("gather", gather::checks),
+];
+
+/// Names of all operations.
+pub fn operations() -> impl Iterator<Item = &'static str> {
+    OPERATIONS.iter().map(|(name, _)| *name)
+}
+
 /// Runs everything, telling each result as it comes. Errors: the device fails.
 pub fn run(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
-    convolution::checks(gpu, tell)?;
-    optimizer::checks(gpu, tell)?;
-    batch_norm::checks(gpu, tell)?;
-    gather::checks(gpu, tell)?;
-    relu::checks(gpu, tell)?;
-    dropout::checks(gpu, tell)?;
-    cross_entropy::checks(gpu, tell)?;
-    average_pool::checks(gpu, tell)?;
-    local_response_normalisation::checks(gpu, tell)?;
-    max_pool::checks(gpu, tell)?;
-    winograd::checks(gpu, tell)?;
-    Ok(())
+    OPERATIONS.iter().try_for_each(|(_, checks)| checks(gpu, tell))
+}
+
+/// The same for one of [`operations`].
+pub fn run_only(gpu: &Gpu, operation: &str, tell: &mut dyn FnMut(Check)) -> Result<()> {
+    let named = OPERATIONS.iter().filter(|(name, _)| *name == operation);
+    named.into_iter().try_for_each(|(_, checks)| checks(gpu, tell))
 }
 
 /// `count` numbers from -1 to 1.
