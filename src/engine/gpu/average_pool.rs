@@ -1,11 +1,11 @@
 //! Adaptive average pooling, flattened channel first as torchvision's linear weights have it; shader
 //! `average_pool.wgsl`, twin [`reference::average_pool`](crate::engine::cpu::reference::average_pool).
 
+use super::chunks::quads;
 use super::device::{Gpu, Slice};
 use super::dispatch::{Dispatch, spread};
 use super::program::Access::{self, Read, Write};
 use super::program::Source;
-use super::reduction::quads;
 use crate::error::Result;
 use crate::vgg::Shape;
 

@@ -6,11 +6,11 @@
 //! padded channels, zero in the padding; `kept` has four times as many. No buffer may be both among those read and those
 //! written by a call: running statistics, gradients, `kept` and `scratch` are written, parameters and `dy` read.
 
+use super::chunks::{chunk, chunks, pooled, quads};
 use super::device::{Gpu, Slice};
 use super::dispatch::{Dispatch, spread};
 use super::program::Access::{self, Read, Write};
 use super::program::Source;
-use super::reduction::{chunk, chunks, pooled, quads};
 use crate::error::Result;
 use crate::vgg::Shape;
 

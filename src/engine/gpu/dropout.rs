@@ -2,11 +2,11 @@
 //! [`DropoutMask`](crate::engine::random::DropoutMask) and `engine::cpu::linear`. Masks are those of the CPU, bit by bit,
 //! for batches below 2^32 elements; they are drawn anew where they are needed, and stored nowhere.
 
+use super::chunks::quads;
 use super::device::{Gpu, Slice};
 use super::dispatch::{Dispatch, spread};
 use super::program::Access::{self, Read, Write};
 use super::program::Source;
-use super::reduction::quads;
 use crate::error::Result;
 use crate::vgg::Shape;
 

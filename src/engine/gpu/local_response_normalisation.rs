@@ -2,11 +2,11 @@
 //! twin [`reference::local_response_normalisation`](crate::engine::cpu::reference::local_response_normalisation).
 //! Counts on padding that is zero, in dy too, and leaves it zero.
 
+use super::chunks::quads;
 use super::device::{Gpu, Slice};
 use super::dispatch::{Dispatch, spread};
 use super::program::Access::{self, Read, Write};
 use super::program::Source;
-use super::reduction::quads;
 use crate::error::Result;
 use crate::vgg::Shape;
 

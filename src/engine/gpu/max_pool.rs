@@ -1,11 +1,11 @@
 //! 2x2 maxima where no ReLU goes right before, as after local response normalisation; shader `max_pool.wgsl`, twin
 //! [`reference::max_pool`](crate::engine::cpu::reference::max_pool).
 
+use super::chunks::quads;
 use super::device::{Gpu, Slice};
 use super::dispatch::{Dispatch, spread};
 use super::program::Access::{self, Read, Write};
 use super::program::Source;
-use super::reduction::quads;
 use crate::error::Result;
 use crate::vgg::Shape;
 

@@ -11,6 +11,7 @@
 pub mod adapter;
 pub mod average_pool;
 pub mod batch_norm;
+pub mod chunks;
 pub mod convolution;
 pub mod cross_entropy;
 pub mod device;
@@ -30,7 +31,6 @@ pub mod profile;
 pub mod program;
 mod record;
 pub mod reduce;
-pub mod reduction;
 pub mod relu;
 pub mod selftest;
 pub mod tuning;

@@ -3,11 +3,11 @@
 //!
 //! Shapes are those of one sample of z with its real channels; a linear layer's is 1 x 1 x features.
 
+use super::chunks::{chunk, chunks, pooled, quads};
 use super::device::{Gpu, Slice};
 use super::dispatch::{Dispatch, spread};
 use super::program::Access::{self, Read, Write};
 use super::program::Source;
-use super::reduction::{chunk, chunks, pooled, quads};
 use crate::error::Result;
 use crate::vgg::Shape;
 

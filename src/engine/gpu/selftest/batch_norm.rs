@@ -7,7 +7,7 @@ use super::{
 };
 use crate::engine::cpu::reference::{batch_norm as twin, max_pool, relu};
 use crate::engine::gpu::batch_norm;
-use crate::engine::gpu::reduction::pooled;
+use crate::engine::gpu::chunks::pooled;
 use crate::error::Result;
 use crate::vgg::Shape;
 

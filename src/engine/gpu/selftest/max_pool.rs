@@ -2,8 +2,8 @@
 
 use super::{Check, Gpu, Step, coarse, distance, execute, padded, sizes, unpadded, unwritten, values};
 use crate::engine::cpu::reference::max_pool as twin;
+use crate::engine::gpu::chunks::pooled;
 use crate::engine::gpu::max_pool;
-use crate::engine::gpu::reduction::pooled;
 use crate::error::Result;
 use crate::vgg::Shape;
 

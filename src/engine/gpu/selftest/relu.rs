@@ -6,7 +6,7 @@ use super::{
     values, wide,
 };
 use crate::engine::cpu::reference::{max_pool, relu as twin};
-use crate::engine::gpu::reduction::pooled;
+use crate::engine::gpu::chunks::pooled;
 use crate::engine::gpu::relu;
 use crate::error::Result;
 use crate::vgg::Shape;
