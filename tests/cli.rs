@@ -4,8 +4,8 @@ use assert_cmd::Command;
 use predicates::prelude::*;
 use serde_json::Value;
 
-const SUBCOMMANDS: [&str; 9] =
-    ["prepare", "verify", "describe", "train", "evaluate", "predict", "report", "bench", "tune"];
+const SUBCOMMANDS: [&str; 11] =
+    ["prepare", "verify", "describe", "train", "evaluate", "predict", "report", "bench", "tune", "devices", "selftest"];
 
 /// The binary in an empty folder of its own, so that no data and no run is found.
 struct Empty(tempfile::TempDir);
