@@ -81,7 +81,7 @@ fn main() -> Result<()> {
             {
                 continue;
             }
-            for variant in variants(&gpu, &convolution, pass, false) {
+            for variant in variants(&gpu.capabilities(), &convolution, pass, false) {
                 if variant.name().contains(&arguments.variant) {
                     let seconds = time(&gpu, &convolution, pass, variant, &arguments)?;
                     let flop = 2.0 * (batch * convolution.pixels() * convolution.weights()) as f64;
@@ -114,7 +114,7 @@ fn time(
     };
     let (input, weight) = (gpu.upload("input", &fill(input))?, gpu.upload("weight", &fill(weight))?);
     let (bias, output) = (gpu.upload("bias", &fill(convolution.outputs))?, gpu.buffer("output", output)?);
-    let [a, b, c] = scratch(gpu, convolution, pass, variant, batch);
+    let [a, b, c] = scratch(&gpu.capabilities(), convolution, pass, variant, batch);
     let scratch: [Slice; 3] = [gpu.buffer("scratch", a)?, gpu.buffer("scratch", b)?, gpu.buffer("scratch", c)?];
     let operands = Operands { input: &input, weight: &weight, bias: Some(&bias), output: &output, scratch: &scratch };
     let calls = record(gpu, "bench", convolution, pass, variant, batch, &operands)?;

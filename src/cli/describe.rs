@@ -9,12 +9,19 @@ use serde::Serialize;
 use super::network_arguments::NetworkArguments;
 use super::{Shared, output, values};
 use crate::engine::cpu::{self, Memory};
+use crate::engine::gpu::{self, adapter::Capabilities};
 use crate::engine::{Normalisation, Optimizer, Settings};
 use crate::error::Result;
 use crate::vgg::{Layer, Network, Operation, Plan};
 
 /// The value of `schema`.
 const SCHEMA: &str = "vggkit/describe/1";
+
+/// The training and validation images of Tiny ImageNet, which live on a GPU while they fit.
+const RESIDENT_IMAGES: u64 = 110_000;
+
+/// Bytes of each of them: 64x64 pixels of three channels.
+const IMAGE_BYTES: u64 = 64 * 64 * 3;
 
 /// Bytes of an f32.
 const F32: u64 = 4;
@@ -40,7 +47,7 @@ const EXAMPLES: &str = "\
 Examples:
   vggkit describe -d 16                       VGG-16 (configuration D) for the 200 classes of Tiny ImageNet
   vggkit describe -d 16 -c11 -i 224           with 1x1 convolutions, on larger images
-  vggkit describe -d 19 -b 256                what a step of 256 images needs in memory
+  vggkit describe -d 19 -b 128                what a step of 128 images needs in memory, on the CPU and on a GPU
   vggkit describe -d 11 --json | jq .totals   for other programs";
 
 /// What `--json` prints.
@@ -53,6 +60,7 @@ struct Description<'a> {
     layers: Vec<DescribedLayer<'a>>,
     totals: Totals,
     training: TrainingMemory,
+    training_gpu: CardMemory,
 }
 
 /// A layer of the plan and the bytes of its output for one image.
@@ -80,6 +88,16 @@ struct TrainingMemory {
     total: u64,
 }
 
+/// What a training with Adam on a card allocates, in bytes; the card binds 2 GiB, as those of the GTX 1070's kind.
+#[derive(Debug, Serialize)]
+struct CardMemory {
+    /// Images that are computed at once.
+    micro_batch: usize,
+    #[serde(flatten)]
+    memory: gpu::Memory,
+    total: u64,
+}
+
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let network = arguments.network.network(arguments.classes)?;
     let plan = network.plan()?;
@@ -93,7 +111,10 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     };
     let memory = cpu::memory_of(&plan, &settings)?;
     let training = TrainingMemory { batch_size: settings.batch_size, memory, total: memory.total() };
-    let description = describe(&plan, network.configuration()?.letter, training);
+    let (memory, micro_batch) = gpu::memory_of(&plan, &settings, &Capabilities::CARD, false)?;
+    let memory = gpu::Memory { images: RESIDENT_IMAGES * IMAGE_BYTES, ..memory };
+    let card = CardMemory { micro_batch, memory, total: memory.total() };
+    let description = describe(&plan, network.configuration()?.letter, training, card);
     if arguments.shared.json {
         output::json(&description)?;
     } else {
@@ -102,7 +123,12 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn describe<'a>(plan: &'a Plan, configuration: &'static str, training: TrainingMemory) -> Description<'a> {
+fn describe<'a>(
+    plan: &'a Plan,
+    configuration: &'static str,
+    training: TrainingMemory,
+    training_gpu: CardMemory,
+) -> Description<'a> {
     let bytes_of = |layer: &Layer| layer.output.elements() as u64 * F32;
     let layers = plan.layers.iter().map(|layer| DescribedLayer { layer, activation_bytes: bytes_of(layer) });
     let activation_bytes = plan.layers.iter().map(bytes_of).sum();
@@ -113,6 +139,7 @@ fn describe<'a>(plan: &'a Plan, configuration: &'static str, training: TrainingM
         layers: layers.collect(),
         totals: Totals { parameters: plan.parameters(), macs: plan.macs(), activation_bytes },
         training,
+        training_gpu,
     }
 }
 
@@ -141,16 +168,27 @@ fn table(description: &Description<'_>) -> String {
     }
     let Totals { parameters, macs, activation_bytes } = description.totals;
     text += &row("total", "", "", "", figures(parameters, macs, activation_bytes));
-    let TrainingMemory { batch_size, memory, total } = &description.training;
-    let part = |name: &str, bytes: u64| format!("  {name:<14}{:>11}\n", HumanBytes(bytes).to_string());
     text += "\nShapes are height x width x channels. MACs and activation (an f32 a number) are those of one image.\n";
-    text += &format!("\nMemory of training with Adam on the CPU, {} images a step:\n", HumanCount(*batch_size as u64));
-    text += &part("parameters", memory.parameters);
-    text += &part("gradients", memory.gradients);
-    text += &part("moments", memory.moments);
-    text += &part("activations", memory.activations);
-    text += &part("scratch", memory.scratch);
-    text += &part("total", *total);
+    let (processor, card) = (&description.training, &description.training_gpu);
+    text += &format!("\nMemory of training with Adam, {} images a step:\n", HumanCount(processor.batch_size as u64));
+    text += &format!("  {:<14}{:>12}{:>12}\n", "", "CPU", "GPU");
+    let bytes = |bytes: u64| HumanBytes(bytes).to_string();
+    for (name, of_processor, of_card) in [
+        ("parameters", bytes(processor.memory.parameters), card.memory.parameters),
+        ("gradients", bytes(processor.memory.gradients), card.memory.gradients),
+        ("moments", bytes(processor.memory.moments), card.memory.moments),
+        ("activations", bytes(processor.memory.activations), card.memory.activations),
+        ("scratch", bytes(processor.memory.scratch), card.memory.scratch),
+        ("images", String::new(), card.memory.images),
+        ("total", bytes(processor.total), card.total),
+    ] {
+        text += &format!("  {name:<14}{of_processor:>12}{:>12}\n", bytes(of_card));
+    }
+    text += "\nThe GPU is one that binds 2 GiB; images are those of Tiny ImageNet, which travel with their batch where they do \
+             not fit.\n";
+    if card.micro_batch < processor.batch_size {
+        text += &format!("Its activations are beyond that: {} images are computed at once.\n", card.micro_batch);
+    }
     text
 }
 
@@ -185,7 +223,8 @@ mod tests {
     fn totals_are_sums_of_the_rows() -> Result<()> {
         let plan = Network { depth: 16, ..Network::default() }.plan()?;
         let training = TrainingMemory { batch_size: 1, memory: Memory::default(), total: 0 };
-        let description = describe(&plan, "D", training);
+        let card = CardMemory { micro_batch: 1, memory: gpu::Memory::default(), total: 0 };
+        let description = describe(&plan, "D", training, card);
         let bytes: u64 = description.layers.iter().map(|l| l.activation_bytes).sum();
         assert_eq!(description.totals.activation_bytes, bytes);
         assert_eq!(description.layers[0].activation_bytes, 64 * 64 * 64 * 4);

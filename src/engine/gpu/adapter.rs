@@ -17,10 +17,37 @@ pub struct Found {
     pub limits: Limits,
 }
 
+/// What decides which variants suit an adapter and how large their scratch is: all that planning needs of one, so that a
+/// plan can be made for a card that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Whether it computes on the processor.
+    pub software: bool,
+    /// Whether every subgroup has at least eight lanes that can hand values around: what products in registers need.
+    pub subgroups_of_eight: bool,
+    /// The largest range that a shader can see, in four-byte numbers.
+    pub binding_floats: usize,
+}
+
+impl Capabilities {
+    /// A discrete card that binds 2 GiB - 1 as Vulkan drivers of the GTX 1070's kind do.
+    pub const CARD: Self = Self { software: false, subgroups_of_eight: true, binding_floats: (1 << 29) - 1 };
+}
+
 impl Found {
     /// Whether it computes on the processor.
     pub fn software(&self) -> bool {
         self.info.device_type == DeviceType::Cpu
+    }
+
+    /// What planning needs to know of it.
+    pub fn capabilities(&self) -> Capabilities {
+        let binding = self.limits.max_storage_buffer_binding_size.min(self.limits.max_buffer_size) / 4;
+        Capabilities {
+            software: self.software(),
+            subgroups_of_eight: self.features.contains(Features::SUBGROUP) && self.info.subgroup_min_size >= 8,
+            binding_floats: usize::try_from(binding).unwrap_or(usize::MAX),
+        }
     }
 
     /// Limits that every vggkit kernel needs, as (name, needed, there) where they are not met.

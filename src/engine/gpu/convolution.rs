@@ -8,6 +8,7 @@
 //! Long sums are cut by shape alone, never by the device's speed, and added in a fixed order: a variant gives the same bits
 //! wherever it runs on the same adapter.
 
+use super::adapter::Capabilities;
 use super::device::{Gpu, Slice};
 use super::dispatch::Dispatch;
 use super::product::{CHUNK, Product, REGISTERS, TILED, ranges};
@@ -82,44 +83,58 @@ fn product(variant: Variant) -> Product {
 }
 
 /// Parts of the depth of a product with `results` floats; one where their partial sums would be too large.
-fn slices(gpu: &Gpu, variant: Variant, results: usize) -> usize {
+fn slices(capabilities: &Capabilities, variant: Variant, results: usize) -> usize {
     match variant {
-        Variant::Tiled { slices, .. } if slices as usize * results <= partial_floats(gpu) => slices as usize,
+        Variant::Tiled { slices, .. } if slices as usize * results <= partial_floats(capabilities) => slices as usize,
         _ => 1,
     }
 }
 
 /// Most floats of partial sums.
-fn partial_floats(gpu: &Gpu) -> usize {
-    (PARTIAL_BYTES / 4).min(gpu.binding_floats())
+fn partial_floats(capabilities: &Capabilities) -> usize {
+    (PARTIAL_BYTES / 4).min(capabilities.binding_floats)
 }
 
 /// How Winograd's minimal filtering does a pass, where that is what `variant` says and what suits the layer; elsewhere the
 /// variant's product runs over the pixels.
-fn winograd(gpu: &Gpu, convolution: &Convolution, pass: Pass, variant: Variant, batch: usize) -> Option<Winograd> {
+fn winograd(
+    capabilities: &Capabilities,
+    convolution: &Convolution,
+    pass: Pass,
+    variant: Variant,
+    batch: usize,
+) -> Option<Winograd> {
     let Variant::Winograd { tile, .. } = variant else { return None };
-    Winograd::new(gpu, tile, convolution, pass, batch)
+    Winograd::new(capabilities, tile, convolution, pass, batch)
 }
 
 /// Slabs of pixels at most, and pixels of each: as many as keep their partial sums in bounds, of whole chunks. Where it
 /// takes longer slabs for that, the product adds up chunks of [`CHUNK`] pixels itself.
-fn slabs(gpu: &Gpu, convolution: &Convolution, batch: usize) -> (usize, usize) {
+fn slabs(capabilities: &Capabilities, convolution: &Convolution, batch: usize) -> (usize, usize) {
     let pixels = batch * convolution.pixels();
-    let most = partial_floats(gpu) / convolution.weights();
+    let most = partial_floats(capabilities) / convolution.weights();
     let slab = pixels.div_ceil(most.clamp(1, SLABS)).next_multiple_of(CHUNK);
     (pixels.div_ceil(slab), slab)
 }
 
 /// Floats of each of three scratch buffers that [`record`] takes for batches of up to `batch` samples.
-pub fn scratch(gpu: &Gpu, convolution: &Convolution, pass: Pass, variant: Variant, batch: usize) -> [usize; 3] {
-    if let Some(winograd) = winograd(gpu, convolution, pass, variant, batch) {
+pub fn scratch(
+    capabilities: &Capabilities,
+    convolution: &Convolution,
+    pass: Pass,
+    variant: Variant,
+    batch: usize,
+) -> [usize; 3] {
+    if let Some(winograd) = winograd(capabilities, convolution, pass, variant, batch) {
         return winograd.scratch();
     }
     let pixels = batch * convolution.pixels();
     let (parts, results) = match pass {
-        Pass::WeightGradient => (slabs(gpu, convolution, batch).0, convolution.weights()),
-        Pass::Forward => (slices(gpu, variant, pixels * convolution.outputs), pixels * convolution.outputs),
-        Pass::InputGradient => (slices(gpu, variant, pixels * convolution.inputs), pixels * convolution.inputs),
+        Pass::WeightGradient => (slabs(capabilities, convolution, batch).0, convolution.weights()),
+        Pass::Forward => (slices(capabilities, variant, pixels * convolution.outputs), pixels * convolution.outputs),
+        Pass::InputGradient => {
+            (slices(capabilities, variant, pixels * convolution.inputs), pixels * convolution.inputs)
+        }
     };
     [if parts > 1 { parts * results } else { 0 }, 0, 0]
 }
@@ -196,7 +211,7 @@ pub fn record(
     convolution.check(batch)?;
     let label = format!("{label} {}, {}", pass.name(), variant.name());
     let product = product(variant);
-    if let Some(winograd) = winograd(gpu, convolution, pass, variant, batch) {
+    if let Some(winograd) = winograd(&gpu.capabilities(), convolution, pass, variant, batch) {
         return winograd.record(gpu, &label, product, operands);
     }
     match pass {
@@ -220,7 +235,7 @@ fn output(
     let Convolution { inputs, outputs, .. } = *convolution;
     let (inputs, outputs) = if transposed { (outputs, inputs) } else { (inputs, outputs) };
     let (pixels, depth) = (convolution.pixels(), convolution.taps() * inputs);
-    let (product, slices) = (product(variant), slices(gpu, variant, batch * pixels * outputs));
+    let (product, slices) = (product(variant), slices(&gpu.capabilities(), variant, batch * pixels * outputs));
     let mut constants = product.constants(1 << 20);
     constants.push(("TRANSPOSED", Constant::Bool(transposed)));
     let source = Source {
@@ -259,7 +274,7 @@ fn weight_gradient(
     let Operands { input, weight: dy, output, scratch, .. } = *operands;
     let Convolution { inputs, outputs, .. } = *convolution;
     let (pixels, rows) = (convolution.pixels(), convolution.taps() * inputs);
-    let (count, slab) = slabs(gpu, convolution, batch);
+    let (count, slab) = slabs(&gpu.capabilities(), convolution, batch);
     let source = Source {
         name: product.pick("convolution_weight tiled", "convolution_weight registers"),
         files: product.pick(&[WEIGHT, TILED], &[WEIGHT, REGISTERS]),

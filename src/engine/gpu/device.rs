@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytemuck::Pod;
 use wgpu::{BufferUsages, ErrorFilter, Features, Limits, PollType};
 
+use super::adapter::Capabilities;
 use super::adapter::Found;
 use super::program::Program;
 use super::{Fault, Options};
@@ -214,9 +215,9 @@ impl Gpu {
         self.found.software()
     }
 
-    /// Starts counting anew, after what was made has been dropped.
-    pub fn forget_allocations(&self) {
-        self.allocated.store(0, Ordering::Relaxed);
+    /// Counts `bytes` no longer, after they have been dropped or destroyed.
+    pub fn released(&self, bytes: u64) {
+        self.allocated.fetch_sub(bytes, Ordering::Relaxed);
         let _ = self.device.poll(PollType::Poll); // lets wgpu free what was dropped
     }
 
@@ -230,9 +231,14 @@ impl Gpu {
         self.allocated.load(Ordering::Relaxed)
     }
 
+    /// What planning needs to know of it.
+    pub fn capabilities(&self) -> Capabilities {
+        self.found.capabilities()
+    }
+
     /// The largest range that a shader can see, in four-byte numbers.
     pub fn binding_floats(&self) -> usize {
-        (self.limits.max_storage_buffer_binding_size.min(self.limits.max_buffer_size) / 4) as usize
+        self.capabilities().binding_floats
     }
 
     /// Tells what went wrong since the last call, if anything.

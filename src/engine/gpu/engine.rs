@@ -94,6 +94,47 @@ impl GpuEngine {
         }
     }
 
+    fn tell(&self, line: &str) {
+        self.options.tell.iter().for_each(|tell| tell(line));
+    }
+
+    /// Puts images on the device, or makes room there for those of a batch, which travel with it.
+    fn place(&self, images: &Images) -> Result<Gallery> {
+        let (size, normalisation) = (self.plan.network.image_size, &self.settings.normalisation);
+        let place = |residence| {
+            let before = self.gpu.allocated();
+            let gallery = Gallery::new(&self.gpu, images, size, normalisation, residence);
+            if gallery.is_err() {
+                self.gpu.released(self.gpu.allocated() - before);
+            }
+            gallery
+        };
+        let resident = match self.options.fault {
+            Some(Fault::Images) => Err(Error::new(Kind::OutOfMemory, "no room for images")),
+            _ => place(Residence::Device),
+        };
+        match resident {
+            Err(error) if error.kind() == Kind::OutOfMemory => {
+                self.tell("the images do not fit on the device: those of each batch travel with it");
+                place(Residence::Streamed { batch: self.settings.batch_size })
+            }
+            other => other,
+        }
+    }
+
+    /// Builds the network anew with half the micro-batch, in the same state.
+    fn shrink(&mut self) -> Result<()> {
+        let state = self.state()?;
+        self.network.free(&self.gpu);
+        let options = Options { micro_batch: Some(self.network.samples().div_ceil(2)), ..self.options.clone() };
+        self.network = fit(&self.gpu, &self.plan, &self.settings, &state, &options, &self.metrics.slots)?;
+        self.network.load(&self.gpu, &state)?;
+        for attached in [&mut self.train, &mut self.held].into_iter().flatten() {
+            attached.gather = attached.gallery.record(&self.gpu, self.network.picks(), self.network.input())?;
+        }
+        Ok(())
+    }
+
     /// Checks a batch and sends what the device needs of it; returns its size.
     fn load(&mut self, batch: &Batch<'_>, labelled: bool) -> Result<usize> {
         let mut labels = std::mem::take(&mut self.labels);
@@ -175,18 +216,20 @@ fn fit(
     let batch = settings.batch_size;
     let mut samples = options.micro_batch.unwrap_or(batch).clamp(1, batch);
     samples = samples.min(layout.most_samples(gpu.binding_floats())?);
+    let planned = |samples| Memory::of(&gpu.capabilities(), &layout, settings, options.precise, samples);
     loop {
         samples = batch.div_ceil(batch.div_ceil(samples)); // parts of about the same size
-        let memory = Memory::of(gpu, &layout, settings, samples);
+        let memory = planned(samples);
         tell(&format!("{}: {}", gpu.found.info.name, memory.sentence(samples, batch)));
+        let before = gpu.allocated();
         match Network::new(gpu, plan, layout.clone(), settings, state, samples, metrics) {
             Err(error) if error.kind() == Kind::OutOfMemory && samples > 1 => {
                 tell(&format!("{error}; trying smaller micro-batches"));
-                gpu.forget_allocations();
+                gpu.released(gpu.allocated() - before);
                 samples = samples.div_ceil(2);
             }
             Err(error) if error.kind() == Kind::OutOfMemory => {
-                let least = Memory::of(gpu, &layout, settings, 1).total() >> 20;
+                let least = planned(1).total() >> 20;
                 return Err(error.with_help(format!(
                     "even one image at a time needs {least} MiB on this card: choose a smaller --width or smaller images \
                      (-i), or train with --engine cpu"
@@ -212,22 +255,15 @@ impl Engine for GpuEngine {
 
     fn attach(&mut self, source: Source, images: Images) -> Result<()> {
         check::images(&images)?;
-        let (size, normalisation) = (self.plan.network.image_size, &self.settings.normalisation);
-        let place = |residence| Gallery::new(&self.gpu, &images, size, normalisation, residence);
-        // Images that do not fit stay with the host, and those of a batch travel with it.
-        let resident = match self.options.fault {
-            Some(Fault::Images) => Err(Error::new(Kind::OutOfMemory, "no room for images")),
-            _ => place(Residence::Device),
-        };
-        let gallery = match resident {
-            Err(error) if error.kind() == Kind::OutOfMemory => {
-                if let Some(tell) = &self.options.tell {
-                    tell("the images do not fit on the device: those of each batch travel with it");
+        let gallery = loop {
+            match self.place(&images) {
+                Err(error) if error.kind() == Kind::OutOfMemory && self.network.samples() > 1 => {
+                    self.tell(&format!("{error}; trying smaller micro-batches"));
+                    self.shrink()?;
                 }
-                place(Residence::Streamed { batch: self.settings.batch_size })
+                other => break other?,
             }
-            other => other,
-        }?;
+        };
         let gather = gallery.record(&self.gpu, self.network.picks(), self.network.input())?;
         let attached = Some(Attached { images, gallery, gather });
         match source {

@@ -23,6 +23,7 @@ mod layout;
 pub mod limits;
 pub mod local_response_normalisation;
 pub mod max_pool;
+mod memory;
 mod metrics;
 mod network;
 pub mod optimizer;
@@ -39,6 +40,7 @@ pub mod winograd;
 
 pub use device::{Gpu, Slice};
 pub use engine::GpuEngine;
+pub use memory::{Memory, of as memory_of};
 
 use std::sync::Arc;
 
@@ -52,51 +54,6 @@ pub trait Store: Send + Sync {
 
 /// Takes a line for people.
 pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
-
-/// Bytes that the engine allocates, by purpose.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Memory {
-    /// Parameters and running statistics.
-    pub parameters: u64,
-    /// A gradient a parameter.
-    pub gradients: u64,
-    /// The optimiser's moments.
-    pub moments: u64,
-    /// Activations and their gradients, which share buffers by lifetime.
-    pub activations: u64,
-    /// What kernels need in between.
-    pub scratch: u64,
-    /// Images that live on the device.
-    pub images: u64,
-}
-
-impl Memory {
-    /// All of it.
-    pub fn total(&self) -> u64 {
-        self.parameters + self.gradients + self.moments + self.activations + self.scratch + self.images
-    }
-
-    /// The plan of a network that computes `samples` of a batch of `batch` at once, in words.
-    fn sentence(&self, samples: usize, batch: usize) -> String {
-        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        let mut text = format!(
-            "{} MiB planned (parameters {}, gradients {}, moments {}, activations {}, scratch {}) for {samples} images at \
-             once",
-            mib(self.total()),
-            mib(self.parameters),
-            mib(self.gradients),
-            mib(self.moments),
-            mib(self.activations),
-            mib(self.scratch)
-        );
-        if samples < batch {
-            text.push_str(&format!(
-                ": micro-batches of a batch of {batch}; batch normalisation takes its statistics over each"
-            ));
-        }
-        text
-    }
-}
 
 /// What a user chooses of the GPU engine, besides [`Settings`](super::Settings).
 #[derive(Clone, Default)]

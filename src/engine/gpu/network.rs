@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use super::convolution::{self, Pass, Variant};
+use super::convolution::{Pass, Variant};
 use super::device::{Gpu, Slice};
 use super::dispatch::Dispatch;
 use super::layout::{Layout, Step};
 use super::record::Recorder;
 use super::tuning::{self, Tuning};
-use super::{Memory, batch_norm, cross_entropy, optimizer, relu};
+use super::variant::candidates;
+use super::{cross_entropy, memory, optimizer};
 use crate::engine::stages::Work;
 use crate::engine::{Settings, State};
 use crate::error::Result;
@@ -61,10 +62,10 @@ impl Chosen {
     }
 }
 
-const PASSES: [Pass; 3] = Pass::ALL;
+pub(super) const PASSES: [Pass; 3] = Pass::ALL;
 
 /// The passes that a stage needs: the first one's input has no gradient.
-fn passes(index: usize, training: bool) -> impl Iterator<Item = (usize, Pass)> {
+pub(super) fn passes(index: usize, training: bool) -> impl Iterator<Item = (usize, Pass)> {
     let needed = move |pass: &(usize, Pass)| match pass.1 {
         Pass::Forward => true,
         Pass::InputGradient => training && index > 0,
@@ -93,12 +94,12 @@ impl Network {
         let training = settings.optimizer.is_some();
         let mut tuning = Tuning::open(gpu);
         let mut chosen = vec![Chosen::default(); layout.steps.len()];
-        let mut candidates: Vec<[Vec<Variant>; 3]> = Vec::new();
+        let mut offered: Vec<[Vec<Variant>; 3]> = Vec::new();
         for (index, step) in layout.steps.iter().enumerate() {
             let mut all: [Vec<Variant>; 3] = Default::default();
             if let Some(convolution) = &step.convolution {
                 for (at, pass) in passes(index, training) {
-                    let possible = tuning.candidates(convolution, pass, gpu.options.precise);
+                    let possible = candidates(&gpu.capabilities(), convolution, pass, gpu.options.precise);
                     let before = state.variants.get(&variant_key(step, pass)).and_then(|name| Variant::parse(name));
                     let before = before.filter(|v| possible.contains(v));
                     let known = || tuning.known(&tuning::key(convolution, pass, samples), &possible);
@@ -107,15 +108,15 @@ impl Network {
                     all[at] = chosen[index].0[at].map_or(possible, |v| vec![v]);
                 }
             }
-            candidates.push(all);
+            offered.push(all);
         }
-        let scratch = scratch(gpu, &layout, &candidates, samples);
+        let scratch = memory::scratch(&gpu.capabilities(), &layout, &offered, samples);
         let buffers = Buffers::new(gpu, &layout, settings, samples, scratch, metrics)?;
         for (index, step) in layout.steps.iter().enumerate() {
             let Some(convolution) = &step.convolution else { continue };
             for (at, pass) in passes(index, training) {
                 if chosen[index].0[at].is_none() {
-                    let known = tuning.known(&tuning::key(convolution, pass, samples), &candidates[index][at]);
+                    let known = tuning.known(&tuning::key(convolution, pass, samples), &offered[index][at]);
                     chosen[index].0[at] = match known {
                         Some(variant) => Some(variant),
                         None => {
@@ -124,7 +125,7 @@ impl Network {
                             let ranges = recorder.ranges(step);
                             match recorder.operands(step, pass, &ranges) {
                                 Some(operands) => {
-                                    tuning.choose(convolution, pass, samples, &candidates[index][at], &operands)?
+                                    tuning.choose(convolution, pass, samples, &offered[index][at], &operands)?
                                 }
                                 None => None,
                             }
@@ -188,6 +189,14 @@ impl Network {
             self.update = optimizer::update(gpu, optimizer, &buffers.parameters, gradients, &buffers.moments)?;
         }
         Ok(())
+    }
+
+    /// Gives its memory back, after which it computes nothing; the metrics are not its own.
+    pub fn free(&self, gpu: &Gpu) {
+        for slice in self.buffers.own() {
+            slice.buffer.destroy();
+            gpu.released(slice.bytes);
+        }
     }
 
     /// Samples that are computed at once.
@@ -312,68 +321,27 @@ impl Network {
     }
 }
 
-/// Floats of the three scratch buffers: the most that any candidate needs.
-fn scratch(gpu: &Gpu, layout: &Layout, candidates: &[[Vec<Variant>; 3]], samples: usize) -> [usize; 3] {
-    let mut most = [0; 3];
-    for (step, candidates) in layout.steps.iter().zip(candidates) {
-        let Some(convolution) = &step.convolution else { continue };
-        for (pass, variants) in PASSES.into_iter().zip(candidates) {
-            for variant in variants {
-                let needed = convolution::scratch(gpu, convolution, pass, *variant, samples);
-                most = std::array::from_fn(|i| most[i].max(needed[i]));
-            }
-        }
-    }
-    most
-}
-
-impl Memory {
-    /// Bytes that a network of `layout` will allocate for `samples` samples at once, without its images.
-    pub fn of(gpu: &Gpu, layout: &Layout, settings: &Settings, samples: usize) -> Self {
-        let training = settings.optimizer.is_some();
-        let candidates: Vec<[Vec<Variant>; 3]> = layout
-            .steps
-            .iter()
-            .enumerate()
-            .map(|(index, step)| {
-                let mut all: [Vec<Variant>; 3] = Default::default();
-                if let Some(convolution) = &step.convolution {
-                    for (at, pass) in passes(index, training) {
-                        all[at] = convolution::variants(gpu, convolution, pass, gpu.options.precise);
-                    }
-                }
-                all
-            })
-            .collect();
-        let bytes = |floats: usize| floats as u64 * 4;
-        let trained = bytes(layout.trained);
-        Self {
-            parameters: trained + bytes(layout.running),
-            gradients: if training { trained } else { 0 },
-            moments: settings.optimizer.map_or(0, |o| o.moments().len() as u64) * trained,
-            activations: layout.slots.iter().map(|slot| bytes(slot * samples)).sum(),
-            scratch: scratch(gpu, layout, &candidates, samples).into_iter().map(bytes).sum::<u64>()
-                + bytes(partials(layout, samples)),
-            images: 0,
-        }
-    }
-}
-
-/// Floats that partial sums need.
-fn partials(layout: &Layout, samples: usize) -> usize {
-    layout
-        .steps
-        .iter()
-        .map(|step| match step.stage.work {
-            Work::Convolution { norm: true, .. } => batch_norm::scratch(step.stage.inner, samples),
-            Work::Convolution { .. } | Work::Linear { .. } => relu::scratch(step.stage.inner, samples),
-            _ => 0,
-        })
-        .max()
-        .unwrap_or(0)
-}
-
 impl Buffers {
+    /// All but the metrics, each once.
+    fn own(&self) -> impl Iterator<Item = &Slice> {
+        let Self {
+            slots,
+            parameters,
+            running,
+            gradients,
+            moments,
+            kept,
+            scratch,
+            partials,
+            labels,
+            picks,
+            losses,
+            metrics: _,
+        } = self;
+        let single = [parameters, running, partials, labels, picks, losses];
+        slots.iter().chain(moments).chain(scratch).chain(gradients).chain(kept.iter().flatten()).chain(single)
+    }
+
     fn new(
         gpu: &Gpu,
         layout: &Layout,
@@ -410,7 +378,7 @@ impl Buffers {
                 })
                 .collect::<Result<_>>()?,
             scratch: [gpu.buffer("scratch", first)?, gpu.buffer("scratch", second)?, gpu.buffer("scratch", third)?],
-            partials: gpu.buffer("partial sums", partials(layout, samples))?,
+            partials: gpu.buffer("partial sums", memory::partials(layout, samples))?,
             labels: gpu.buffer("labels", batch)?,
             picks: gpu.buffer("picks", 2 * batch)?,
             losses: gpu.buffer("losses", 4 * batch)?,

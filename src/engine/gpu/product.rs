@@ -2,7 +2,6 @@
 //! `product_tiled.wgsl` (hardware) and `product_registers.wgsl` (software devices). What is multiplied is the operand
 //! file's matter: `convolution.wgsl`, `convolution_weight.wgsl`, or Winograd's.
 
-use super::device::Gpu;
 use super::dispatch::{Groups, spread};
 use super::program::Constant;
 
@@ -29,16 +28,11 @@ pub enum Product {
         /// Of C.
         columns: u32,
     },
-    /// No workgroup memory, no barriers. Needs [`Product::registers`].
+    /// No workgroup memory, no barriers. Needs [`subgroups_of_eight`](super::adapter::Capabilities).
     Registers,
 }
 
 impl Product {
-    /// Whether this device can run the form in registers: its subgroups hold the eight lanes that exchange numbers.
-    pub fn registers(gpu: &Gpu) -> bool {
-        gpu.features.contains(wgpu::Features::SUBGROUP) && gpu.found.info.subgroup_min_size >= 8
-    }
-
     /// Which of [the tiled file with operands, the other with operands].
     pub fn pick<T>(self, tiled: T, registers: T) -> T {
         match self {

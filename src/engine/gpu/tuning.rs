@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::convolution::{Convolution, Operands, Pass, Variant, record, variants};
+use super::convolution::{Convolution, Operands, Pass, Variant, record};
 use super::device::{Gpu, Step};
 use crate::error::Result;
 
@@ -38,17 +38,6 @@ impl<'a> Tuning<'a> {
     /// All choices, by shape.
     pub fn choices(&self) -> &BTreeMap<String, String> {
         &self.chosen
-    }
-
-    /// Variants worth a measurement: on a software adapter only those without workgroup memory, whose barriers cost it
-    /// several times their work.
-    pub fn candidates(&self, convolution: &Convolution, pass: Pass, precise: bool) -> Vec<Variant> {
-        let all = variants(self.gpu, convolution, pass, precise);
-        if !self.gpu.software() {
-            return all;
-        }
-        let light: Vec<Variant> = all.iter().copied().filter(|v| v.name().contains("registers")).collect();
-        if light.is_empty() { all } else { light }
     }
 
     /// The choice for a shape, if it was made before and is among `candidates`.

@@ -1,8 +1,8 @@
 //! Which ways there are to compute a convolution's passes, what they are called in checkpoints, and which of them suit a
 //! layer and a device. What they do stands in [`convolution`](super::convolution) and [`winograd`](super::winograd).
 
+use super::adapter::Capabilities;
 use super::convolution::Convolution;
-use super::device::Gpu;
 use super::product::Product;
 use super::winograd::{self, Tile};
 
@@ -114,7 +114,7 @@ const TILES: [Variant; 9] = [
 
 /// Every variant that this device can run for this pass, a good default first. `precise` forbids those with larger rounding
 /// errors than a plain sum.
-pub fn variants(gpu: &Gpu, convolution: &Convolution, pass: Pass, precise: bool) -> Vec<Variant> {
+pub fn variants(capabilities: &Capabilities, convolution: &Convolution, pass: Pass, precise: bool) -> Vec<Variant> {
     let columns = if pass == Pass::InputGradient { convolution.inputs } else { convolution.outputs };
     let depth = convolution.taps() * if pass == Pass::InputGradient { convolution.outputs } else { convolution.inputs };
     let split = pass != Pass::WeightGradient && convolution.pixels() <= SMALL_MAP && depth >= 512;
@@ -125,13 +125,21 @@ pub fn variants(gpu: &Gpu, convolution: &Convolution, pass: Pass, precise: bool)
         }
         Variant::Registers | Variant::Winograd { .. } => true,
     };
-    let software = (gpu.software() && Product::registers(gpu)).then_some(Variant::Registers);
+    let software = (capabilities.software && capabilities.subgroups_of_eight).then_some(Variant::Registers);
     let tiles: Vec<Variant> = TILES.iter().filter(suits).copied().collect();
     // A batch of a linear layer is one row of tiles: large and unsplit they leave most of a card idle.
     let (mut fine, coarse): (Vec<_>, Vec<_>) =
         tiles.into_iter().partition(|v| matches!(v, Variant::Tiled { slices: 4, .. }) && convolution.pixels() == 1);
     fine.reverse();
-    let winograd = winograd::variants(gpu, convolution, pass, precise);
+    let winograd = winograd::variants(capabilities, convolution, pass, precise);
     let winograd = winograd.into_iter().map(|(tile, product)| Variant::Winograd { tile, product });
     software.into_iter().chain(fine).chain(coarse).chain(winograd).collect()
+}
+
+/// Those of [`variants`] that are worth a measurement: on a software device only those without workgroup memory, whose
+/// barriers cost it several times their work.
+pub fn candidates(capabilities: &Capabilities, convolution: &Convolution, pass: Pass, precise: bool) -> Vec<Variant> {
+    let all = variants(capabilities, convolution, pass, precise);
+    let light = |v: &Variant| matches!(v, Variant::Registers | Variant::Winograd { product: Product::Registers, .. });
+    if capabilities.software && all.iter().any(light) { all.into_iter().filter(light).collect() } else { all }
 }

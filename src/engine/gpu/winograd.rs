@@ -6,6 +6,7 @@
 //! and those become outputs. The weight gradient is dU = sum over tiles of V^T (A dY A^T), dW = G^T dU G. Where V or M would
 //! be too large, the work is done in slabs of samples, one after the other in the same memory. Kernels of 3 only.
 
+use super::adapter::Capabilities;
 use super::convolution::{Convolution, Operands, Pass};
 use super::device::{Gpu, Slice};
 use super::dispatch::{Dispatch, spread};
@@ -127,7 +128,12 @@ pub struct Winograd {
 }
 
 /// What a layer's pass can be done with, larger tiles first; F(4x4, 3x3) is not `precise`.
-pub(super) fn variants(gpu: &Gpu, layer: &Convolution, pass: Pass, precise: bool) -> Vec<(Tile, Product)> {
+pub(super) fn variants(
+    capabilities: &Capabilities,
+    layer: &Convolution,
+    pass: Pass,
+    precise: bool,
+) -> Vec<(Tile, Product)> {
     let (rows, columns) = match pass {
         Pass::Forward => (usize::MAX, layer.outputs),
         Pass::InputGradient => (usize::MAX, layer.inputs),
@@ -138,9 +144,10 @@ pub(super) fn variants(gpu: &Gpu, layer: &Convolution, pass: Pass, precise: bool
         .into_iter()
         .filter(|(r, c)| (*r == 64 || rows > 64) && (*c == 64 || columns > 64))
         .map(|(rows, columns)| Product::Tiled { rows, columns });
-    let products: Vec<Product> = if gpu.software() { vec![Product::Registers] } else { tiled.collect() };
+    let registers = capabilities.software && capabilities.subgroups_of_eight;
+    let products: Vec<Product> = if registers { vec![Product::Registers] } else { tiled.collect() };
     let tiles = [Tile::Four, Tile::Two].into_iter().filter(|tile| {
-        let suits = Winograd::new(gpu, *tile, layer, pass, FEW + 1).is_some();
+        let suits = Winograd::new(capabilities, *tile, layer, pass, FEW + 1).is_some();
         suits && !(precise && *tile == Tile::Four)
     });
     tiles.flat_map(|tile| products.iter().map(move |product| (tile, *product))).collect()
@@ -154,17 +161,17 @@ const fn count(n: usize) -> u32 {
 impl Winograd {
     /// For batches of up to `batch` samples. `None` for other kernels, for weight gradients over few pixels, and where the
     /// planes of a single sample or the filters are more than a shader can see.
-    pub fn new(gpu: &Gpu, tile: Tile, layer: &Convolution, pass: Pass, batch: usize) -> Option<Self> {
+    pub fn new(capabilities: &Capabilities, tile: Tile, layer: &Convolution, pass: Pass, batch: usize) -> Option<Self> {
         if pass == Pass::WeightGradient && batch * layer.pixels() <= FEW {
             return None;
         }
-        let slab = if gpu.software() { SOFTWARE_SLAB_FLOATS } else { SLAB_FLOATS };
-        Self::with_slabs(gpu, tile, layer, pass, batch, slab)
+        let slab = if capabilities.software { SOFTWARE_SLAB_FLOATS } else { SLAB_FLOATS };
+        Self::with_slabs(capabilities, tile, layer, pass, batch, slab)
     }
 
     /// With slabs whose V and M have at most `target` floats, or one sample.
     pub(super) fn with_slabs(
-        gpu: &Gpu,
+        capabilities: &Capabilities,
         tile: Tile,
         layer: &Convolution,
         pass: Pass,
@@ -174,7 +181,7 @@ impl Winograd {
         let turned = Convolution { inputs: layer.outputs, outputs: layer.inputs, ..*layer };
         let layer = if pass == Pass::InputGradient { turned } else { *layer };
         let one = Self { tile, pass, layer, batch, slab: 1 };
-        let binding = gpu.binding_floats();
+        let binding = capabilities.binding_floats;
         let widest = layer.inputs.max(layer.outputs);
         let spare = one.planes(widest) - tile.points() * one.tiles() * widest;
         let slabs = batch.div_ceil(((target.min(binding) - spare) / (one.planes(widest) - spare)).max(1));

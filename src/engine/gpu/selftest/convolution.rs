@@ -66,7 +66,7 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     let layer = Layer { name: "two million pixels", sizes, most: 2, mean: 0.5 };
     let million = expected(&layer);
     for pass in [Pass::Forward, Pass::WeightGradient] {
-        if let Some(variant) = variants(gpu, &convolution(&layer), pass, false).first() {
+        if let Some(variant) = variants(&gpu.capabilities(), &convolution(&layer), pass, false).first() {
             check(gpu, &layer, pass, *variant, &million, tell)?;
         }
     }
@@ -75,7 +75,7 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
 
 /// All variants but Winograd's, which `winograd` checks at sizes of its own.
 fn direct(gpu: &Gpu, layer: &Layer, pass: Pass) -> impl Iterator<Item = Variant> {
-    let all = variants(gpu, &convolution(layer), pass, false).into_iter();
+    let all = variants(&gpu.capabilities(), &convolution(layer), pass, false).into_iter();
     all.filter(|variant| !matches!(variant, Variant::Winograd { .. }))
 }
 
@@ -140,8 +140,10 @@ fn check(
     let (input, weight) = (gpu.upload("input", &input)?, gpu.upload("weight", &weight)?);
     let bias = gpu.upload("bias", &padded(&expected.bias, sizes.outputs))?;
     let output = unwritten(gpu, output)?;
-    let scratch: Vec<Slice> =
-        scratch(gpu, &convolution, pass, variant, most).iter().map(|n| unwritten(gpu, *n)).collect::<Result<_>>()?;
+    let scratch: Vec<Slice> = scratch(&gpu.capabilities(), &convolution, pass, variant, most)
+        .iter()
+        .map(|n| unwritten(gpu, *n))
+        .collect::<Result<_>>()?;
     let [a, b, c] = &scratch[..] else { unreachable!("three") };
     let scratch = [a.clone(), b.clone(), c.clone()];
     let operands = Operands { input: &input, weight: &weight, bias: Some(&bias), output: &output, scratch: &scratch };
