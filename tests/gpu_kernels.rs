@@ -3,19 +3,23 @@
 
 #![expect(clippy::print_stdout, reason = "a test's figures are read with --nocapture")]
 
-use vggkit::engine::gpu::{Gpu, Options, selftest};
+use vggkit::engine::gpu::{Gpu, Options, Precision, selftest};
 
 #[test]
 fn every_kernel_agrees_with_its_twin() {
-    let options = Options { adapter: Some("llvmpipe".into()), checked: true, ..Options::default() };
+    // With f16 there are more variants, beside all others.
+    let precision = Precision::F16;
+    let options = Options { adapter: Some("llvmpipe".into()), checked: true, precision, ..Options::default() };
     let gpu = Gpu::open(&options).expect("llvmpipe (Debian: mesa-vulkan-drivers)");
-    let mut failed = Vec::new();
+    let (mut failed, mut half) = (Vec::new(), 0);
     selftest::run(&gpu, &mut |check| {
         println!("{check:?}");
+        half += usize::from(check.variant.contains("half"));
         if !check.passed() {
             failed.push(check);
         }
     })
     .expect("a device that works");
     assert!(failed.is_empty(), "{failed:#?}");
+    assert!(half > 0, "no product in f16 was checked");
 }

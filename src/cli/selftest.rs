@@ -8,6 +8,7 @@ use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
 use super::{Shared, output};
+use crate::engine::gpu::precision::{Matrices, Precision};
 use crate::engine::gpu::selftest::{self, Check};
 use crate::engine::gpu::{Gpu, adapter};
 use crate::error::Result;
@@ -56,7 +57,13 @@ struct Checked {
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let shared = &arguments.shared;
-    let gpu = Gpu::open(&shared.target().gpu)?;
+    let mut options = shared.target().gpu;
+    let found = adapter::choose(options.adapter.as_deref())?;
+    // Opened for f16 it has those kernels too, beside all others.
+    if Matrices::of(&found).is_ok() {
+        options.precision = Precision::F16;
+    }
+    let gpu = Gpu::open_found(found, &options)?;
     let info = &gpu.found.info;
     let quiet = shared.quiet || shared.json;
     if !quiet {

@@ -2,6 +2,7 @@
 
 use wgpu::{Adapter, AdapterInfo, Backend, DeviceType, Features, Limits};
 
+use super::precision::Matrices;
 use crate::error::{Error, Kind, Result};
 
 /// An adapter and what it can do.
@@ -27,11 +28,21 @@ pub struct Capabilities {
     pub subgroups_of_eight: bool,
     /// The largest range that a shader can see, in four-byte numbers.
     pub binding_floats: usize,
+    /// Workgroup memory of a shader, in bytes.
+    pub workgroup_bytes: usize,
+    /// What multiplies in f16; `None` where that was not asked for.
+    pub matrices: Option<Matrices>,
 }
 
 impl Capabilities {
     /// A discrete card that binds 2 GiB - 1 as Vulkan drivers of the GTX 1070's kind do.
-    pub const CARD: Self = Self { software: false, subgroups_of_eight: true, binding_floats: (1 << 29) - 1 };
+    pub const CARD: Self = Self {
+        software: false,
+        subgroups_of_eight: true,
+        binding_floats: (1 << 29) - 1,
+        workgroup_bytes: 48 << 10,
+        matrices: None,
+    };
 }
 
 impl Found {
@@ -40,13 +51,15 @@ impl Found {
         self.info.device_type == DeviceType::Cpu
     }
 
-    /// What planning needs to know of it.
+    /// What planning needs to know of it, for f32.
     pub fn capabilities(&self) -> Capabilities {
         let binding = self.limits.max_storage_buffer_binding_size.min(self.limits.max_buffer_size) / 4;
         Capabilities {
             software: self.software(),
             subgroups_of_eight: self.features.contains(Features::SUBGROUP) && self.info.subgroup_min_size >= 8,
             binding_floats: usize::try_from(binding).unwrap_or(usize::MAX),
+            workgroup_bytes: self.limits.max_compute_workgroup_storage_size as usize,
+            matrices: None,
         }
     }
 

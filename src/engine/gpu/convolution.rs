@@ -11,7 +11,9 @@
 use super::adapter::Capabilities;
 use super::device::{Gpu, Slice};
 use super::dispatch::Dispatch;
-use super::product::{CHUNK, Product, REGISTERS, TILED, ranges};
+use super::precision::Matrices;
+use super::product::{CHUNK, Product, REGISTERS, TILED, grid, ranges};
+use super::product_half::{COOPERATIVE, EMULATED, HALF};
 use super::program::Access::{Read, Write};
 use super::program::{Constant, Source};
 use super::reduce;
@@ -19,8 +21,8 @@ pub use super::variant::{Pass, Variant, variants};
 use super::winograd::Winograd;
 use crate::error::{Error, Kind, Result};
 
-const FORWARD: &str = include_str!("../../../shaders/convolution.wgsl");
-const WEIGHT: &str = include_str!("../../../shaders/convolution_weight.wgsl");
+pub(super) const FORWARD: &str = include_str!("../../../shaders/convolution.wgsl");
+pub(super) const WEIGHT: &str = include_str!("../../../shaders/convolution_weight.wgsl");
 
 /// Most bytes of a weight gradient's partial sums.
 const PARTIAL_BYTES: usize = 64 << 20;
@@ -73,19 +75,56 @@ impl Convolution {
     }
 }
 
-/// The product's form.
-fn product(variant: Variant) -> Product {
-    match variant {
-        Variant::Tiled { rows, columns, .. } => Product::Tiled { rows, columns },
-        Variant::Registers => Product::Registers,
-        Variant::Winograd { product, .. } => product,
+/// What a direct pass runs: a product behind one of the two operand files.
+struct Multiplier {
+    /// Rows and columns of C that one workgroup computes.
+    tile: (usize, usize),
+    /// Of [outputs, weight gradients].
+    names: [&'static str; 2],
+    files: [&'static [&'static str]; 2],
+    constants: Vec<(&'static str, Constant)>,
+}
+
+impl Multiplier {
+    /// That of `variant`, with accumulators of `chunk` depths. Errors: f16 on a device that was not opened for it.
+    fn new(gpu: &Gpu, variant: Variant, chunk: usize) -> Result<Self> {
+        let product = match variant {
+            Variant::Tiled { rows, columns, .. } => Product::Tiled { rows, columns },
+            Variant::Registers => Product::Registers,
+            Variant::Winograd { product, .. } => product,
+            Variant::Half { tile, .. } => {
+                let missing = || Error::new(Kind::Engine, "the device was not opened for f16");
+                let matrices = gpu.matrices.ok_or_else(missing)?;
+                let cooperative: [&[&str]; 2] = [&[FORWARD, COOPERATIVE, HALF], &[WEIGHT, COOPERATIVE, HALF]];
+                let emulated: [&[&str]; 2] = [&[FORWARD, EMULATED, HALF], &[WEIGHT, EMULATED, HALF]];
+                return Ok(Self {
+                    tile: tile.tile(),
+                    names: ["convolution half", "convolution_weight half"],
+                    files: if matrices == Matrices::Cooperative { cooperative } else { emulated },
+                    constants: tile.constants(chunk),
+                });
+            }
+        };
+        Ok(Self {
+            tile: product.tile(),
+            names: product.pick(
+                ["convolution tiled", "convolution_weight tiled"],
+                ["convolution registers", "convolution_weight registers"],
+            ),
+            files: product.pick([&[FORWARD, TILED], &[WEIGHT, TILED]], [&[FORWARD, REGISTERS], &[WEIGHT, REGISTERS]]),
+            constants: product.constants(chunk),
+        })
     }
 }
 
 /// Parts of the depth of a product with `results` floats; one where their partial sums would be too large.
 fn slices(capabilities: &Capabilities, variant: Variant, results: usize) -> usize {
     match variant {
-        Variant::Tiled { slices, .. } if slices as usize * results <= partial_floats(capabilities) => slices as usize,
+        Variant::Tiled { slices, .. } | Variant::Half { slices, .. }
+            if slices as usize * results <= partial_floats(capabilities) =>
+        {
+            slices as usize
+        }
         _ => 1,
     }
 }
@@ -210,12 +249,13 @@ pub fn record(
 ) -> Result<Vec<Dispatch>> {
     convolution.check(batch)?;
     let label = format!("{label} {}, {}", pass.name(), variant.name());
-    let product = product(variant);
-    if let Some(winograd) = winograd(&gpu.capabilities(), convolution, pass, variant, batch) {
+    if let Variant::Winograd { product, .. } = variant
+        && let Some(winograd) = winograd(&gpu.capabilities(), convolution, pass, variant, batch)
+    {
         return winograd.record(gpu, &label, product, operands);
     }
     match pass {
-        Pass::WeightGradient => weight_gradient(gpu, &label, convolution, product, batch, operands),
+        Pass::WeightGradient => weight_gradient(gpu, &label, convolution, variant, batch, operands),
         _ => output(gpu, &label, convolution, pass == Pass::InputGradient, variant, batch, operands),
     }
 }
@@ -235,16 +275,11 @@ fn output(
     let Convolution { inputs, outputs, .. } = *convolution;
     let (inputs, outputs) = if transposed { (outputs, inputs) } else { (inputs, outputs) };
     let (pixels, depth) = (convolution.pixels(), convolution.taps() * inputs);
-    let (product, slices) = (product(variant), slices(&gpu.capabilities(), variant, batch * pixels * outputs));
-    let mut constants = product.constants(1 << 20);
+    let slices = slices(&gpu.capabilities(), variant, batch * pixels * outputs);
+    let Multiplier { tile, names, files, mut constants } = Multiplier::new(gpu, variant, 1 << 20)?;
     constants.push(("TRANSPOSED", Constant::Bool(transposed)));
-    let source = Source {
-        name: product.pick("convolution tiled", "convolution registers"),
-        files: product.pick(&[FORWARD, TILED], &[FORWARD, REGISTERS]),
-        constants,
-        entry: "main",
-        access: &[Read, Read, Read, Write],
-    };
+    let source =
+        Source { name: names[0], files: files[0], constants, entry: "main", access: &[Read, Read, Read, Write] };
     let mut dims = Dims::new(convolution, inputs, outputs, depth.div_ceil(slices).next_multiple_of(16));
     dims.split = (slices > 1).into();
     dims.biased = (slices == 1 && bias.is_some()).into();
@@ -253,9 +288,9 @@ fn output(
     let mut calls = Vec::new();
     for (first, most) in ranges(batch * pixels, outputs, depth) {
         (dims.first_row, dims.most_rows) = (first as u32, most as u32);
-        let grid =
-            move |samples: usize| product.grid((samples * pixels).saturating_sub(first).min(most), outputs, slices);
-        calls.push(gpu.dispatch(label, &source, &dims, &storages, grid)?);
+        let groups =
+            move |samples: usize| grid(tile, (samples * pixels).saturating_sub(first).min(most), outputs, slices);
+        calls.push(gpu.dispatch(label, &source, &dims, &storages, groups)?);
     }
     if slices > 1 {
         calls.push(reduce::slices(gpu, label, &scratch[0], bias, output, [slices, pixels * outputs, outputs])?);
@@ -267,7 +302,7 @@ fn weight_gradient(
     gpu: &Gpu,
     label: &str,
     convolution: &Convolution,
-    product: Product,
+    variant: Variant,
     batch: usize,
     operands: &Operands<'_>,
 ) -> Result<Vec<Dispatch>> {
@@ -275,21 +310,16 @@ fn weight_gradient(
     let Convolution { inputs, outputs, .. } = *convolution;
     let (pixels, rows) = (convolution.pixels(), convolution.taps() * inputs);
     let (count, slab) = slabs(&gpu.capabilities(), convolution, batch);
-    let source = Source {
-        name: product.pick("convolution_weight tiled", "convolution_weight registers"),
-        files: product.pick(&[WEIGHT, TILED], &[WEIGHT, REGISTERS]),
-        constants: product.constants(CHUNK),
-        entry: "main",
-        access: &[Read, Read, Write],
-    };
+    let Multiplier { tile, names, files, constants } = Multiplier::new(gpu, variant, CHUNK)?;
+    let source = Source { name: names[1], files: files[1], constants, entry: "main", access: &[Read, Read, Write] };
     let mut dims = Dims::new(convolution, inputs, outputs, slab);
     dims.split = (count > 1).into();
     let storages = [input, dy, if count > 1 { &scratch[0] } else { output }];
     let mut calls = Vec::new();
     for (first, most) in ranges(rows, outputs, batch * pixels) {
         (dims.first_row, dims.most_rows) = (first as u32, most as u32);
-        let grid = move |samples: usize| product.grid(most, outputs, (samples * pixels).div_ceil(slab));
-        calls.push(gpu.dispatch(label, &source, &dims, &storages, grid)?);
+        let groups = move |samples: usize| grid(tile, most, outputs, (samples * pixels).div_ceil(slab));
+        calls.push(gpu.dispatch(label, &source, &dims, &storages, groups)?);
     }
     if count > 1 {
         calls.push(reduce::slabs(gpu, label, &scratch[0], output, convolution.weights(), pixels, slab)?);

@@ -13,6 +13,7 @@ use wgpu::{BufferUsages, ErrorFilter, Features, Limits, PollType};
 
 use super::adapter::Capabilities;
 use super::adapter::Found;
+use super::precision::{Matrices, Precision};
 use super::program::Program;
 use super::{Fault, Options};
 use crate::error::{Error, Kind, Result};
@@ -90,6 +91,8 @@ pub struct Gpu {
     pub found: Found,
     /// Features in use.
     pub features: Features,
+    /// What multiplies in f16, where that was asked for.
+    pub matrices: Option<Matrices>,
     /// Limits in use.
     pub limits: Limits,
     /// The uniform that [`Step`] is written to.
@@ -115,17 +118,26 @@ impl Gpu {
         Self::open_found(super::adapter::choose(options.adapter.as_deref())?, options)
     }
 
-    /// Opens `found` with all its limits and those of its features that vggkit has a use for.
+    /// Opens `found` with all its limits and those of its features that vggkit has a use for. Errors: it does not open, or
+    /// cannot do the precision that was asked for.
     pub fn open_found(found: Found, options: &Options) -> Result<Self> {
+        let matrices = match options.precision {
+            Precision::F32 => None,
+            Precision::F16 => Some(Matrices::of(&found)?),
+        };
         let features = found.features
             & (Features::TIMESTAMP_QUERY
                 | Features::PIPELINE_CACHE
                 | Features::SUBGROUP
                 | Features::SHADER_F16
-                | Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+                | if matrices == Some(Matrices::Cooperative) {
+                    Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+                } else {
+                    Features::empty()
+                });
         let limits = found.limits.clone();
         let experimental_features = if features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
-            // SAFETY: cooperative matrices are used by one shader whose loads and stores stay within their bindings.
+            // SAFETY: cooperative matrices are used by one shader, whose loads and stores stay within its workgroup memory.
             unsafe { wgpu::ExperimentalFeatures::enabled() }
         } else {
             wgpu::ExperimentalFeatures::disabled()
@@ -163,6 +175,7 @@ impl Gpu {
             queue,
             found,
             features,
+            matrices,
             limits,
             step,
             pipelines: None,
@@ -233,7 +246,7 @@ impl Gpu {
 
     /// What planning needs to know of it.
     pub fn capabilities(&self) -> Capabilities {
-        self.found.capabilities()
+        Capabilities { matrices: self.matrices, ..self.found.capabilities() }
     }
 
     /// The largest range that a shader can see, in four-byte numbers.

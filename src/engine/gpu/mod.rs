@@ -27,7 +27,9 @@ mod memory;
 mod metrics;
 mod network;
 pub mod optimizer;
+pub mod precision;
 pub mod product;
+pub mod product_half;
 pub mod profile;
 pub mod program;
 mod record;
@@ -41,6 +43,7 @@ pub mod winograd;
 pub use device::{Gpu, Slice};
 pub use engine::GpuEngine;
 pub use memory::{Memory, of as memory_of};
+pub use precision::Precision;
 
 use std::sync::Arc;
 
@@ -62,6 +65,8 @@ pub struct Options {
     pub adapter: Option<String>,
     /// Forbids Winograd F(4x4, 3x3), whose rounding errors are some ten times those of the other variants.
     pub precise: bool,
+    /// Of products; f16 needs matrix units, or a software device, which emulates them.
+    pub precision: Precision,
     /// At most as many samples at once; `None` for as many of a batch as fit.
     pub micro_batch: Option<usize>,
     /// Measures which variants are fastest; without, the first that the device can run are taken.

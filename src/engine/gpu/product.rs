@@ -65,9 +65,13 @@ impl Product {
 
     /// Workgroups for `rows` x `columns` results in each of `slices`.
     pub fn grid(self, rows: usize, columns: usize, slices: usize) -> Groups {
-        let tile = self.tile();
-        if rows == 0 { [0; 3] } else { spread(rows.div_ceil(tile.0) * columns.div_ceil(tile.1), slices) }
+        grid(self.tile(), rows, columns, slices)
     }
+}
+
+/// Workgroups of a `tile` of (rows, columns) each for `rows` x `columns` results in each of `slices`.
+pub fn grid(tile: (usize, usize), rows: usize, columns: usize, slices: usize) -> Groups {
+    if rows == 0 { [0; 3] } else { spread(rows.div_ceil(tile.0) * columns.div_ceil(tile.1), slices) }
 }
 
 /// Ranges of `rows` (first, number) for one dispatch each, so that none is too long: `depth` is what a result sums up in

@@ -50,9 +50,11 @@ pub struct Source {
 }
 
 impl Source {
-    /// The whole text.
-    fn text(&self) -> String {
-        let mut text = String::new();
+    /// The whole text. Files begin with the `enable` directives that they need, which WGSL wants ahead of all else.
+    pub(super) fn text(&self) -> String {
+        let directive = |line: &&str| line.starts_with("enable ");
+        let lines = self.files.iter().flat_map(|file| file.lines());
+        let mut text: String = lines.filter(directive).flat_map(|line| [line, "\n"]).collect();
         for (name, value) in &self.constants {
             // Writing to a String does not fail.
             let _ = match value {
@@ -64,7 +66,11 @@ impl Source {
         text.push_str(include_str!("../../../shaders/step.wgsl"));
         for file in self.files {
             text.push('\n');
-            text.push_str(file);
+            let mut rest = *file;
+            while let (true, Some((_, after))) = (directive(&rest), rest.split_once('\n')) {
+                rest = after;
+            }
+            text.push_str(rest);
         }
         text
     }

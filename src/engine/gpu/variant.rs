@@ -4,6 +4,7 @@
 use super::adapter::Capabilities;
 use super::convolution::Convolution;
 use super::product::Product;
+use super::product_half::Half;
 use super::winograd::{self, Tile};
 
 /// Maps of at most this many pixels give products with few rows, whose depth is worth splitting.
@@ -48,6 +49,13 @@ pub enum Variant {
     },
     /// As one product in registers only, for software devices.
     Registers,
+    /// As one product in tiles of workgroup memory with f16 factors, where f16 was asked for.
+    Half {
+        /// Of C.
+        tile: Half,
+        /// As those of `Tiled`.
+        slices: u32,
+    },
     /// By Winograd's minimal filtering: kernels of 3.
     Winograd {
         /// F(2x2, 3x3) or F(4x4, 3x3).
@@ -61,11 +69,11 @@ impl Variant {
     /// For labels and files; [`Variant::parse`] reads it.
     pub fn name(self) -> String {
         match self {
-            Self::Tiled { rows, columns, slices: 1 } => format!("tiled {rows}x{columns}"),
-            Self::Tiled { rows, columns, slices } => format!("tiled {rows}x{columns}/{slices}"),
+            Self::Tiled { rows, columns, slices } => format!("tiled {}", tile_name(rows, columns, slices)),
+            Self::Half { tile: Half { rows, columns }, slices } => format!("half {}", tile_name(rows, columns, slices)),
             Self::Registers => "registers".into(),
             Self::Winograd { tile, product: Product::Tiled { rows, columns } } => {
-                format!("winograd{} {}", tile.outputs(), tiled(rows, columns, 1).name())
+                format!("winograd{} tiled {}", tile.outputs(), tile_name(rows, columns, 1))
             }
             Self::Winograd { tile, product: Product::Registers } => format!("winograd{} registers", tile.outputs()),
         }
@@ -87,59 +95,75 @@ impl Variant {
                 };
             }
         }
-        let (rows, rest) = name.strip_prefix("tiled ")?.split_once('x')?;
-        let (columns, slices) = rest.split_once('/').unwrap_or((rest, "1"));
-        let tiled =
-            Self::Tiled { rows: rows.parse().ok()?, columns: columns.parse().ok()?, slices: slices.parse().ok()? };
-        TILES.contains(&tiled).then_some(tiled)
+        let (form, tile) = name.split_once(' ')?;
+        let &(rows, columns, slices) = TILES.iter().find(|(r, c, s)| tile_name(*r, *c, *s) == tile)?;
+        match form {
+            "tiled" => Some(Self::Tiled { rows, columns, slices }),
+            "half" => Some(Self::Half { tile: Half { rows, columns }, slices }),
+            _ => None,
+        }
     }
 }
 
-const fn tiled(rows: u32, columns: u32, slices: u32) -> Variant {
-    Variant::Tiled { rows, columns, slices }
+/// E.g. `128x64/4` for four parts.
+fn tile_name(rows: u32, columns: u32, slices: u32) -> String {
+    if slices == 1 { format!("{rows}x{columns}") } else { format!("{rows}x{columns}/{slices}") }
 }
 
-/// All that there are, large tiles first.
-const TILES: [Variant; 9] = [
-    tiled(128, 128, 1),
-    tiled(128, 64, 1),
-    tiled(64, 64, 1),
-    tiled(128, 128, 4),
-    tiled(128, 64, 4),
-    tiled(64, 64, 4),
-    tiled(128, 128, 16),
-    tiled(128, 64, 16),
-    tiled(64, 64, 16),
+/// Rows and columns of tiles, and parts of the depth: all that there are, large tiles first.
+const TILES: [(u32, u32, u32); 9] = [
+    (128, 128, 1),
+    (128, 64, 1),
+    (64, 64, 1),
+    (128, 128, 4),
+    (128, 64, 4),
+    (64, 64, 4),
+    (128, 128, 16),
+    (128, 64, 16),
+    (64, 64, 16),
 ];
+
+/// Those of [`TILES`] that suit a pass, a good default first, as `make` makes variants of them.
+fn tiles(
+    convolution: &Convolution,
+    pass: Pass,
+    make: fn(u32, u32, u32) -> Variant,
+) -> impl Iterator<Item = Variant> + use<> {
+    let columns = if pass == Pass::InputGradient { convolution.inputs } else { convolution.outputs };
+    let depth = convolution.taps() * if pass == Pass::InputGradient { convolution.outputs } else { convolution.inputs };
+    let split = pass != Pass::WeightGradient && convolution.pixels() <= SMALL_MAP && depth >= 512;
+    let one_pixel = convolution.pixels() == 1;
+    // A tile twice as wide as C computes nothing in half of it. Sixteen parts are for linear layers.
+    let suits = |&(_, tile, slices): &(u32, u32, u32)| {
+        (tile == 64 || columns > 64) && (slices == 1 || split && (slices == 4 || one_pixel))
+    };
+    let tiles = TILES.into_iter().filter(suits);
+    // A batch of a linear layer is one row of tiles: large and unsplit they leave most of a card idle.
+    let (mut fine, coarse): (Vec<_>, Vec<_>) = tiles.partition(|(_, _, slices)| *slices == 4 && one_pixel);
+    fine.reverse();
+    fine.into_iter().chain(coarse).map(move |(rows, columns, slices)| make(rows, columns, slices))
+}
 
 /// Every variant that this device can run for this pass, a good default first. `precise` forbids those with larger rounding
 /// errors than a plain sum.
 pub fn variants(capabilities: &Capabilities, convolution: &Convolution, pass: Pass, precise: bool) -> Vec<Variant> {
-    let columns = if pass == Pass::InputGradient { convolution.inputs } else { convolution.outputs };
-    let depth = convolution.taps() * if pass == Pass::InputGradient { convolution.outputs } else { convolution.inputs };
-    let split = pass != Pass::WeightGradient && convolution.pixels() <= SMALL_MAP && depth >= 512;
-    let suits = |variant: &&Variant| match **variant {
-        Variant::Tiled { columns: tile, slices, .. } => {
-            // A tile twice as wide as C computes nothing in half of it. Sixteen parts are for linear layers.
-            (tile == 64 || columns > 64) && (slices == 1 || split && (slices == 4 || convolution.pixels() == 1))
-        }
-        Variant::Registers | Variant::Winograd { .. } => true,
-    };
     let software = (capabilities.software && capabilities.subgroups_of_eight).then_some(Variant::Registers);
-    let tiles: Vec<Variant> = TILES.iter().filter(suits).copied().collect();
-    // A batch of a linear layer is one row of tiles: large and unsplit they leave most of a card idle.
-    let (mut fine, coarse): (Vec<_>, Vec<_>) =
-        tiles.into_iter().partition(|v| matches!(v, Variant::Tiled { slices: 4, .. }) && convolution.pixels() == 1);
-    fine.reverse();
+    let tiled = tiles(convolution, pass, |rows, columns, slices| Variant::Tiled { rows, columns, slices });
+    let half = tiles(convolution, pass, |rows, columns, slices| Variant::Half { tile: Half { rows, columns }, slices });
+    let half = half.filter(|v| matches!(v, Variant::Half { tile, .. } if tile.fits(capabilities)));
     let winograd = winograd::variants(capabilities, convolution, pass, precise);
     let winograd = winograd.into_iter().map(|(tile, product)| Variant::Winograd { tile, product });
-    software.into_iter().chain(fine).chain(coarse).chain(winograd).collect()
+    half.chain(software).chain(tiled).chain(winograd).collect()
 }
 
 /// Those of [`variants`] that are worth a measurement: on a software device only those without workgroup memory, whose
-/// barriers cost it several times their work.
+/// barriers cost it several times their work; or, where it emulates f16, only that, since speed is not what it is for.
 pub fn candidates(capabilities: &Capabilities, convolution: &Convolution, pass: Pass, precise: bool) -> Vec<Variant> {
     let all = variants(capabilities, convolution, pass, precise);
-    let light = |v: &Variant| matches!(v, Variant::Registers | Variant::Winograd { product: Product::Registers, .. });
+    let light = |v: &Variant| match v {
+        Variant::Half { tile, .. } => tile.rows == 64,
+        Variant::Registers | Variant::Winograd { product: Product::Registers, .. } => capabilities.matrices.is_none(),
+        _ => false,
+    };
     if capabilities.software && all.iter().any(light) { all.into_iter().filter(light).collect() } else { all }
 }
