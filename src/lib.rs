@@ -13,6 +13,7 @@ pub mod vgg;
 
 pub mod engine;
 
+pub mod bench;
 pub mod training;
 
 pub mod inference;

@@ -4,8 +4,10 @@ use assert_cmd::Command;
 use predicates::prelude::*;
 use serde_json::Value;
 
-const SUBCOMMANDS: [&str; 11] =
-    ["prepare", "verify", "describe", "train", "evaluate", "predict", "report", "bench", "tune", "devices", "selftest"];
+const SUBCOMMANDS: [&str; 12] = [
+    "prepare", "verify", "describe", "train", "evaluate", "predict", "report", "bench", "tune", "devices", "selftest",
+    "survey",
+];
 
 /// The binary in an empty folder of its own, so that no data and no run is found.
 struct Empty(tempfile::TempDir);

@@ -25,6 +25,8 @@ mod prepare;
 mod report;
 mod selftest;
 mod splits;
+mod survey;
+mod survey_readme;
 mod train;
 mod train_arguments;
 mod training_display;
@@ -62,6 +64,7 @@ enum Command {
     Tune(tune::Arguments),
     Devices(devices::Arguments),
     Selftest(selftest::Arguments),
+    Survey(Box<survey::Arguments>),
 }
 
 /// Flags that all commands share.
@@ -167,5 +170,6 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Tune(arguments) => tune::run(arguments),
         Command::Devices(arguments) => devices::run(arguments),
         Command::Selftest(arguments) => selftest::run(arguments),
+        Command::Survey(arguments) => survey::run(*arguments),
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 pub use super::train_arguments::Arguments;
 use super::{output, training_display::Display};
@@ -13,7 +14,8 @@ use crate::training::stop::Stop;
 use crate::training::trainer::Ending;
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let stop = Stop::on_signals()?;
+    let minutes = arguments.run.max_minutes.map(|minutes| Duration::from_secs(60 * minutes));
+    let stop = Stop::on_signals()?.at(minutes.and_then(|minutes| Instant::now().checked_add(minutes)));
     let options = Options {
         engine: arguments.shared.target(),
         threads: arguments.shared.threads(),
@@ -39,6 +41,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         let session =
             Session::new(folder, network, &settings.recipe, &packs, arguments.run.overwrite, options.clone())?;
         go(session, &stop, &arguments)?;
+        if stop.late() {
+            break; // a further network of --all would not get beyond its first step
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -125,6 +125,9 @@ pub struct RunArguments {
     /// Stop after this many steps of the whole training, those before a --resume included
     #[arg(long, value_name = "N", value_parser = values::whole(1u64), allow_negative_numbers = true)]
     pub max_steps: Option<u64>,
+    /// Save and stop after this many minutes; go on with --resume
+    #[arg(long, value_name = "MINUTES", value_parser = values::whole(1u64), allow_negative_numbers = true)]
+    pub max_minutes: Option<u64>,
     /// Name of the run's folder below --runs; with --all, what the five names begin with
     /// [default: the network's name, e.g. vgg16c]
     #[arg(long = "run", value_name = "NAME", value_parser = values::run_name)]

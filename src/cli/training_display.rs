@@ -87,6 +87,7 @@ impl Display {
             Ending::Epochs => "all epochs done",
             Ending::EarlyStopping => "validation loss stopped falling",
             Ending::MaxSteps => "--max-steps reached",
+            Ending::MaxMinutes => "--max-minutes are over",
             Ending::Signal(_) => "stopped",
         };
         match &self.best {

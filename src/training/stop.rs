@@ -1,7 +1,9 @@
-//! SIGINT and SIGTERM: the first one lets the step finish and the training save; a second one leaves at once.
+//! What ends a training from outside. SIGINT and SIGTERM: the first one lets the step finish and the training save; a
+//! second one leaves at once. Or a time that is up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -12,6 +14,7 @@ use crate::error::{Error, Kind, Result};
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     signal: Arc<AtomicUsize>,
+    deadline: Option<Instant>,
 }
 
 impl Stop {
@@ -27,6 +30,16 @@ impl Stop {
             flag::register_usize(signal, Arc::clone(&stop.signal), signal.unsigned_abs() as usize).map_err(failed)?;
         }
         Ok(stop)
+    }
+
+    /// Stops at `deadline` too.
+    pub fn at(self, deadline: Option<Instant>) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Whether the time is up.
+    pub fn late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// The signal that came, if one did.

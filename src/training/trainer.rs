@@ -29,6 +29,8 @@ pub enum Ending {
     EarlyStopping,
     /// `--max-steps` was reached.
     MaxSteps,
+    /// `--max-minutes` have gone by.
+    MaxMinutes,
     /// A signal; its number.
     Signal(i32),
 }
@@ -40,6 +42,7 @@ impl Ending {
             Self::Epochs => "epochs",
             Self::EarlyStopping => "early stopping",
             Self::MaxSteps => "max steps",
+            Self::MaxMinutes => "max minutes",
             Self::Signal(_) => "signal",
         }
     }
@@ -159,6 +162,10 @@ impl Trainer<'_> {
             if let Some(signal) = self.job.stop.signal() {
                 self.save()?;
                 return Ok(Some(Ending::Signal(signal)));
+            }
+            if self.job.stop.late() {
+                self.save()?;
+                return Ok(Some(Ending::MaxMinutes));
             }
             if self.job.recipe.max_steps.is_some_and(|most| self.progress.step >= most) {
                 self.save()?;

@@ -9,7 +9,7 @@ use super::program::{Constant, Source};
 use crate::error::Result;
 
 /// What the adapter reached.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Limits {
     /// Floating point operations per second; a fused multiply-add counts as two.
     pub flops: f64,
