@@ -1,4 +1,4 @@
-//! How fast an engine is: images per second, and on a GPU the time of every operation beside the adapter's limits.
+//! How fast an engine is: images per second, and the time of every operation beside the device's limits.
 //! [`pytorch`] measures the same network in PyTorch. Trains nothing that is kept.
 
 pub mod pytorch;
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::gpu::{GpuEngine, limits::Limits, profile};
-use crate::engine::{Batch, Device, Engine, Images, Pick, Source, cpu};
+use crate::engine::gpu::{GpuEngine, profile};
+use crate::engine::{Batch, Device, Engine, Images, Limits, Pick, Source};
 use crate::error::Result;
-use crate::vgg::Network;
+use crate::vgg::{self, Layer, Network, Plan, Shape};
 
 /// Images that the picks choose from.
 const IMAGES: usize = 256;
@@ -75,6 +75,33 @@ pub struct Measured {
     pub operations: Vec<Operation>,
     /// The same network in PyTorch, measured in turn.
     pub pytorch: Vec<pytorch::Peer>,
+    /// The same network in an earlier result.
+    pub earlier: Option<Comparison>,
+}
+
+/// A result beside an earlier one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Then.
+    pub images_per_s: f64,
+    /// Now, beside then.
+    pub ratio: f64,
+    /// Operations that take more than a tenth longer now, and how many times as long, the worst first.
+    pub slower: Vec<(String, f64)>,
+}
+
+impl Measured {
+    /// This result beside an earlier one.
+    pub fn beside(&self, earlier: &Self) -> Comparison {
+        let times = |o: &Operation| {
+            let then = earlier.operations.iter().find(|e| e.name == o.name)?;
+            let ratio = o.seconds / then.seconds.max(1e-12);
+            (ratio > 1.1).then(|| (o.name.clone(), ratio))
+        };
+        let mut slower: Vec<(String, f64)> = self.operations.iter().filter_map(times).collect();
+        slower.sort_by(|a, b| b.1.total_cmp(&a.1));
+        Comparison { images_per_s: earlier.images_per_s, ratio: self.images_per_s / earlier.images_per_s, slower }
+    }
 }
 
 /// One operation of one layer in one step.
@@ -129,6 +156,9 @@ pub struct Rounds<'a> {
     logits: Vec<f32>,
     seconds_to_first_step: f64,
     rounds: Vec<f64>,
+    steps: usize,
+    /// What the engine's clocks showed when it was warm.
+    clocks: Vec<(String, f64)>,
 }
 
 impl<'a> Rounds<'a> {
@@ -143,12 +173,14 @@ impl<'a> Rounds<'a> {
         engine.attach(Source::Train, images(network))?;
         let picks = (0..batch_size).map(|i| Pick { index: (i * 37 % IMAGES) as u32, ..Pick::default() }).collect();
         let (logits, rounds) = (Vec::new(), Vec::new());
-        let mut warm = Self { engine, mode, picks, logits, seconds_to_first_step: 0.0, rounds };
+        let clocks = Vec::new();
+        let mut warm = Self { engine, mode, picks, logits, seconds_to_first_step: 0.0, rounds, steps: 0, clocks };
         warm.step()?;
         warm.engine.drain_metrics()?;
         warm.seconds_to_first_step = started.elapsed().as_secs_f64();
         warm.step()?;
         warm.engine.drain_metrics()?;
+        warm.clocks = warm.engine.timings();
         Ok(warm)
     }
 
@@ -169,10 +201,11 @@ impl<'a> Rounds<'a> {
         }
         self.engine.drain_metrics()?;
         self.rounds.push((steps * self.picks.len()) as f64 / begun.elapsed().as_secs_f64());
+        self.steps += steps;
         Ok(())
     }
 
-    /// What came out, without operations and peers.
+    /// What came out, without peers; with operations where the engine has clocks.
     pub fn measured(self, network: &Network, limits: Option<Limits>) -> Measured {
         let images_per_s = median(&self.rounds);
         let passes = if self.mode == Mode::Train { 3.0 } else { 1.0 };
@@ -183,12 +216,34 @@ impl<'a> Rounds<'a> {
             memory_bytes: self.engine.memory(),
             seconds_to_first_step: self.seconds_to_first_step,
             images_per_s,
-            rounds: self.rounds,
+            rounds: self.rounds.clone(),
             flops,
             share_of_limit: limits.map(|l| flops / l.flops),
-            operations: Vec::new(),
+            operations: self.operations(limits),
             pytorch: Vec::new(),
+            earlier: None,
         }
+    }
+
+    /// Time of every operation of a step, by the engine's clocks. Memory traffic is what must be read and written at
+    /// least: inputs, outputs and parameters once.
+    fn operations(&self, limits: Option<Limits>) -> Vec<Operation> {
+        let timings = self.engine.timings();
+        let steps = self.steps.max(1) as f64;
+        let since = timings.iter().zip(&self.clocks).map(|((name, now), (_, before))| (name, (now - before) / steps));
+        // The first layer's input has no gradient; its clock shows but the time between two readings.
+        let first = self.engine.plan().layers.first().map(|layer| format!("{} input gradient", layer.name));
+        let done = |(name, seconds): &(&String, f64)| *seconds > 0.0 && first.as_ref() != Some(*name);
+        let used: Vec<(&String, f64)> = since.filter(done).collect();
+        let whole: f64 = used.iter().map(|(_, seconds)| seconds).sum();
+        used.into_iter()
+            .map(|(name, seconds)| {
+                let (flops, bytes) = cost(self.engine.plan(), name, self.picks.len());
+                let mut operation = Operation::new(name.clone(), None, seconds);
+                operation.rate(whole, flops, bytes, limits);
+                operation
+            })
+            .collect()
     }
 }
 
@@ -218,12 +273,8 @@ pub fn operations(engine: &GpuEngine, mode: Mode, limits: Option<Limits>) -> Res
     Ok(operations
         .into_iter()
         .map(|(mut operation, bytes)| {
-            let seconds = operation.seconds.max(1e-12);
-            operation.share_of_step = seconds / whole.max(1e-12);
-            operation.flops = network.flops(&operation.name).map(|f| f as f64 * samples as f64 / seconds);
-            operation.share_of_flops = operation.flops.zip(limits).map(|(f, l)| f / l.flops);
-            operation.bytes_per_s = bytes / seconds;
-            operation.share_of_bytes = limits.map(|l| operation.bytes_per_s / l.bytes);
+            let flops = network.flops(&operation.name).map(|flops| (flops as usize * samples) as f64);
+            operation.rate(whole, flops, bytes, limits);
             operation
         })
         .collect())
@@ -242,18 +293,40 @@ impl Operation {
             share_of_bytes: None,
         }
     }
+
+    /// Sets its rates from what it did; all operations took `whole` seconds.
+    fn rate(&mut self, whole: f64, flops: Option<f64>, bytes: f64, limits: Option<Limits>) {
+        let seconds = self.seconds.max(1e-12);
+        self.share_of_step = seconds / whole.max(1e-12);
+        self.flops = flops.map(|flops| flops / seconds);
+        self.share_of_flops = self.flops.zip(limits).map(|(flops, limits)| flops / limits.flops);
+        self.bytes_per_s = bytes / seconds;
+        self.share_of_bytes = limits.map(|limits| self.bytes_per_s / limits.bytes);
+    }
 }
 
-/// Seconds of each operation since the engine was built, as shares.
-pub fn cpu_operations(engine: &cpu::CpuEngine) -> Vec<Operation> {
-    let timings = engine.timings();
-    let whole: f64 = timings.iter().map(|(_, seconds)| seconds).sum();
-    let used = timings.into_iter().filter(|(_, seconds)| *seconds > 0.0);
-    used.map(|(name, seconds)| Operation {
-        share_of_step: seconds / whole.max(1e-12),
-        ..Operation::new(name, None, seconds)
-    })
-    .collect()
+/// Floating point operations and bytes of the operation `<layer> <pass>` over a batch.
+fn cost(plan: &Plan, name: &str, batch: usize) -> (Option<f64>, f64) {
+    let parameters = plan.parameters() as f64;
+    if name == "update" {
+        return (None, 7.0 * 4.0 * parameters); // Adam reads four numbers a parameter and writes three
+    }
+    let Some((layer, pass)) = name.split_once(' ') else { return (None, 0.0) };
+    let Some(at) = plan.layers.iter().position(|l| l.name == layer) else { return (None, 0.0) };
+    let layer = &plan.layers[at];
+    let weighted = |l: &&Layer| matches!(l.operation, vgg::Operation::Conv2d { .. } | vgg::Operation::Linear);
+    let floats = |shape: Shape| (batch * shape.elements()) as f64;
+    let (z, x) = (floats(layer.output), floats(layer.input));
+    let y = plan.layers[at + 1..].iter().take_while(|l| !weighted(l)).last().map_or(z, |l| floats(l.output));
+    match pass {
+        "activation forward" => (None, 4.0 * (z + y)),
+        "activation backward" => (None, 4.0 * (2.0 * z + y)),
+        _ if weighted(&layer) => {
+            (Some(2.0 * (layer.macs as usize * batch) as f64), 4.0 * (x + z + layer.parameters as f64))
+        }
+        "forward" => (None, 4.0 * (x + z)),
+        _ => (None, 4.0 * (2.0 * x + z)),
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `vggkit bench`: images per second of training or inference, the time of every operation and layer, and on demand the
 //! same networks in PyTorch, measured in turn.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -10,10 +10,10 @@ use clap::Args;
 use super::network_arguments::NetworkArguments;
 use super::{Shared, output, values};
 use crate::bench::pytorch::{self, Precision, Question};
-use crate::bench::{self, Benchmark, Measured, Mode, Rounds, cpu_operations, operations};
+use crate::bench::{self, Benchmark, Comparison, Measured, Mode, Rounds, operations};
 use crate::engine::gpu::{GpuEngine, limits};
 use crate::engine::{Engine, Normalisation, Optimizer, Settings, State, cpu};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files;
 use crate::vgg::{Network, Plan, initialisation};
 
@@ -45,6 +45,9 @@ pub struct Arguments {
     /// Measure the same networks with this Python's PyTorch, a round of each in turn
     #[arg(long, value_name = "PYTHON")]
     pytorch: Option<PathBuf>,
+    /// An earlier result (--json) of the same mode and batch size to set this one beside
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
     /// Leave out the table by operation and layer
     #[arg(long)]
     no_layers: bool,
@@ -57,6 +60,7 @@ Examples:
   vggkit bench --engine gpu -d 16 -b 64       VGG-16 training, layer by layer
   vggkit bench --all --no-layers              images per second of the five networks
   vggkit bench --mode infer -b 64 --json      inference, for other programs
+  vggkit bench -d 16 --compare before.json    beside what an earlier --json printed
   vggkit bench --all --pytorch venv/bin/python    beside PyTorch at its fastest settings, in the same run";
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
@@ -81,8 +85,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         limits: None,
         networks: Vec::new(),
     };
+    let earlier = arguments.compare.as_deref().map(|path| earlier(path, &report)).transpose()?;
     for network in networks {
-        let measured = measure(&arguments, &network, &mut report)?;
+        let mut measured = measure(&arguments, &network, &mut report)?;
+        let before = earlier.as_ref().and_then(|e| e.networks.iter().find(|n| n.network == network));
+        measured.earlier = before.map(|before| measured.beside(before));
         if !arguments.shared.json {
             if report.networks.is_empty() {
                 heading(&report);
@@ -95,6 +102,17 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         output::json(&report)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The result in `path`. Errors: no such file, not a result, one of something else.
+fn earlier(path: &Path, now: &Benchmark) -> Result<Benchmark> {
+    let earlier: Benchmark = files::read_json(path)?;
+    if (earlier.mode, earlier.batch_size) != (now.mode, now.batch_size) {
+        let (mode, batch_size) = (earlier.mode, earlier.batch_size);
+        return Err(Error::usage(format!("{} is of another measurement", path.display()))
+            .with_help(format!("it was made with --mode {mode:?} --batch-size {batch_size}").to_lowercase()));
+    }
+    Ok(earlier)
 }
 
 /// One network; puts the device and its limits into `report`.
@@ -125,9 +143,12 @@ fn measure(arguments: &Arguments, network: &Network, report: &mut Benchmark) -> 
         Ok(measured)
     } else {
         let mut engine = cpu::CpuEngine::new(plan.clone(), settings, &state)?;
+        if report.limits.is_none() {
+            report.limits = Some(cpu::limits::measure(arguments.shared.threads())?);
+        }
         let mut measured = rounds(&mut engine, arguments, &plan, started, report, false)?;
-        if !arguments.no_layers {
-            measured.operations = cpu_operations(&engine);
+        if arguments.no_layers {
+            measured.operations.clear();
         }
         Ok(measured)
     }
@@ -193,6 +214,11 @@ fn table(measured: &Measured) {
         indicatif::HumanBytes(measured.memory_bytes),
         if measured.operations.is_empty() { "" } else { "\n" },
     ));
+    if let Some(Comparison { images_per_s, ratio, slower }) = &measured.earlier {
+        let worst =
+            slower.first().map_or_else(String::new, |(name, ratio)| format!("; {name} takes {ratio:.2} times as long"));
+        output::line(&format!("earlier: {images_per_s:.1} images/s; now {ratio:.2} times as fast{worst}"));
+    }
     for peer in &measured.pytorch {
         output::line(&format!(
             "PyTorch {} on {}, {}: {:.1} images/s, {} of memory; vggkit is {:.2} times as fast",

@@ -161,6 +161,15 @@ pub struct Device {
     pub threads: usize,
 }
 
+/// What a device reached in a measurement of nothing else: what operations are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Floating point operations per second; a fused multiply-add counts as two.
+    pub flops: f64,
+    /// Bytes per second, read and written together.
+    pub bytes: f64,
+}
+
 /// Loss and hits of one training step, measured in its forward pass (before its update, with augmentation and dropout).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepMetrics {
@@ -207,6 +216,11 @@ pub trait Engine {
 
     /// Bytes that it has allocated, or will: known from the plan before the first allocation.
     fn memory(&self) -> u64;
+
+    /// Seconds spent in each operation since the engine was built, in the order of a step; empty without such clocks.
+    fn timings(&self) -> Vec<(String, f64)> {
+        Vec::new()
+    }
 
     /// Makes the images of `source` available to picks. Replaces what was there.
     fn attach(&mut self, source: Source, images: Images) -> Result<()>;

@@ -82,11 +82,6 @@ impl CpuEngine {
         Ok(engine)
     }
 
-    /// Seconds spent in each operation since the engine was built, in the order of a step.
-    pub fn timings(&self) -> Vec<(String, f64)> {
-        self.network.timings()
-    }
-
     /// Fills the network's input and the labels; returns the batch's size.
     fn load(&mut self, batch: &Batch<'_>, labelled: bool) -> Result<usize> {
         let Self { plan, settings, network, pool, labels, train, held, .. } = self;
@@ -118,6 +113,10 @@ impl Engine for CpuEngine {
 
     fn memory(&self) -> u64 {
         self.network.layout().memory(&self.settings).total()
+    }
+
+    fn timings(&self) -> Vec<(String, f64)> {
+        self.network.timings()
     }
 
     fn attach(&mut self, source: Source, images: Images) -> Result<()> {

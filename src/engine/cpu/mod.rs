@@ -10,6 +10,7 @@ mod engine;
 mod gather;
 mod lanes;
 mod layout;
+pub mod limits;
 mod linear;
 mod local_response_norm;
 mod loss;

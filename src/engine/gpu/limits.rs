@@ -6,16 +6,8 @@ use super::device::Gpu;
 use super::dispatch::{Dispatch, spread};
 use super::program::Access::{Read, Write};
 use super::program::{Constant, Source};
+use crate::engine::Limits;
 use crate::error::Result;
-
-/// What the adapter reached.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Limits {
-    /// Floating point operations per second; a fused multiply-add counts as two.
-    pub flops: f64,
-    /// Bytes per second, read and written together.
-    pub bytes: f64,
-}
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
