@@ -1,7 +1,8 @@
 // One update of parameters, as torch.optim.Adam and torch.optim.SGD do it; twin: engine::cpu::reference::optimizer.
 // g = gradient + weight_decay * p.
 // Adam: m += (1 - beta1) (g - m), v = beta2 v + (1 - beta2) g^2, p -= step_size * m / (sqrt(v) / root_correction + epsilon),
-//       with step_size = rate / (1 - beta1^t) and root_correction = sqrt(1 - beta2^t), both from the host in f64.
+//       with step_size = rate / (1 - beta1^t) and root_correction = sqrt(1 - beta2^t), both from the host in f64, or with a
+//       scaled loss from the device: functions of optimizer_plain.wgsl or optimizer_scaled.wgsl, which go behind this file.
 // SGD:  b = momentum b + g, p -= step_size * b, with step_size = rate.
 // All arrays have the same length, `count` vectors of four. One invocation a vector.
 
@@ -28,16 +29,16 @@ fn adam(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = group_index(group, groups) * 64u + local;
-    if (i >= dims.count) {
+    if (i >= dims.count || skips()) {
         return;
     }
     let p = parameter[i];
-    let g = gradient[i] + dims.weight_decay * p;
+    let g = unscaled(gradient[i]) + dims.weight_decay * p;
     let m = first_moment[i] + dims.one_minus_beta1 * (g - first_moment[i]);
     let v = dims.beta2 * second_moment[i] + dims.one_minus_beta2 * g * g;
     first_moment[i] = m;
     second_moment[i] = v;
-    parameter[i] = p - step.step_size * m / (sqrt(v) / step.root_correction + dims.epsilon);
+    parameter[i] = p - step_size() * m / (sqrt(v) / root_correction() + dims.epsilon);
 }
 
 @compute @workgroup_size(64)
@@ -47,11 +48,11 @@ fn sgd(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = group_index(group, groups) * 64u + local;
-    if (i >= dims.count) {
+    if (i >= dims.count || skips()) {
         return;
     }
     let p = parameter[i];
-    let b = dims.momentum * first_moment[i] + gradient[i] + dims.weight_decay * p;
+    let b = dims.momentum * first_moment[i] + unscaled(gradient[i]) + dims.weight_decay * p;
     first_moment[i] = b;
-    parameter[i] = p - step.step_size * b;
+    parameter[i] = p - step_size() * b;
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::gpu::{GpuEngine, profile};
+use crate::engine::gpu::{self, GpuEngine, profile};
 use crate::engine::{Batch, Device, Engine, Images, Limits, Pick, Source};
 use crate::error::Result;
 use crate::vgg::{self, Layer, Network, Plan, Shape};
@@ -44,6 +44,9 @@ pub struct Benchmark {
     pub device: Device,
     /// What was measured.
     pub mode: Mode,
+    /// Of vggkit's products.
+    #[serde(default)]
+    pub precision: gpu::Precision,
     /// Images a step.
     pub batch_size: usize,
     /// Measured now.

@@ -81,6 +81,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         time: files::now(),
         device: crate::engine::Device::default(),
         mode: arguments.mode,
+        precision: arguments.shared.precision.unwrap_or_default(),
         batch_size: arguments.batch_size,
         limits: None,
         networks: Vec::new(),
@@ -142,6 +143,7 @@ fn measure(arguments: &Arguments, network: &Network, report: &mut Benchmark) -> 
         }
         Ok(measured)
     } else {
+        target.check_cpu()?;
         let mut engine = cpu::CpuEngine::new(plan.clone(), settings, &state)?;
         if report.limits.is_none() {
             report.limits = Some(cpu::limits::measure(arguments.shared.threads())?);

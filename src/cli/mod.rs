@@ -9,6 +9,7 @@ use std::sync::Arc;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::cache;
+use crate::engine::gpu::Precision;
 use crate::engine::{Choice, Target, gpu};
 use crate::error::Result;
 
@@ -90,6 +91,10 @@ pub struct Shared {
     /// normalisation sees each part by itself
     #[arg(long, value_name = "N", global = true, value_parser = values::threads, allow_negative_numbers = true)]
     pub micro_batch: Option<NonZeroUsize>,
+    /// What a GPU multiplies: f32, or f16 by matrix units (tensor cores) where it has them, with sums and weights in f32
+    /// and a scaled loss [default: f32; with --resume: as before]
+    #[arg(long, value_name = "NAME", global = true, value_parser = values::precision)]
+    pub precision: Option<Precision>,
     /// Keep to the most exact kernels: no Winograd F(4x4, 3x3)
     #[arg(long, global = true)]
     pub precise: bool,
@@ -119,6 +124,7 @@ impl Shared {
             gpu: gpu::Options {
                 adapter: self.adapter.clone(),
                 precise: self.precise,
+                precision: self.precision.unwrap_or_default(),
                 micro_batch: self.micro_batch.map(NonZeroUsize::get),
                 tune: true,
                 tell: (!self.quiet && !self.json).then(|| Arc::new(|line: &str| output::note(line)) as gpu::Tell),

@@ -26,7 +26,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     if let Some(given) = &arguments.run.resume {
         let folder = model::find(&arguments.shared.runs, &given.to_string_lossy())?;
         let data = arguments.shared.data_given();
-        let session = Session::resume(folder, data, arguments.run.epochs, arguments.run.max_steps, options)?;
+        let (run, precision) = (&arguments.run, arguments.shared.precision);
+        let session = Session::resume(folder, data, run.epochs, run.max_steps, precision, options)?;
         go(session, &stop, &arguments)?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -265,6 +265,7 @@ impl Arguments {
             normalisation: Normalisation::default(),
             seed: flags.seed,
             shuffle: flags.shuffle == Switch::On,
+            precision: self.shared.precision.unwrap_or_default(),
             max_steps: self.run.max_steps,
             limit_train: flags.limit_train,
             init: flags.init.as_ref().map(|path| path.display().to_string()),

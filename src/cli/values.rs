@@ -111,6 +111,15 @@ pub fn engine(text: &str) -> Result<Choice, String> {
     }
 }
 
+/// What a GPU multiplies.
+pub fn precision(text: &str) -> Result<gpu::Precision, String> {
+    match text {
+        "f32" => Ok(gpu::Precision::F32),
+        "f16" => Ok(gpu::Precision::F16),
+        _ => Err(choose("f32 or f16", None::<&str>)),
+    }
+}
+
 /// A failure of the GPU to provoke, from `VGGKIT_FAULT`: for tests of what happens then.
 pub fn fault() -> Option<gpu::Fault> {
     std::env::var("VGGKIT_FAULT").ok().and_then(|text| gpu::Fault::parse(&text))

@@ -82,7 +82,8 @@ pub fn batch(
     Ok(samples)
 }
 
-/// Checks that a state's tensors and moments have the plan's lengths. Moments may be missing (before the first step).
+/// Checks that a state's tensors and moments have the plan's lengths, and its loss scale a size that can be divided by.
+/// Moments may be missing (before the first step).
 pub fn state(plan: &Plan, settings: &Settings, state: &State) -> Result<()> {
     let specs = plan.tensors();
     if state.tensors.len() != specs.len() {
@@ -94,6 +95,11 @@ pub fn state(plan: &Plan, settings: &Settings, state: &State) -> Result<()> {
     };
     for (spec, tensor) in specs.iter().zip(&state.tensors) {
         fits(&spec.name, tensor, spec.elements())?;
+    }
+    if let Some(scaling) = &state.loss_scaling
+        && !(scaling.scale.is_normal() && scaling.scale > 0.0)
+    {
+        return Err(refused(format!("a loss scale of {} in the state", scaling.scale)));
     }
     let Some(optimizer) = &settings.optimizer else { return Ok(()) };
     if state.moments.is_empty() {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::vgg::Plan;
 
 pub mod check;
@@ -188,7 +188,7 @@ pub struct StepMetrics {
 /// Everything that a resumed training needs from the engine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
-    /// Optimiser steps done: Adam's t, and the counter of the dropout masks.
+    /// Steps done: the counter of the dropout masks and, less those that were left out, Adam's t.
     pub step: u64,
     /// One vector for each of [`Plan::tensors`], same order, torchvision's layout.
     pub tensors: Vec<Vec<f32>>,
@@ -197,12 +197,41 @@ pub struct State {
     pub moments: Vec<Vec<Vec<f32>>>,
     /// Kernel variants that were chosen by timing, by layer; used again on resume.
     pub variants: BTreeMap<String, String>,
+    /// Of a training in f16, or of one that began so.
+    pub loss_scaling: Option<LossScaling>,
+}
+
+/// Where dynamic loss scaling stands: torch.amp.GradScaler's state, and how many steps made no update.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LossScaling {
+    /// What the loss is multiplied by: a power of two.
+    pub scale: f32,
+    /// Updates in a row since it last moved.
+    pub good_steps: u32,
+    /// Steps whose gradients were not finite: left out.
+    pub skipped_steps: u32,
+}
+
+impl Default for LossScaling {
+    fn default() -> Self {
+        Self { scale: 65_536.0, good_steps: 0, skipped_steps: 0 }
+    }
+}
+
+impl LossScaling {
+    /// Updates after which the scale is doubled.
+    pub const INTERVAL: u32 = 2000;
+
+    /// Updates made in `steps` steps: Adam's t.
+    pub fn updates(scaling: Option<&Self>, steps: u64) -> u64 {
+        steps.saturating_sub(scaling.map_or(0, |s| s.skipped_steps.into()))
+    }
 }
 
 impl State {
     /// The state before the first step.
     pub fn new(tensors: Vec<Vec<f32>>) -> Self {
-        Self { step: 0, tensors, moments: Vec::new(), variants: BTreeMap::new() }
+        Self { step: 0, tensors, moments: Vec::new(), variants: BTreeMap::new(), loss_scaling: None }
     }
 }
 
@@ -284,6 +313,16 @@ impl Target {
             Choice::Auto => gpu::adapter::list().is_ok_and(|found| gpu::adapter::any_hardware(&found)),
         }
     }
+
+    /// Checks that the CPU engine can do what was chosen. Errors: f16.
+    pub fn check_cpu(&self) -> Result<()> {
+        if self.gpu.precision == gpu::Precision::F32 {
+            return Ok(());
+        }
+        let why = if self.choice == Choice::Cpu { "" } else { ", and there is no hardware GPU (`vggkit devices`)" };
+        Err(Error::usage(format!("the CPU engine computes in f32 only{why}"))
+            .with_help("leave --precision f16 away; it is for GPUs with matrix units (tensor cores)"))
+    }
 }
 
 /// Makes the engine of `target`. Errors: the engine's own, e.g. a state that does not fit the plan.
@@ -291,6 +330,7 @@ pub fn open(target: &Target, plan: Plan, settings: Settings, state: &State) -> R
     if target.is_gpu() {
         Ok(Box::new(gpu::GpuEngine::new(plan, settings, state, &target.gpu)?))
     } else {
+        target.check_cpu()?;
         Ok(Box::new(cpu::CpuEngine::new(plan, settings, state)?))
     }
 }

@@ -132,7 +132,7 @@ fn save(
         return Err(diverged("a weight or optimiser moment is not a finite number"));
     }
     let text = |value: Result<String, serde_json::Error>| value.map_err(|e| Error::data(path, e));
-    let metadata = BTreeMap::from([
+    let mut metadata = BTreeMap::from([
         ("schema".to_owned(), SCHEMA.to_owned()),
         ("vggkit".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
         ("network".to_owned(), text(serde_json::to_string(&plan.network))?),
@@ -142,6 +142,9 @@ fn save(
         ("names".to_owned(), text(serde_json::to_string(&classes.names))?),
         ("digest".to_owned(), digest(all())),
     ]);
+    if let Some(scaling) = &state.loss_scaling {
+        metadata.insert("loss_scaling".to_owned(), text(serde_json::to_string(scaling))?);
+    }
     weights::save(path, plan, &state.tensors, state.step, &metadata, extra)
 }
 
@@ -189,6 +192,8 @@ pub fn load(path: &Path, plan: &Plan, optimizer: Option<&Optimizer>) -> Result<C
     let mut state = State::new(loaded.tensors);
     state.step = progress.step;
     state.variants = serde_json::from_str(field("variants")?).map_err(broken)?;
+    let scaling = loaded.metadata.get("loss_scaling");
+    state.loss_scaling = scaling.map(|text| serde_json::from_str(text)).transpose().map_err(broken)?;
     let classes = Classes {
         wnids: serde_json::from_str(field("wnids")?).map_err(broken)?,
         names: serde_json::from_str(field("names")?).map_err(broken)?,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::gpu::Precision;
 use crate::engine::{Device, Normalisation, Optimizer};
 use crate::error::Result;
 use crate::files;
@@ -54,6 +55,9 @@ pub struct Recipe {
     pub seed: u64,
     /// Whether each epoch has an order of its own.
     pub shuffle: bool,
+    /// What the factors of products are rounded to; only the GPU engine can do f16.
+    #[serde(default)]
+    pub precision: Precision,
     /// Stop after this many steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
@@ -81,6 +85,7 @@ impl Default for Recipe {
             normalisation: Normalisation::default(),
             seed: 0,
             shuffle: true,
+            precision: Precision::F32,
             max_steps: None,
             limit_train: None,
             init: None,

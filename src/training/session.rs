@@ -11,6 +11,7 @@ use super::run::{self, Data, Origin, Recipe, Run};
 use super::stop::Stop;
 use super::trainer::{self, Ending, Job, Observer};
 use crate::dataset::{Manifest, Pack};
+use crate::engine::gpu::Precision;
 use crate::engine::{self, Engine, Settings, Source, State, Target};
 use crate::error::{Error, Kind, Result};
 use crate::files;
@@ -141,13 +142,15 @@ impl Session {
         })
     }
 
-    /// The run in `folder`, as its last checkpoint left it. `epochs` and `max_steps` replace what it was told before;
+    /// The run in `folder`, as its last checkpoint left it. `epochs`, `max_steps` and `precision` replace what it was told
+    /// before;
     /// `data` replaces the data folder, whose manifest must be the same.
     pub fn resume(
         folder: PathBuf,
         data: Option<&Path>,
         epochs: Option<usize>,
         max_steps: Option<u64>,
+        precision: Option<Precision>,
         options: Options,
     ) -> Result<Self> {
         let mut run = Run::load(&folder)?;
@@ -168,7 +171,11 @@ impl Session {
             .with_help("prepare the same data again, or give its folder with --data"));
         }
         let path = checkpoint::last_path(&folder);
-        let checkpoint = checkpoint::load(&path, &plan, Some(&run.training.optimizer))?;
+        let mut checkpoint = checkpoint::load(&path, &plan, Some(&run.training.optimizer))?;
+        if let Some(precision) = precision.filter(|p| *p != run.training.precision) {
+            run.training.precision = precision;
+            checkpoint.state.variants.clear(); // those of the other precision
+        }
         let engine = open(&plan, &run.training, [&packs.train, &packs.val], &checkpoint.state, &options)?;
         run.origin.stopped_by.clear();
         run.origin.finished.clear();
@@ -259,7 +266,9 @@ fn open(
         seed: recipe.seed,
         threads: options.threads,
     };
-    let mut engine = engine::open(&options.engine, plan.clone(), settings, state)?;
+    let mut target = options.engine.clone();
+    target.gpu.precision = recipe.precision;
+    let mut engine = engine::open(&target, plan.clone(), settings, state)?;
     engine.attach(Source::Train, train.images.clone())?;
     engine.attach(Source::Held, val.images.clone())?;
     Ok(engine)

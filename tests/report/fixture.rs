@@ -213,6 +213,7 @@ fn recipe(epochs: usize) -> Recipe {
         normalisation: Normalisation::default(),
         seed: 7,
         shuffle: true,
+        precision: vggkit::engine::gpu::Precision::F32,
         max_steps: None,
         limit_train: None,
         init: None,

@@ -12,7 +12,7 @@ use super::layout::{Layout, Memory};
 use super::loss::Outcome;
 use super::network::Network;
 use super::simd::InstructionSet;
-use crate::engine::{Batch, Device, Engine, Images, Settings, Source, State, StepMetrics, check};
+use crate::engine::{Batch, Device, Engine, Images, LossScaling, Settings, Source, State, StepMetrics, check};
 use crate::error::{Error, Kind, Result};
 use crate::vgg::Plan;
 
@@ -35,6 +35,8 @@ pub struct CpuEngine {
     metrics: Vec<StepMetrics>,
     steps: u64,
     variants: BTreeMap<String, String>,
+    /// Passed on unchanged, for what it says of Adam's t.
+    loss_scaling: Option<LossScaling>,
 }
 
 impl CpuEngine {
@@ -77,6 +79,7 @@ impl CpuEngine {
             metrics: Vec::new(),
             steps: 0,
             variants: BTreeMap::new(),
+            loss_scaling: None,
         };
         engine.load_state(state)?;
         Ok(engine)
@@ -134,6 +137,7 @@ impl Engine for CpuEngine {
             return Err(Error::new(Kind::Engine, "this engine was built without an optimiser: it only infers"));
         };
         let n = self.load(&batch, true)?;
+        let update = LossScaling::updates(self.loss_scaling.as_ref(), self.steps) + 1;
         let Self { network, labels, settings, pool, steps, training_logits, .. } = self;
         let outcome = pool.install(|| {
             network.forward(n, Some((settings.seed, *steps)));
@@ -142,7 +146,7 @@ impl Engine for CpuEngine {
             training_logits.extend_from_slice(network.logits(n));
             let outcome = network.loss(n, labels, settings.label_smoothing);
             network.backward(n);
-            network.update(&optimizer, learning_rate, *steps + 1);
+            network.update(&optimizer, learning_rate, update);
             outcome
         });
         self.steps += 1;
@@ -176,7 +180,13 @@ impl Engine for CpuEngine {
     fn state(&mut self) -> Result<State> {
         let tensors = self.network.tensors();
         let moments = if self.steps == 0 { Vec::new() } else { self.network.moments() };
-        Ok(State { step: self.steps, tensors, moments, variants: self.variants.clone() })
+        Ok(State {
+            step: self.steps,
+            tensors,
+            moments,
+            variants: self.variants.clone(),
+            loss_scaling: self.loss_scaling,
+        })
     }
 
     fn load_state(&mut self, state: &State) -> Result<()> {
@@ -184,6 +194,7 @@ impl Engine for CpuEngine {
         self.network.load(state);
         self.steps = state.step;
         self.variants.clone_from(&state.variants);
+        self.loss_scaling = state.loss_scaling;
         self.metrics.clear();
         Ok(())
     }

@@ -10,8 +10,9 @@ use super::gather::{Gallery, Residence};
 use super::layout::Layout;
 use super::metrics::Metrics;
 use super::network::Network;
+use super::precision::Matrices;
 use super::{Fault, Memory, Options, optimizer};
-use crate::engine::{Batch, Device, Engine, Images, Settings, Source, State, StepMetrics, check};
+use crate::engine::{Batch, Device, Engine, Images, LossScaling, Settings, Source, State, StepMetrics, check};
 use crate::error::{Error, Kind, Result};
 use crate::vgg::Plan;
 
@@ -37,6 +38,8 @@ pub struct GpuEngine {
     held: Option<Attached>,
     labels: Vec<u32>,
     steps: u64,
+    /// As the state had it that was put in; what a training in f16 makes of it is on the device.
+    loss_scaling: Option<LossScaling>,
 }
 
 impl GpuEngine {
@@ -46,6 +49,9 @@ impl GpuEngine {
         check::settings(&settings)?;
         check::state(&plan, &settings, state)?;
         let gpu = Arc::new(Gpu::open(options)?);
+        if let (Some(Matrices::Emulated), Some(tell)) = (gpu.matrices, &options.tell) {
+            tell(&format!("{}: f16 is emulated, to test it; it is slower than f32", gpu.found.info.name));
+        }
         let metrics = Metrics::new(&gpu)?;
         let network = fit(&gpu, &plan, &settings, state, options, &metrics.slots)?;
         gpu.save_pipelines();
@@ -67,6 +73,7 @@ impl GpuEngine {
             train: None,
             held: None,
             steps: 0,
+            loss_scaling: None,
         };
         engine.load_state(state)?;
         Ok(engine)
@@ -284,7 +291,12 @@ impl Engine for GpuEngine {
         let mut submission = None;
         for (first, samples) in self.parts(n) {
             let mut step = Step { slot: slot as u32, ..self.step(n, first, samples) };
-            optimizer::rates(&optimizer, learning_rate, self.steps + 1, &mut step);
+            if self.network.scales_loss() {
+                step.step_size = learning_rate; // how many updates there were is known to the device only
+            } else {
+                let update = LossScaling::updates(self.loss_scaling.as_ref(), self.steps) + 1;
+                optimizer::rates(&optimizer, learning_rate, update, &mut step);
+            }
             let input = self.input(&batch, first, samples);
             self.gpu.write_step(step);
             let last = first + samples == n;
@@ -334,13 +346,15 @@ impl Engine for GpuEngine {
         self.gpu.wait(None)?;
         let moments = if self.steps == 0 { Vec::new() } else { self.network.moments(&self.gpu)? };
         let tensors = self.network.tensors(&self.gpu)?;
-        Ok(State { step: self.steps, tensors, moments, variants: self.network.variants().clone() })
+        let loss_scaling = self.network.loss_scaling(&self.gpu)?.or(self.loss_scaling);
+        Ok(State { step: self.steps, tensors, moments, variants: self.network.variants().clone(), loss_scaling })
     }
 
     fn load_state(&mut self, state: &State) -> Result<()> {
         check::state(&self.plan, &self.settings, state)?;
         self.metrics.clear(&self.gpu)?;
         self.network.load(&self.gpu, state)?;
+        self.loss_scaling = state.loss_scaling;
         self.steps = state.step;
         Ok(())
     }

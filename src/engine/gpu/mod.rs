@@ -22,6 +22,7 @@ pub mod gather;
 mod layout;
 pub mod limits;
 pub mod local_response_normalisation;
+pub mod loss_scaling;
 pub mod max_pool;
 mod memory;
 mod metrics;

@@ -11,9 +11,9 @@ use super::layout::{Layout, Step};
 use super::record::Recorder;
 use super::tuning::{self, Tuning};
 use super::variant::candidates;
-use super::{cross_entropy, memory, optimizer};
+use super::{cross_entropy, loss_scaling, memory, optimizer};
 use crate::engine::stages::Work;
-use crate::engine::{Settings, State};
+use crate::engine::{LossScaling, Settings, State};
 use crate::error::Result;
 use crate::vgg::Plan;
 
@@ -40,6 +40,8 @@ pub struct Buffers {
     pub running: Slice,
     pub gradients: Option<Slice>,
     pub moments: Vec<Slice>,
+    /// Of the loss, in a training in f16.
+    pub scaling: Option<Slice>,
     /// Scale, shift, mean and inverse deviation of each stage with batch normalisation.
     pub kept: Vec<Option<Slice>>,
     pub scratch: [Slice; 3],
@@ -182,11 +184,18 @@ impl Network {
             &buffers.losses,
             &buffers.metrics,
         )?);
+        if let Some(scaling) = &buffers.scaling {
+            self.backward.push(loss_scaling::scale(gpu, self.classes.next_multiple_of(4), d_logits, scaling)?);
+        }
         for index in (0..layout.steps.len()).rev() {
             recorder.backward(index, &mut self.backward)?;
         }
         if let Some(gradients) = &buffers.gradients {
-            self.update = optimizer::update(gpu, optimizer, &buffers.parameters, gradients, &buffers.moments)?;
+            let (parameters, moments, scaling) = (&buffers.parameters, &buffers.moments, buffers.scaling.as_ref());
+            if let Some(scaling) = scaling {
+                self.update = loss_scaling::decide(gpu, optimizer, LossScaling::INTERVAL, gradients, scaling)?;
+            }
+            self.update.extend(optimizer::update(gpu, optimizer, parameters, gradients, moments, scaling)?);
         }
         Ok(())
     }
@@ -292,14 +301,34 @@ impl Network {
     /// Gradients of the last training step; empty before the first.
     pub fn gradients(&self, gpu: &Gpu) -> Result<Vec<Vec<f32>>> {
         match &self.buffers.gradients {
-            Some(gradients) if self.trained > 0 => self.trained_parts(gpu, gradients),
+            Some(gradients) if self.trained > 0 => {
+                let mut parts = self.trained_parts(gpu, gradients)?;
+                if let Some(scaling) = &self.buffers.scaling {
+                    let (_, inverse) = loss_scaling::read(gpu, scaling)?;
+                    parts.iter_mut().flatten().for_each(|g| *g *= inverse);
+                }
+                Ok(parts)
+            }
             _ => Ok(Vec::new()),
         }
     }
 
+    /// Whether gradients are those of a scaled loss.
+    pub fn scales_loss(&self) -> bool {
+        self.buffers.scaling.is_some()
+    }
+
+    /// Where loss scaling stands, where there is any.
+    pub fn loss_scaling(&self, gpu: &Gpu) -> Result<Option<LossScaling>> {
+        self.buffers.scaling.as_ref().map(|scaling| Ok(loss_scaling::read(gpu, scaling)?.0)).transpose()
+    }
+
     /// Puts a state in whose lengths fit.
     pub fn load(&mut self, gpu: &Gpu, state: &State) -> Result<()> {
-        let Buffers { parameters, running, moments, .. } = &self.buffers;
+        let Buffers { parameters, running, moments, scaling, .. } = &self.buffers;
+        if let Some(scaling) = scaling {
+            loss_scaling::write(gpu, scaling, &state.loss_scaling.unwrap_or_default());
+        }
         let put = |place: &super::layout::Place, values: &[f32], to: &Slice| -> Result<()> {
             gpu.write(&to.part(place.range.start, place.range.len()), &place.pack(values));
             // Submitted one by one, so that what wgpu keeps of them for the transfer stays small.
@@ -330,6 +359,7 @@ impl Buffers {
             running,
             gradients,
             moments,
+            scaling,
             kept,
             scratch,
             partials,
@@ -339,7 +369,8 @@ impl Buffers {
             metrics: _,
         } = self;
         let single = [parameters, running, partials, labels, picks, losses];
-        slots.iter().chain(moments).chain(scratch).chain(gradients).chain(kept.iter().flatten()).chain(single)
+        let sometimes = gradients.iter().chain(scaling).chain(kept.iter().flatten());
+        slots.iter().chain(moments).chain(scratch).chain(sometimes).chain(single)
     }
 
     fn new(
@@ -361,6 +392,10 @@ impl Buffers {
                 None => None,
             },
             moments: (0..moments).map(|_| gpu.buffer("moments", layout.trained)).collect::<Result<_>>()?,
+            scaling: match (settings.optimizer, gpu.matrices) {
+                (Some(_), Some(_)) => Some(loss_scaling::buffer(gpu)?),
+                _ => None,
+            },
             slots: layout
                 .slots
                 .iter()

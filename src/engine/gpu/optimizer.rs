@@ -4,9 +4,13 @@
 use super::device::{Gpu, Slice, Step};
 use super::dispatch::{Dispatch, spread};
 use super::program::Access::{Read, Write};
-use super::program::Source;
+use super::program::{Access, Source};
 use crate::engine::Optimizer;
 use crate::error::Result;
+
+const OPTIMIZER: &str = include_str!("../../../shaders/optimizer.wgsl");
+const PLAIN: &str = include_str!("../../../shaders/optimizer_plain.wgsl");
+const SCALED: &str = include_str!("../../../shaders/optimizer_scaled.wgsl");
 
 #[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
@@ -35,7 +39,9 @@ pub fn rates(optimizer: &Optimizer, learning_rate: f32, t: u64, step: &mut Step)
 }
 
 /// Calls that update `parameters` from `gradients` with `moments` (as many as [`Optimizer::moments`] names), all of the
-/// same length, a multiple of four; in as many parts as the adapter's largest binding asks for.
+/// same length, a multiple of four; in as many parts as the adapter's largest binding asks for. With `scaling`, gradients
+/// are those of a scaled loss, and what is done with them stands there
+/// ([`loss_scaling::decide`](super::loss_scaling::decide)).
 #[expect(clippy::cast_possible_truncation, reason = "rounded once; counts are below 2^32")]
 pub fn update(
     gpu: &Gpu,
@@ -43,6 +49,7 @@ pub fn update(
     parameters: &Slice,
     gradients: &Slice,
     moments: &[Slice],
+    scaling: Option<&Slice>,
 ) -> Result<Vec<Dispatch>> {
     let (entry, name, mut dims) = match *optimizer {
         Optimizer::Adam { beta1, beta2, epsilon, weight_decay } => {
@@ -61,13 +68,15 @@ pub fn update(
             ("sgd", "optimizer sgd", dims)
         }
     };
-    let source = Source {
-        name,
-        files: &[include_str!("../../../shaders/optimizer.wgsl")],
-        constants: Vec::new(),
-        entry,
-        access: if moments.len() == 2 { &[Read, Write, Write, Write] } else { &[Read, Write, Write] },
+    let (files, access): (&'static [&'static str], &'static [Access]) = match (scaling, moments.len()) {
+        (None, 2) => (&[OPTIMIZER, PLAIN], &[Read, Write, Write, Write]),
+        (None, _) => (&[OPTIMIZER, PLAIN], &[Read, Write, Write]),
+        (Some(_), 2) => (&[OPTIMIZER, SCALED], &[Read, Write, Write, Write, Read]),
+        (Some(_), _) => (&[OPTIMIZER, SCALED], &[Read, Write, Write, Read, Read]),
     };
+    let source = Source { name, files, constants: Vec::new(), entry, access };
+    // Its binding is the fifth. Where there is no second moment it takes that place too, and is not read there.
+    let twice = scaling.filter(|_| moments.len() < 2);
     let most = gpu.binding_floats() / 64 * 64;
     let total = parameters.floats();
     (0..total)
@@ -77,7 +86,7 @@ pub fn update(
             dims.count = (floats / 4) as u32;
             let parts: Vec<Slice> =
                 [gradients, parameters].into_iter().chain(moments).map(|s| s.part(start, floats)).collect();
-            let parts: Vec<&Slice> = parts.iter().collect();
+            let parts: Vec<&Slice> = parts.iter().chain(twice).chain(scaling).collect();
             gpu.dispatch("update", &source, &dims, &parts, move |_| spread(floats.div_ceil(256), 1))
         })
         .collect()

@@ -86,10 +86,11 @@ pub fn forget(gpu: &Gpu) {
     }
 }
 
-/// The file's name: adapter, driver and version, in characters that every file system takes.
+/// The file's name: adapter, driver, version and a precision that is not f32, in characters that every file system takes.
 fn name(gpu: &Gpu) -> String {
     let info = &gpu.found.info;
-    let text = format!("variants {} {} {}", info.name, info.driver_info, env!("CARGO_PKG_VERSION"));
+    let precision = if gpu.matrices.is_some() { " f16" } else { "" };
+    let text = format!("variants {} {} {}{precision}", info.name, info.driver_info, env!("CARGO_PKG_VERSION"));
     let plain: String = text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
     format!("{plain}.json")
 }

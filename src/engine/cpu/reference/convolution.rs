@@ -2,7 +2,8 @@
 //! y[n,h,w,o] = b[o] + sum over i,r,s of weight[o,i,r,s] * x[n, h+r-p, w+s-p, i].
 //!
 //! x [n, height, width, inputs], y [n, height, width, outputs], weight [outputs, inputs, kernel, kernel], bias
-//! [outputs]; kernel 1 or 3. Source: torch.nn.Conv2d. In half precision it is the same over rounded factors. No stride, no dilation, no groups: VGG has none.
+//! [outputs]; kernel 1 or 3. Source: torch.nn.Conv2d. In half precision it is the same over
+//! factors rounded by [`to_half`](super::to_half). No stride, no dilation, no groups: VGG has none.
 
 use super::Real;
 
@@ -52,12 +53,6 @@ impl Sizes {
     fn weight(&self, o: usize, i: usize, tap: usize) -> usize {
         (o * self.inputs + i) * self.kernel * self.kernel + tap
     }
-}
-
-/// Factors as a product in half precision takes them: rounded to the nearest f16, ties to even, beyond 65504 to infinity.
-/// Two of them make a product that f32 holds exactly.
-pub fn to_half(factors: &[f32]) -> Vec<f32> {
-    factors.iter().map(|v| half::f16::from_f32(*v).to_f32()).collect()
 }
 
 /// y; overwritten.

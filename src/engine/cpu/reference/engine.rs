@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::network::{Mode, Network};
 use super::{Real, cross_entropy, gather, optimizer};
-use crate::engine::{Batch, Device, Engine, Images, Settings, Source, State, StepMetrics, check};
+use crate::engine::{Batch, Device, Engine, Images, LossScaling, Settings, Source, State, StepMetrics, check};
 use crate::error::{Error, Kind, Result};
 use crate::vgg::Plan;
 
@@ -27,6 +27,8 @@ pub struct ReferenceEngine<T> {
     training_logits: Vec<T>,
     /// Passed on unchanged: there are no variants here.
     variants: BTreeMap<String, String>,
+    /// Passed on unchanged, for what it says of Adam's t.
+    loss_scaling: Option<LossScaling>,
 }
 
 impl<T: Real> ReferenceEngine<T> {
@@ -51,6 +53,7 @@ impl<T: Real> ReferenceEngine<T> {
             gradients: Vec::new(),
             training_logits: Vec::new(),
             variants: BTreeMap::new(),
+            loss_scaling: None,
         };
         engine.load_state(state)?;
         Ok(engine)
@@ -70,12 +73,13 @@ impl<T: Real> ReferenceEngine<T> {
         self.gradients = self.network.backward(&pass, gradient);
         self.training_logits = pass.logits().to_vec();
         self.steps += 1;
+        let update = LossScaling::updates(self.loss_scaling.as_ref(), self.steps);
 
         let specs = self.network.plan().tensors();
         let trained = specs.iter().zip(&mut self.network.tensors).filter(|(spec, _)| spec.role.trained());
         for (index, ((_, parameter), gradient)) in trained.zip(&self.gradients).enumerate() {
             let mut moments: Vec<&mut [T]> = self.moments.iter_mut().map(|m| m[index].as_mut_slice()).collect();
-            optimizer::update(&rule, learning_rate, self.steps, parameter, gradient, &mut moments);
+            optimizer::update(&rule, learning_rate, update, parameter, gradient, &mut moments);
         }
         #[expect(clippy::cast_possible_truncation, reason = "a batch has fewer than 2^32 samples")]
         let samples = labels.len() as u32;
@@ -198,7 +202,13 @@ impl<T: Real> Engine for ReferenceEngine<T> {
     fn state(&mut self) -> Result<State> {
         let moments = if self.steps == 0 { Vec::new() } else { self.moments.iter().map(|m| each(m, narrow)).collect() };
         let tensors = each(&self.network.tensors, narrow);
-        Ok(State { step: self.steps, tensors, moments, variants: self.variants.clone() })
+        Ok(State {
+            step: self.steps,
+            tensors,
+            moments,
+            variants: self.variants.clone(),
+            loss_scaling: self.loss_scaling,
+        })
     }
 
     fn load_state(&mut self, state: &State) -> Result<()> {
@@ -216,6 +226,7 @@ impl<T: Real> Engine for ReferenceEngine<T> {
         };
         self.steps = state.step;
         self.variants.clone_from(&state.variants);
+        self.loss_scaling = state.loss_scaling;
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ pub mod engine;
 pub mod gather;
 pub mod linear;
 pub mod local_response_normalisation;
+pub mod loss_scaling;
 pub mod max_pool;
 pub mod network;
 pub mod optimizer;
@@ -57,6 +58,12 @@ impl Real for f64 {
     fn wide(self) -> f64 {
         self
     }
+}
+
+/// Factors as a product in half precision takes them: rounded to the nearest f16, ties to even, beyond 65504 to infinity.
+/// Two of them make a product that f32 holds exactly.
+pub fn to_half<T: Real>(factors: &[T]) -> Vec<T> {
+    factors.iter().map(|v| T::of(half::f16::from_f32(v.narrow()).to_f64())).collect()
 }
 
 /// A count as a number.

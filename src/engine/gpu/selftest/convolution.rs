@@ -2,7 +2,8 @@
 //! [`reference::convolution`](crate::engine::cpu::reference::convolution) in f64.
 
 use super::{Check, Gpu, Step, distance, execute, padded, unpadded, unwritten, values};
-use crate::engine::cpu::reference::convolution::{Sizes, backward_input, backward_weight, forward, to_half};
+use crate::engine::cpu::reference::convolution::{Sizes, backward_input, backward_weight, forward};
+use crate::engine::cpu::reference::to_half;
 use crate::engine::gpu::Slice;
 use crate::engine::gpu::convolution::{Convolution, Operands, Pass, Variant, record, scratch, variants};
 use crate::engine::gpu::precision::Matrices;
@@ -39,7 +40,7 @@ struct Both {
 
 impl Both {
     fn of(gpu: &Gpu, layer: &Layer) -> Self {
-        let half = gpu.matrices.map(|_| expected(layer, to_half));
+        let half = gpu.matrices.map(|_| expected(layer, to_half::<f32>));
         Self { plain: expected(layer, <[f32]>::to_vec), half }
     }
 

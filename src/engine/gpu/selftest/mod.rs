@@ -11,6 +11,7 @@ mod cross_entropy;
 mod dropout;
 mod gather;
 mod local_response_normalisation;
+mod loss_scaling;
 mod max_pool;
 mod optimizer;
 mod relu;
@@ -50,7 +51,7 @@ impl Check {
 type Checks = fn(&Gpu, &mut dyn FnMut(Check)) -> Result<()>;
 
 /// What is checked, in this order.
-const OPERATIONS: [(&str, Checks); 11] = [
+const OPERATIONS: [(&str, Checks); 12] = [
     ("convolution", convolution::checks),
     ("winograd", winograd::checks),
     ("batch_norm", batch_norm::checks),
@@ -61,6 +62,7 @@ const OPERATIONS: [(&str, Checks); 11] = [
     ("dropout", dropout::checks),
     ("cross_entropy", cross_entropy::checks),
     ("optimizer", optimizer::checks),
+    ("loss_scaling", loss_scaling::checks),
     ("gather", gather::checks),
 ];
 

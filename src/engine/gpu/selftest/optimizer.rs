@@ -18,7 +18,7 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
             let ours = gpu.upload("parameters", &parameters)?;
             let gradients = gpu.buffer("gradients", count)?;
             let states: Vec<_> = moments.iter().map(|m| gpu.upload("moment", m)).collect::<Result<_>>()?;
-            let calls = optimizer::update(gpu, &settings, &ours, &gradients, &states)?;
+            let calls = optimizer::update(gpu, &settings, &ours, &gradients, &states, None)?;
             for t in 1..=steps {
                 let gradient = values(10 + t, count);
                 gpu.write(&gradients, &gradient);

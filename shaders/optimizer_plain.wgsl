@@ -1,0 +1,17 @@
+// What optimizer.wgsl asks for where the loss is not scaled: everything comes from the host.
+
+fn skips() -> bool {
+    return false;
+}
+
+fn unscaled(g: vec4<f32>) -> vec4<f32> {
+    return g;
+}
+
+fn step_size() -> f32 {
+    return step.step_size;
+}
+
+fn root_correction() -> f32 {
+    return step.root_correction;
+}

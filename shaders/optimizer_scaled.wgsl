@@ -1,0 +1,29 @@
+// What optimizer.wgsl asks for where the loss is scaled: `decide` of loss_scaling.wgsl has left it in a buffer.
+
+struct Scaling {
+    scale: f32,
+    good: u32,
+    skipped: u32,
+    found: u32,
+    inverse: f32,
+    skip: u32,
+    step_size: f32,
+    root_correction: f32,
+}
+@group(0) @binding(6) var<storage, read> scaling: Scaling;
+
+fn skips() -> bool {
+    return scaling.skip != 0u;
+}
+
+fn unscaled(g: vec4<f32>) -> vec4<f32> {
+    return g * scaling.inverse;
+}
+
+fn step_size() -> f32 {
+    return scaling.step_size;
+}
+
+fn root_correction() -> f32 {
+    return scaling.root_correction;
+}
