@@ -126,6 +126,10 @@ impl Observer for Display {
     fn progress(&mut self, live: &Live) {
         self.bar_of(live);
         self.bar.set_position(live.batch as u64);
+        if live.images_per_s == 0.0 {
+            self.bar.set_message("the first steps are on their way"); // a GPU answers some steps later
+            return;
+        }
         self.bar.set_message(format!(
             "loss {:.3}  top-1 {:.1} %  {:.1} images/s",
             live.loss,

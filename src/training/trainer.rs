@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::checkpoint::{self, Classes, Progress};
 use super::history::{self, Epoch, Step};
@@ -17,8 +17,9 @@ use crate::engine::{Batch, Engine, Pick, Source, StepMetrics};
 use crate::error::{Error, Kind, Result};
 use crate::files;
 
-/// Steps after which metrics that have arrived are taken in: often enough for a live display.
-const POLL_EVERY: u64 = 8;
+/// Steps after which metrics that have arrived are taken in, and the time after which that happens at the latest: often
+/// enough for a live display, also where a step takes seconds.
+const POLL_EVERY: (u64, Duration) = (8, Duration::from_millis(250));
 
 /// Why a training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,8 +112,8 @@ pub fn train(
     if sampler.images() == 0 {
         return Err(Error::new(Kind::Data, "there is no image to train on"));
     }
-    let mut trainer =
-        Trainer { job, engine, observer, sampler, progress, rates: VecDeque::new(), epoch_started: Instant::now() };
+    let (rates, now) = (VecDeque::new(), Instant::now());
+    let mut trainer = Trainer { job, engine, observer, sampler, progress, rates, epoch_started: now, polled: now };
     trainer.start()?;
     trainer.run()
 }
@@ -126,6 +127,8 @@ struct Trainer<'a> {
     /// Learning rates of the steps whose metrics have not been read back.
     rates: VecDeque<f64>,
     epoch_started: Instant,
+    /// When metrics were last asked for.
+    polled: Instant,
 }
 
 impl Trainer<'_> {
@@ -190,7 +193,9 @@ impl Trainer<'_> {
         self.rates.push_back(rate);
         self.progress.step += 1;
         self.progress.batch += 1;
-        if self.progress.step.is_multiple_of(POLL_EVERY) {
+        let (steps, time) = POLL_EVERY;
+        if self.progress.step.is_multiple_of(steps) || self.polled.elapsed() >= time {
+            self.polled = Instant::now();
             let metrics = self.engine.poll_metrics()?;
             self.take(metrics)?;
         }
