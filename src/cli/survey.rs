@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::network_arguments::NetworkArguments;
 use super::{Shared, output, survey_readme, values};
 use crate::engine::Choice;
+use crate::engine::gpu::adapter;
+use crate::engine::gpu::precision::{Matrices, Precision};
 use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::training::run::Run;
@@ -65,7 +67,8 @@ Examples:
   vggkit survey --adapter llvmpipe --width 0.1 -b 8 --seconds 1 --data data/demo -- -d 11 --width 0.1 -e 2
                                                           a rehearsal on a software adapter
 
-Stages: devices, selftest, bench of the five networks (training, inference), prepare, train, evaluate.
+Stages: devices, selftest, bench of the five networks (training, inference, in f16 where there are tensor cores), prepare,
+train, evaluate.
 The results are JSON files, the run's folder and a README.md that sums them up. Exit code: 0 all stages done, 1 not all.";
 
 /// How a stage ended; a line of `stages.jsonl`.
@@ -99,12 +102,19 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     fs::create_dir_all(out).map_err(|e| Error::io("cannot make", out, e))?;
     let survey = Survey { arguments: &arguments };
     let network = survey.network_flags();
-    let mut done = vec![
-        survey.keep("devices", &[])?,
-        survey.keep("selftest", &[])?,
-        survey.bench("bench-train", "train", &network)?,
-        survey.bench("bench-infer", "infer", &network)?,
-    ];
+    let mut done = vec![survey.keep("devices", &[])?];
+    if arguments.shared.engine != Choice::Cpu {
+        done.push(survey.keep("selftest", &[])?);
+    }
+    done.push(survey.bench("bench-train", "train", &network)?);
+    done.push(survey.bench("bench-infer", "infer", &network)?);
+    if survey.has_matrix_units() {
+        done.push(survey.bench(
+            "bench-train-f16",
+            "train",
+            &[&network[..], &["--precision".into(), "f16".into()]].concat(),
+        )?);
+    }
     survey_readme::write(out)?; // what is known before hours of training
     done.push(survey.train()?);
     survey_readme::write(out)?;
@@ -131,7 +141,18 @@ impl Survey<'_> {
         if shared.precise {
             flags.push("--precise".into());
         }
+        if shared.precision == Some(Precision::F16) {
+            flags.extend(["--precision".into(), "f16".into()]);
+        }
         flags
+    }
+
+    /// Whether the benchmark in f16 says something: on hardware with matrix units, unless all is done in f16 anyway.
+    fn has_matrix_units(&self) -> bool {
+        let shared = &self.arguments.shared;
+        let found = (shared.engine != Choice::Cpu && shared.precision.is_none())
+            .then(|| adapter::choose(shared.adapter.as_deref()));
+        found.and_then(Result::ok).is_some_and(|found| Matrices::of(&found).is_ok_and(|m| m == Matrices::Cooperative))
     }
 
     fn network_flags(&self) -> Vec<OsString> {
@@ -145,7 +166,7 @@ impl Survey<'_> {
         if path.exists() {
             return Ok(true);
         }
-        let command = name.split('-').next().unwrap_or(name);
+        let command = name.split('-').next().unwrap_or(name); // bench-train is a bench
         let mut flags: Vec<OsString> = vec![command.into(), "--json".into()];
         flags.extend(self.engine_flags());
         flags.extend_from_slice(more);

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::survey::{Stage, run_folder, stages_path};
 use crate::bench::{Benchmark, Measured};
+use crate::engine::gpu::precision::Precision;
 use crate::error::Result;
 use crate::files;
 use crate::inference::evaluation::Evaluation;
@@ -17,8 +18,10 @@ use crate::training::run::Run;
 /// Writes `out/README.md`.
 pub fn write(out: &Path) -> Result<()> {
     let mut text = String::from("# What this machine does with vggkit\n\n");
-    let benchmarks: Vec<Benchmark> =
-        ["bench-train", "bench-infer"].iter().filter_map(|name| read(out, &format!("{name}.json"))).collect();
+    let benchmarks: Vec<Benchmark> = ["bench-train", "bench-infer", "bench-train-f16"]
+        .iter()
+        .filter_map(|name| read(out, &format!("{name}.json")))
+        .collect();
     if let Some(first) = benchmarks.first() {
         let (device, version, commit, time) = (&first.device, &first.version, &first.commit, &first.time);
         let _ = writeln!(text, "{} · {} · vggkit {version} {commit} · {time}\n", device.adapter, device.driver);
@@ -52,7 +55,8 @@ fn selftest(out: &Path, text: &mut String) {
 fn bench(benchmark: &Benchmark, text: &mut String) {
     let mode = serde_json::to_value(benchmark.mode).ok();
     let mode = mode.as_ref().and_then(Value::as_str).unwrap_or_default();
-    let _ = writeln!(text, "## Bench: {mode}, {} images a step\n", benchmark.batch_size);
+    let half = if benchmark.precision == Precision::F16 { ", products in f16" } else { "" };
+    let _ = writeln!(text, "## Bench: {mode}{half}, {} images a step\n", benchmark.batch_size);
     if let Some(limits) = benchmark.limits {
         let (flops, bytes) = (limits.flops / 1e9, limits.bytes / 1e9);
         let _ =
