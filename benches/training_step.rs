@@ -1,6 +1,6 @@
 //! Images per second of training on the CPU engine, and where the time goes.
 //!
-//! `cargo bench --bench training_step -- 11 --batch 32 [--threads 2] [--steps 8] [--size 64] [--infer] [--parts]`
+//! `cargo bench --bench training_step -- 11 --batch 32 [--threads 2] [--steps 8] [--size 64] [--infer] [--parts] [--precise]`
 //! Networks are 11, 13, 16, 16c, 19, or all where none is named. Two steps warm up; the median of the rest counts.
 
 use std::time::Instant;
@@ -12,6 +12,7 @@ use vggkit::error::{Error, Result};
 use vggkit::vgg::Network;
 use vggkit::vgg::initialisation::initialise;
 
+#[derive(Default)]
 struct Options {
     networks: Vec<String>,
     batch: usize,
@@ -20,11 +21,11 @@ struct Options {
     size: usize,
     infer: bool,
     parts: bool,
+    precise: bool,
 }
 
 fn options() -> Result<Options> {
-    let mut options =
-        Options { networks: Vec::new(), batch: 32, threads: 2, steps: 8, size: 64, infer: false, parts: false };
+    let mut options = Options { batch: 32, threads: 2, steps: 8, size: 64, ..Options::default() };
     let mut arguments = std::env::args().skip(1).filter(|a| a != "--bench");
     while let Some(argument) = arguments.next() {
         let mut number = || {
@@ -38,6 +39,7 @@ fn options() -> Result<Options> {
             "--size" => options.size = number()?,
             "--infer" => options.infer = true,
             "--parts" => options.parts = true,
+            "--precise" => options.precise = true,
             "11" | "13" | "16" | "16c" | "19" => options.networks.push(argument),
             other => return Err(Error::usage(format!("'{other}' is not 11, 13, 16, 16c, 19 or an option"))),
         }
@@ -67,6 +69,7 @@ fn run(name: &str, options: &Options) -> Result<()> {
         label_smoothing: 0.0,
         seed: 0,
         threads: options.threads,
+        precise: options.precise,
     };
     let megabytes = memory_of(&plan, &settings)?.total() >> 20;
     let state = State::new(initialise(&plan, 0));

@@ -42,6 +42,7 @@ fn settings(optimizer: Optimizer, threads: usize) -> Settings {
         label_smoothing: 0.1,
         seed: 5,
         threads,
+        precise: true,
     }
 }
 

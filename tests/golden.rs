@@ -102,6 +102,7 @@ impl Case {
             label_smoothing: 0.0,
             seed: 0,
             threads: 2,
+            precise: true,
         }
     }
 

@@ -30,6 +30,7 @@ fn settings(batch_size: usize, optimizer: Optimizer) -> Settings {
         label_smoothing: 0.0,
         seed: 3,
         threads: 2,
+        precise: true,
     }
 }
 

@@ -42,6 +42,7 @@ fn settings(optimizer: Optimizer) -> Settings {
         label_smoothing: 0.0,
         seed: 3,
         threads: 2,
+        precise: true,
     }
 }
 

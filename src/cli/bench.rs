@@ -127,6 +127,7 @@ fn measure(arguments: &Arguments, network: &Network, report: &mut Benchmark) -> 
         label_smoothing: 0.0,
         seed: 0,
         threads: arguments.shared.threads(),
+        precise: arguments.shared.precise,
     };
     let target = arguments.shared.target();
     let started = Instant::now();

@@ -108,6 +108,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         label_smoothing: 0.0,
         seed: 0,
         threads: arguments.shared.threads(),
+        precise: arguments.shared.precise,
     };
     let memory = cpu::memory_of(&plan, &settings)?;
     let training = TrainingMemory { batch_size: settings.batch_size, memory, total: memory.total() };

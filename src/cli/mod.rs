@@ -121,6 +121,7 @@ impl Shared {
     pub fn target(&self) -> Target {
         Target {
             choice: self.engine,
+            precise: self.precise,
             gpu: gpu::Options {
                 adapter: self.adapter.clone(),
                 precise: self.precise,

@@ -67,6 +67,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         label_smoothing: 0.0,
         seed: 0,
         threads: arguments.shared.threads(),
+        precise: arguments.shared.precise,
     };
     let state = State::new(initialisation::initialise(&plan, 0));
     let engine = GpuEngine::new(plan, settings, &state, &options)?;

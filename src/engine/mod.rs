@@ -146,6 +146,9 @@ pub struct Settings {
     pub seed: u64,
     /// Worker threads of a CPU engine; never changes the result.
     pub threads: usize,
+    /// Keeps to the most exact kernels: no Winograd F(4x4, 3x3), whose rounding errors are some ten times those of the
+    /// others.
+    pub precise: bool,
 }
 
 /// What executes the network, for records.
@@ -300,6 +303,8 @@ pub enum Choice {
 pub struct Target {
     /// Which.
     pub choice: Choice,
+    /// [`Settings::precise`], for settings that are made later.
+    pub precise: bool,
     /// Of the GPU engine.
     pub gpu: gpu::Options,
 }
@@ -328,7 +333,8 @@ impl Target {
 /// Makes the engine of `target`. Errors: the engine's own, e.g. a state that does not fit the plan.
 pub fn open(target: &Target, plan: Plan, settings: Settings, state: &State) -> Result<Box<dyn Engine>> {
     if target.is_gpu() {
-        Ok(Box::new(gpu::GpuEngine::new(plan, settings, state, &target.gpu)?))
+        let options = gpu::Options { precise: settings.precise, ..target.gpu.clone() };
+        Ok(Box::new(gpu::GpuEngine::new(plan, settings, state, &options)?))
     } else {
         target.check_cpu()?;
         Ok(Box::new(cpu::CpuEngine::new(plan, settings, state)?))

@@ -40,7 +40,7 @@ impl Model {
                 .with_help(format!("go on with `vggkit train --resume {}`", folder.display())));
         }
         let checkpoint = checkpoint::load(&path, &plan, None)?;
-        let settings = inference_settings(&run, threads);
+        let settings = inference_settings(&run, threads, target.precise);
         let engine = engine::open(target, plan, settings, &checkpoint.state)?;
         let name =
             folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
@@ -56,7 +56,7 @@ pub fn load_run(folder: &Path) -> Result<Run> {
     Run::load(folder)
 }
 
-fn inference_settings(run: &Run, threads: usize) -> Settings {
+fn inference_settings(run: &Run, threads: usize, precise: bool) -> Settings {
     Settings {
         // That of validation in training, so that an evaluation repeats its figures to the bit: the order in which a
         // matrix product adds depends on its size.
@@ -66,6 +66,7 @@ fn inference_settings(run: &Run, threads: usize) -> Settings {
         label_smoothing: 0.0,
         seed: run.training.seed,
         threads,
+        precise,
     }
 }
 

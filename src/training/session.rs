@@ -265,6 +265,7 @@ fn open(
         label_smoothing: recipe.label_smoothing,
         seed: recipe.seed,
         threads: options.threads,
+        precise: options.engine.precise,
     };
     let mut target = options.engine.clone();
     target.gpu.precision = recipe.precision;

@@ -31,6 +31,8 @@ pub struct Convolution {
     pub inputs: usize,
     /// Output channels.
     pub outputs: usize,
+    /// Keep to the most exact way to compute it.
+    pub precise: bool,
     /// Instructions to use.
     pub set: InstructionSet,
 }
@@ -120,7 +122,7 @@ impl Convolution {
 
     /// dw [kernel, kernel, inputs, outputs] from x and dy.
     pub fn weight_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32], room: &mut Room<'_>) {
-        if self.kernel == 3 && dy.len() <= direct_gradient::FEW * self.outputs {
+        if direct_gradient::suits(self, dy.len() / self.outputs) {
             return direct_gradient::weight_gradient(self, x, dy, dw, room);
         }
         if self.kernel == 3 {

@@ -10,8 +10,17 @@ use super::buffer::Shared;
 use super::convolution::{Convolution, Room};
 use super::product::{GROUP, Left, Result, Right, multiply};
 
-/// Most pixels (n * height * width) for which it is used.
-pub const FEW: usize = 1024;
+/// Most pixels (n * height * width) for which it is used. With more than 256 a zero that nothing but chance makes is
+/// rare, and Winograd's F(4x4, 3x3) takes a third of the time.
+fn few(shape: &Convolution) -> usize {
+    if shape.precise { 1024 } else { 256 }
+}
+
+/// Whether a gradient over `pixels` pixels (n * height * width) is summed directly.
+pub fn suits(shape: &Convolution, pixels: usize) -> bool {
+    shape.kernel == 3 && pixels <= few(shape)
+}
+
 /// Taps of a 3x3 kernel.
 const TAPS: usize = 9;
 /// Pixels whose products are summed before the sum is added to the rest.
@@ -27,12 +36,12 @@ fn padded(channels: usize) -> usize {
 /// Shared floats that it needs for a batch of `n`; 0 where it is not used.
 pub fn workspace(shape: &Convolution, n: usize) -> usize {
     // Tails are smaller than the batch that room is made for, and may be few pixels where the batch is many.
-    let pixels = (n * shape.height * shape.width).min(FEW);
-    let used = shape.height * shape.width <= FEW;
+    let pixels = (n * shape.height * shape.width).min(few(shape));
+    let used = suits(shape, shape.height * shape.width);
     if used { pixels * (TAPS * padded(shape.inputs) + padded(shape.outputs)) } else { 0 }
 }
 
-/// dw [3, 3, inputs, outputs] from x and dy of at most [`FEW`] pixels.
+/// dw [3, 3, inputs, outputs] from x and dy of pixels as few as [`suits`] says.
 pub fn weight_gradient(shape: &Convolution, x: &[f32], dy: &[f32], dw: &mut [f32], room: &mut Room<'_>) {
     let Convolution { height, width, inputs, outputs, set, .. } = *shape;
     let (v_row, d_row) = (padded(inputs), padded(outputs));

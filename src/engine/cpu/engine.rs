@@ -21,6 +21,9 @@ pub fn memory_of(plan: &Plan, settings: &Settings) -> Result<Memory> {
     Ok(Layout::new(plan, settings, InstructionSet::detect())?.memory(settings))
 }
 
+/// What a state's variants say where [`Settings::precise`] was set: a resumed training keeps to it.
+const PRECISE: (&str, &str) = ("cpu convolution", "precise");
+
 /// See the module.
 pub struct CpuEngine {
     plan: Plan,
@@ -49,6 +52,8 @@ impl CpuEngine {
     /// [`Self::new`] with a chosen set of vector instructions for the engine's own kernels, e.g. to compare them.
     /// Errors: also a set that this processor does not have.
     pub fn with_instruction_set(plan: Plan, settings: Settings, state: &State, set: InstructionSet) -> Result<Self> {
+        let before = state.variants.get(PRECISE.0).is_some_and(|v| v == PRECISE.1);
+        let settings = Settings { precise: settings.precise || before, ..settings };
         if !set.available() {
             return Err(Error::new(Kind::Engine, format!("this processor has no {} instructions", set.name())));
         }
@@ -195,6 +200,10 @@ impl Engine for CpuEngine {
         self.steps = state.step;
         self.variants.clone_from(&state.variants);
         self.loss_scaling = state.loss_scaling;
+        self.variants.remove(PRECISE.0);
+        if self.settings.precise {
+            self.variants.insert(PRECISE.0.into(), PRECISE.1.into());
+        }
         self.metrics.clear();
         Ok(())
     }

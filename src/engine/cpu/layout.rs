@@ -133,7 +133,7 @@ impl Layout {
             return Err(Error::new(Kind::Engine, message).with_help("choose a smaller batch (-b)"));
         }
         let mut layout = Self::parameters(plan);
-        layout.fuse(plan, set)?;
+        layout.fuse(plan, settings.precise, set)?;
         layout.assign_buffers(plan, settings);
         layout.size_scratch(settings);
         Ok(layout)
@@ -187,7 +187,7 @@ impl Layout {
     }
 
     /// Groups layers into steps.
-    fn fuse(&mut self, plan: &Plan, set: InstructionSet) -> Result<()> {
+    fn fuse(&mut self, plan: &Plan, precise: bool, set: InstructionSet) -> Result<()> {
         for stage in stages(plan)? {
             let Stage { name, work, input, inner, output, tensors } = stage;
             let range = |index: usize| self.places[tensors.start + index].range.clone();
@@ -201,7 +201,7 @@ impl Layout {
                     });
                     let Shape { height, width, channels } = inner;
                     let inputs = input.channels;
-                    let convolution = Convolution { kernel, height, width, inputs, outputs: channels, set };
+                    let convolution = Convolution { kernel, height, width, inputs, outputs: channels, precise, set };
                     Work::Convolution { convolution, activation: Activation { shape: inner, pool, set }, norm, z: 0 }
                 }
                 stages::Work::LocalResponseNorm => Work::LocalResponseNorm,

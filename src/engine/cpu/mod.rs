@@ -23,9 +23,12 @@ pub mod reference;
 mod simd;
 mod winograd;
 mod winograd_gradient;
+mod winograd_lines;
 mod winograd_tiles;
 mod winograd_transforms;
 
+#[cfg(test)]
+mod convolution_tests;
 #[cfg(test)]
 mod tests;
 

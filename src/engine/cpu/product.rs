@@ -4,7 +4,7 @@
 //! `r * row + k * step`, so that rows may be rows or columns of what is in memory. b lies in groups of 16 columns:
 //! element (k, 16 * g + l) at `g * group + k * step + l`. Sums run from k = 0 on and start at zero.
 
-#![allow(clippy::needless_range_loop, reason = "closures would not be inlined: see `winograd_transforms`")]
+#![allow(clippy::needless_range_loop, reason = "closures would not be inlined: see `winograd_lines`")]
 
 use super::lanes::{Lanes, kernel};
 

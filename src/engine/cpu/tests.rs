@@ -1,17 +1,15 @@
 //! Every operation against `reference` in f64, at awkward sizes, with every instruction set and one to three threads,
-//! whose bits must agree.
+//! whose bits must agree. `convolution_tests` has the convolutions.
 
 use super::activation::{Activation, Normalisation};
 use super::buffer::{Buffer, Scratch};
-use super::convolution::{Convolution, Room};
 use super::linear::Linear;
-use super::winograd::Winograd;
 use super::{InstructionSet, local_response_norm, loss, optimizer, pooling, reference};
 use crate::engine::Optimizer;
 use crate::vgg::Shape;
 
 /// Values without pattern in -1..1.
-fn noise(count: usize, seed: u32) -> Vec<f32> {
+pub fn noise(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
     let mut draw = || {
         state ^= state << 13;
@@ -22,12 +20,12 @@ fn noise(count: usize, seed: u32) -> Vec<f32> {
     (0..count).map(|_| draw()).collect()
 }
 
-fn wide(values: &[f32]) -> Vec<f64> {
+pub fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|v| f64::from(*v)).collect()
 }
 
 /// ||a - b|| / ||b||.
-fn distance(a: &[f32], b: &[f64]) -> f64 {
+pub fn distance(a: &[f32], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     let difference: f64 = a.iter().zip(b).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum();
     (difference / b.iter().map(|b| b * b).sum::<f64>().max(1e-300)).sqrt()
@@ -35,7 +33,7 @@ fn distance(a: &[f32], b: &[f64]) -> f64 {
 
 /// Runs `work` on 1, 2 and 3 threads, for each instruction set there is, and hands the first result of each set on.
 /// Results of different thread counts must have the same bits.
-fn on_threads<R>(work: impl Fn(InstructionSet) -> R + Sync, mut check: impl FnMut(InstructionSet, R))
+pub fn on_threads<R>(work: impl Fn(InstructionSet) -> R + Sync, mut check: impl FnMut(InstructionSet, R))
 where
     R: PartialEq + Send,
 {
@@ -51,123 +49,6 @@ where
         assert!(one == run(2) && one == run(3), "{}: bits depend on the number of threads", set.name());
         check(set, one);
     }
-}
-
-/// Weights from OIHW to HWIO, or back.
-fn hwio(oihw: &[f32], outputs: usize, inputs: usize, taps: usize) -> Vec<f32> {
-    let mut to = vec![0.0; oihw.len()];
-    for (index, v) in oihw.iter().enumerate() {
-        let (o, i, tap) = (index / (inputs * taps), index / taps % inputs, index % taps);
-        to[(tap * inputs + i) * outputs + o] = *v;
-    }
-    to
-}
-
-/// `shared` forces the phases of wide layers on a narrow one.
-fn check_convolution(
-    batch: usize,
-    height: usize,
-    width: usize,
-    inputs: usize,
-    outputs: usize,
-    kernel: usize,
-    shared: bool,
-) {
-    let sizes = reference::convolution::Sizes { batch, height, width, inputs, outputs, kernel };
-    let (pixels, taps) = (batch * height * width, kernel * kernel);
-    let x = noise(pixels * inputs, 1);
-    let dy = noise(pixels * outputs, 2);
-    let weight = noise(taps * inputs * outputs, 3);
-    let bias = noise(outputs, 4);
-    let mut y = vec![0.0; pixels * outputs];
-    reference::convolution::forward(sizes, &wide(&x), &wide(&weight), &wide(&bias), &mut y);
-    let mut dx = vec![0.0; pixels * inputs];
-    reference::convolution::backward_input(sizes, &wide(&weight), &wide(&dy), &mut dx);
-    let (mut dw, mut db) = (vec![0.0; weight.len()], vec![0.0; outputs]);
-    reference::convolution::backward_weight(sizes, &wide(&x), &wide(&dy), &mut dw, &mut db);
-    let relu: Vec<f64> = y.iter().map(|v| v.max(0.0)).collect();
-    on_threads(
-        |set| {
-            let shape = Convolution { kernel, height, width, inputs, outputs, set };
-            // Room for a larger batch, full of NaN: nothing may be read before it is written.
-            let winograd = Winograd::new(shape).shared();
-            let room = if shared { winograd.room(batch + 1, true) } else { shape.room(batch + 1, true) };
-            let scratch = Scratch::new(3, room.scratch).expect("memory");
-            let (mut workspace, mut filters) = (vec![f32::NAN; room.workspace], vec![f32::NAN; room.filters]);
-            let mut room = Room { scratch: &scratch, workspace: &mut workspace, filters: &mut filters };
-            let packed = hwio(&weight, outputs, inputs, taps);
-            let (mut y, mut activated) = (vec![f32::NAN; pixels * outputs], vec![f32::NAN; pixels * outputs]);
-            let (mut dx, mut dw) = (vec![f32::NAN; pixels * inputs], vec![f32::NAN; weight.len()]);
-            if shared {
-                winograd.forward(&x, &packed, &bias, false, &mut y, &mut room);
-                winograd.forward(&x, &packed, &bias, true, &mut activated, &mut room);
-                winograd.input_gradient(&dy, &packed, &mut dx, &mut room);
-                winograd.weight_gradient(&x, &dy, &mut dw, &mut room);
-            } else {
-                shape.forward(&x, &packed, &bias, false, &mut y, &mut room);
-                shape.forward(&x, &packed, &bias, true, &mut activated, &mut room);
-                shape.input_gradient(&dy, &packed, &mut dx, &mut room);
-                shape.weight_gradient(&x, &dy, &mut dw, &mut room);
-            }
-            (y, activated, dx, dw)
-        },
-        |set, (own_y, activated, own_dx, own_dw)| {
-            let errors = [
-                distance(&own_y, &y),
-                distance(&activated, &relu),
-                distance(&own_dx, &dx),
-                distance(
-                    &own_dw,
-                    &wide(&hwio(&dw.iter().map(|v| *v as f32).collect::<Vec<_>>(), outputs, inputs, taps)),
-                ),
-            ];
-            assert!(errors.iter().all(|e| *e < 2e-6), "{sizes:?} {}: {errors:?}", set.name());
-        },
-    );
-}
-
-#[test]
-fn convolutions_of_awkward_sizes() {
-    for (batch, height, width, inputs, outputs) in [
-        (1, 1, 1, 1, 1),
-        (1, 2, 2, 3, 7),
-        (3, 5, 3, 7, 3),
-        (2, 4, 7, 28, 33),
-        (5, 3, 8, 33, 28),
-        (1, 33, 1, 16, 17),
-        (2, 1, 30, 17, 16),
-        (1, 40, 37, 3, 64),
-        (3, 32, 32, 7, 14),
-        (2, 35, 34, 33, 20),
-    ] {
-        check_convolution(batch, height, width, inputs, outputs, 3, false);
-        check_convolution(batch, height, width, inputs, outputs, 1, false);
-    }
-}
-
-#[test]
-fn wide_convolutions() {
-    // Phases shared by all threads, over one run of tiles and over several.
-    for (batch, height, width, inputs, outputs) in [(2, 5, 4, 20, 100), (3, 25, 26, 70, 33), (1, 47, 51, 64, 3)] {
-        check_convolution(batch, height, width, inputs, outputs, 3, true);
-    }
-}
-
-#[test]
-fn weight_gradients_of_nothing_are_exactly_zero() {
-    // The input lives in the upper left corner, the gradient in the lower right one: no tap brings them together.
-    let set = InstructionSet::detect();
-    let shape = Convolution { kernel: 3, height: 4, width: 4, inputs: 5, outputs: 6, set };
-    let (mut x, mut dy) = (vec![0.0; 16 * 5], vec![0.0; 16 * 6]);
-    x[..5].copy_from_slice(&noise(5, 1));
-    dy[15 * 6..].copy_from_slice(&noise(6, 2));
-    let room = shape.room(1, true);
-    let scratch = Scratch::new(1, room.scratch).expect("memory");
-    let (mut workspace, mut filters) = (vec![0.0; room.workspace], vec![0.0; room.filters]);
-    let mut room = Room { scratch: &scratch, workspace: &mut workspace, filters: &mut filters };
-    let mut dw = vec![1.0; 9 * 5 * 6];
-    shape.weight_gradient(&x, &dy, &mut dw, &mut room);
-    assert!(dw.iter().all(|v| *v == 0.0));
 }
 
 /// Batch normalisation, ReLU and pooling, all fused, against one after the other.

@@ -1,15 +1,44 @@
-//! The transforms of Winograd's minimal filtering F(2x2, 3x3) (Lavin & Gray 2016, section 4.1), over channels:
-//! a 4x4 tile of input becomes 16 values, whose products with 16 values of a filter give a 2x2 tile of output.
-//!
-//! All sums and differences: accuracy stays that of the direct sum.
+//! The transforms of Winograd's minimal filtering F(2x2, 3x3) and F(4x4, 3x3) (Lavin & Gray 2016, section 4), over
+//! channels: a 4x4 or 6x6 tile of input becomes 16 or 36 values, whose products with as many values of a filter give a
+//! 2x2 or 4x4 tile of output. `winograd_lines` has their matrices.
 
-#![allow(clippy::needless_range_loop, reason = "see `both`")]
+#![allow(clippy::needless_range_loop, reason = "see `Line`")]
 
 use super::lanes::{Lanes, kernel};
 use super::product::GROUP;
+use super::winograd_lines::{Filter, FilterGradient, Gradient, Input, Line, Output};
 
-/// Values of a tile.
-pub const POINTS: usize = 16;
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// F(2x2, 3x3).
+    Two,
+    /// F(4x4, 3x3).
+    Four,
+}
+
+/// Most values of a tile.
+pub const MOST_POINTS: usize = 36;
+
+impl Size {
+    /// Rows and columns of a tile of output.
+    pub fn output(self) -> usize {
+        match self {
+            Self::Two => 2,
+            Self::Four => 4,
+        }
+    }
+
+    /// Rows and columns of a tile of input, and of its transformed values.
+    pub fn input(self) -> usize {
+        self.output() + 2
+    }
+
+    /// Transformed values of a tile.
+    pub fn points(self) -> usize {
+        self.input() * self.input()
+    }
+}
 
 /// Where a tile's values go: point p of channel c at `data + p * point + c / 16 * group + c % 16`.
 #[derive(Clone, Copy)]
@@ -19,80 +48,6 @@ pub struct Points {
     pub group: usize,
 }
 
-/// B^T d of four values.
-#[inline(always)]
-fn input_line<L: Lanes>(d: [L; 4]) -> [L; 4] {
-    [d[0].sub(d[2]), d[1].add(d[2]), d[2].sub(d[1]), d[1].sub(d[3])]
-}
-
-/// A y of two values: the adjoint of [`output_line`].
-#[inline(always)]
-fn gradient_line<L: Lanes>(y: [L; 2]) -> [L; 4] {
-    let zero = L::splat(0.0);
-    [y[0], y[0].add(y[1]), y[0].sub(y[1]), zero.sub(y[1])]
-}
-
-/// A^T m of four values.
-#[inline(always)]
-fn output_line<L: Lanes>(m: [L; 4]) -> [L; 2] {
-    [m[0].add(m[1]).add(m[2]), m[1].sub(m[2]).sub(m[3])]
-}
-
-/// G g of three values.
-#[inline(always)]
-fn filter_line<L: Lanes>(g: [L; 3]) -> [L; 4] {
-    let half = L::splat(0.5);
-    let (sum, middle) = (g[0].add(g[2]).mul(half), g[1].mul(half));
-    [g[0], sum.add(middle), sum.sub(middle), g[2]]
-}
-
-/// G^T u of four values: the adjoint of [`filter_line`].
-#[inline(always)]
-fn filter_gradient_line<L: Lanes>(u: [L; 4]) -> [L; 3] {
-    let half = L::splat(0.5);
-    let (sum, difference) = (u[1].add(u[2]).mul(half), u[1].sub(u[2]).mul(half));
-    [u[0].add(sum), difference, sum.add(u[3])]
-}
-
-/// Applies `line` to the rows of an RxR grid and then to its columns.
-///
-/// Here and below plain loops take the place of `array::from_fn` and `map`: a closure is a function of its own, compiled
-/// for the least instruction set, and the intrinsics of a larger one would not be inlined into it.
-#[inline(always)]
-fn both<L: Lanes, const R: usize, const S: usize>(grid: [[L; R]; R], line: impl Fn([L; R]) -> [L; S]) -> [[L; S]; S] {
-    let mut half = [[L::splat(0.0); S]; R];
-    for r in 0..R {
-        half[r] = line(grid[r]);
-    }
-    let mut result = [[L::splat(0.0); S]; S];
-    for s in 0..S {
-        let mut column = [L::splat(0.0); R];
-        for r in 0..R {
-            column[r] = half[r][s];
-        }
-        let column = line(column);
-        for r in 0..S {
-            result[r][s] = column[r];
-        }
-    }
-    result
-}
-
-/// Runs `$each` for register-wide steps over the channels, and lane by lane for the rest.
-macro_rules! over_channels {
-    ($lanes:ident, $channels:expr, $each:ident ( $($argument:expr),* )) => {{
-        let mut c = 0;
-        while c + $lanes::COUNT <= $channels {
-            $each::<$lanes>(c, $($argument),*);
-            c += $lanes::COUNT;
-        }
-        while c < $channels {
-            $each::<f32>(c, $($argument),*);
-            c += 1;
-        }
-    }};
-}
-
 impl Points {
     #[inline(always)]
     fn channel(&self, c: usize) -> usize {
@@ -100,91 +55,149 @@ impl Points {
     }
 }
 
-kernel! {
-    /// V = B^T d B for `channels` channels of the 16 pixels that `pixels` point to.
-    ///
-    /// # Safety
-    /// Each pixel has `channels` floats; all of `to` can be written and is used by no other task.
-    pub unsafe fn input<L>(pixels: &[*const f32; POINTS], channels: usize, to: Points) {
-        #[inline(always)]
-        unsafe fn each<L: Lanes>(c: usize, pixels: &[*const f32; POINTS], to: Points) {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let mut tile = [[L::splat(0.0); 4]; 4];
-                for r in 0..4 {
-                    for s in 0..4 {
-                        tile[r][s] = L::load(pixels[4 * r + s].add(c));
-                    }
-                }
-                let values = both(tile, input_line);
-                let start = to.data.add(to.channel(c));
-                for r in 0..values.len() {
-                    for s in 0..values.len() {
-                        let p = values.len() * r + s;
-                        values[r][s].store(start.add(p * to.point));
-                    }
-                }
+/// Applies F to the rows of an RxR grid and then to its columns.
+#[inline(always)]
+fn both<L: Lanes, F: Line<R, S>, const R: usize, const S: usize>(grid: [[L; R]; R]) -> [[L; S]; S] {
+    let mut half = [[L::splat(0.0); S]; R];
+    for r in 0..R {
+        half[r] = F::line(grid[r]);
+    }
+    let mut result = [[L::splat(0.0); S]; S];
+    for s in 0..S {
+        let mut column = [L::splat(0.0); R];
+        for r in 0..R {
+            column[r] = half[r][s];
+        }
+        let column = F::line(column);
+        for r in 0..S {
+            result[r][s] = column[r];
+        }
+    }
+    result
+}
+
+/// Stores a grid of values of channel `c` and the following ones.
+#[inline(always)]
+unsafe fn store<L: Lanes, const S: usize>(values: [[L; S]; S], c: usize, to: Points) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let start = to.data.add(to.channel(c));
+        for r in 0..S {
+            for s in 0..S {
+                values[r][s].store(start.add((S * r + s) * to.point));
             }
         }
+    }
+}
+
+/// Loads a grid of values of channel `c` and the following ones.
+#[inline(always)]
+unsafe fn load<L: Lanes, const S: usize>(c: usize, from: Points) -> [[L; S]; S] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let start = from.data.add(from.channel(c)).cast_const();
+        let mut values = [[L::splat(0.0); S]; S];
+        for r in 0..S {
+            for s in 0..S {
+                values[r][s] = L::load(start.add((S * r + s) * from.point));
+            }
+        }
+        values
+    }
+}
+
+/// Loads an SxS tile of pixels.
+#[inline(always)]
+unsafe fn load_pixels<L: Lanes, const S: usize>(c: usize, pixels: &[*const f32; MOST_POINTS]) -> [[L; S]; S] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut values = [[L::splat(0.0); S]; S];
+        for r in 0..S {
+            for s in 0..S {
+                values[r][s] = L::load(pixels[S * r + s].add(c));
+            }
+        }
+        values
+    }
+}
+
+/// Runs `$each` of a size for register-wide steps over the channels, and lane by lane for the rest.
+macro_rules! over_channels {
+    ($size:expr, $lanes:ident, $channels:expr, $each:ident ( $($argument:expr),* )) => {
+        match $size {
+            Size::Two => over_channels!(4, 2, $lanes, $channels, $each ( $($argument),* )),
+            Size::Four => over_channels!(6, 4, $lanes, $channels, $each ( $($argument),* )),
+        }
+    };
+    ($input:literal, $output:literal, $lanes:ident, $channels:expr, $each:ident ( $($argument:expr),* )) => {{
+        let mut c = 0;
+        while c + $lanes::COUNT <= $channels {
+            $each::<$lanes, $input, $output>(c, $($argument),*);
+            c += $lanes::COUNT;
+        }
+        while c < $channels {
+            $each::<f32, $input, $output>(c, $($argument),*);
+            c += 1;
+        }
+    }};
+}
+
+kernel! {
+    /// V = B^T d B for `channels` channels of the pixels of a tile of input that `pixels` point to.
+    ///
+    /// # Safety
+    /// Each pixel of the tile has `channels` floats; all of `to` can be written and is used by no other task.
+    pub unsafe fn input<L>(size: Size, pixels: &[*const f32; MOST_POINTS], channels: usize, to: Points) {
+        #[inline(always)]
+        unsafe fn each<L: Lanes, const T: usize, const M: usize>(
+            c: usize, pixels: &[*const f32; MOST_POINTS], to: Points,
+        ) where Input<M>: Line<T, T> {
+            // SAFETY: the caller's promise.
+            unsafe { store(both::<L, Input<M>, T, T>(load_pixels(c, pixels)), c, to) }
+        }
         // SAFETY: the caller's promise.
-        unsafe { over_channels!(L, channels, each(pixels, to)) }
+        unsafe { over_channels!(size, L, channels, each(pixels, to)) }
     }
 }
 
 kernel! {
-    /// A dy A^T for `channels` channels of the 4 pixels that `pixels` point to.
+    /// A dy A^T for `channels` channels of the pixels of a tile of output that `pixels` point to.
     ///
     /// # Safety
     /// As for [`input`].
-    pub unsafe fn gradient<L>(pixels: &[*const f32; 4], channels: usize, to: Points) {
+    pub unsafe fn gradient<L>(size: Size, pixels: &[*const f32; MOST_POINTS], channels: usize, to: Points) {
         #[inline(always)]
-        unsafe fn each<L: Lanes>(c: usize, pixels: &[*const f32; 4], to: Points) {
+        unsafe fn each<L: Lanes, const T: usize, const M: usize>(
+            c: usize, pixels: &[*const f32; MOST_POINTS], to: Points,
+        ) where Gradient<M>: Line<M, T> {
             // SAFETY: the caller's promise.
-            unsafe {
-                let mut tile = [[L::splat(0.0); 2]; 2];
-                for r in 0..2 {
-                    for s in 0..2 {
-                        tile[r][s] = L::load(pixels[2 * r + s].add(c));
-                    }
-                }
-                let values = both(tile, gradient_line);
-                let start = to.data.add(to.channel(c));
-                for r in 0..values.len() {
-                    for s in 0..values.len() {
-                        let p = values.len() * r + s;
-                        values[r][s].store(start.add(p * to.point));
-                    }
-                }
-            }
+            unsafe { store(both::<L, Gradient<M>, M, T>(load_pixels(c, pixels)), c, to) }
         }
         // SAFETY: the caller's promise.
-        unsafe { over_channels!(L, channels, each(pixels, to)) }
+        unsafe { over_channels!(size, L, channels, each(pixels, to)) }
     }
 }
 
 kernel! {
-    /// A^T m A + bias, then max(., 0) with `relu`, to those of the 4 `pixels` that are not null.
+    /// A^T m A + bias, then max(., 0) with `relu`, to those `pixels` of a tile of output that are not null.
     ///
     /// # Safety
-    /// `from` has `channels` floats at each point (group 16: contiguous), `bias` has `channels` floats or is null,
-    /// each pixel that is not null can be written and is used by no other task.
-    pub unsafe fn output<L>(from: Points, channels: usize, bias: *const f32, relu: bool, pixels: &[*mut f32; 4]) {
+    /// `from` has `channels` floats at each point, `bias` has `channels` floats or is null, each pixel that is not null
+    /// can be written and is used by no other task.
+    pub unsafe fn output<L>(
+        size: Size, from: Points, channels: usize, bias: *const f32, relu: bool, pixels: &[*mut f32; MOST_POINTS],
+    ) {
         #[inline(always)]
-        unsafe fn each<L: Lanes>(c: usize, from: Points, bias: *const f32, relu: bool, pixels: &[*mut f32; 4]) {
+        unsafe fn each<L: Lanes, const T: usize, const M: usize>(
+            c: usize, from: Points, bias: *const f32, relu: bool, pixels: &[*mut f32; MOST_POINTS],
+        ) where Output<M>: Line<T, M> {
             // SAFETY: the caller's promise.
             unsafe {
-                let start = from.data.add(from.channel(c)).cast_const();
-                let mut grid = [[L::splat(0.0); 4]; 4];
-                for r in 0..4 {
-                    for s in 0..4 {
-                        grid[r][s] = L::load(start.add((4 * r + s) * from.point));
-                    }
-                }
-                let values = both(grid, output_line);
+                let values = both::<L, Output<M>, T, M>(load(c, from));
                 let bias = if bias.is_null() { L::splat(0.0) } else { L::load(bias.add(c)) };
-                for r in 0..2 {
-                    for s in 0..2 {
-                        let pixel = pixels[2 * r + s];
+                for r in 0..M {
+                    for s in 0..M {
+                        let pixel = pixels[M * r + s];
                         if !pixel.is_null() {
                             let value = values[r][s].add(bias);
                             (if relu { value.relu() } else { value }).store(pixel.add(c));
@@ -194,18 +207,23 @@ kernel! {
             }
         }
         // SAFETY: the caller's promise.
-        unsafe { over_channels!(L, channels, each(from, bias, relu, pixels)) }
+        unsafe { over_channels!(size, L, channels, each(from, bias, relu, pixels)) }
     }
 }
 
 kernel! {
-    /// U = G g G^T for `channels` channels; tap t at `filter + t * tap`.
+    /// U = G g G^T for `channels` channels of `rows` filters that lie `row` apart, tap t at `filter + t * tap`; the
+    /// values of the next filter go 16 floats further on.
     ///
     /// # Safety
     /// As for [`input`].
-    pub unsafe fn filter<L>(filter: *const f32, tap: usize, channels: usize, to: Points) {
+    pub unsafe fn filter<L>(
+        size: Size, filter: *const f32, tap: usize, rows: usize, row: usize, channels: usize, to: Points,
+    ) {
         #[inline(always)]
-        unsafe fn each<L: Lanes>(c: usize, filter: *const f32, tap: usize, to: Points) {
+        unsafe fn each<L: Lanes, const T: usize, const M: usize>(
+            c: usize, filter: *const f32, tap: usize, to: Points,
+        ) where Filter<M>: Line<3, T> {
             // SAFETY: the caller's promise.
             unsafe {
                 let mut taps = [[L::splat(0.0); 3]; 3];
@@ -214,56 +232,43 @@ kernel! {
                         taps[r][s] = L::load(filter.add((3 * r + s) * tap + c));
                     }
                 }
-                let values = both(taps, filter_line);
-                let start = to.data.add(to.channel(c));
-                for r in 0..values.len() {
-                    for s in 0..values.len() {
-                        let p = values.len() * r + s;
-                        values[r][s].store(start.add(p * to.point));
-                    }
-                }
+                store(both::<L, Filter<M>, 3, T>(taps), c, to);
             }
         }
-        // SAFETY: the caller's promise.
-        unsafe { over_channels!(L, channels, each(filter, tap, to)) }
+        for i in 0..rows {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let (from, to) = (filter.add(i * row), Points { data: to.data.add(i * GROUP), ..to });
+                over_channels!(size, L, channels, each(from, tap, to));
+            }
+        }
     }
 }
 
 kernel! {
-    /// dg = G^T dU G for `channels` channels, dU being the sum over `parts` that lie `part` apart, added in order;
-    /// tap t goes to `filter + t * tap`.
+    /// dg = G^T dU G for `channels` channels; tap t goes to `filter + t * tap`, or is added to it with `accumulate`.
     ///
     /// # Safety
-    /// `from` has `channels` floats at each point of each part; the taps can be written and are used by no other task.
+    /// `from` has `channels` floats at each point; the taps can be written and are used by no other task.
     pub unsafe fn filter_gradient<L>(
-        from: Points, parts: usize, part: usize, channels: usize, filter: *mut f32, tap: usize,
+        size: Size, from: Points, channels: usize, filter: *mut f32, tap: usize, accumulate: bool,
     ) {
         #[inline(always)]
-        unsafe fn each<L: Lanes>(c: usize, from: Points, parts: usize, part: usize, filter: *mut f32, tap: usize) {
+        unsafe fn each<L: Lanes, const T: usize, const M: usize>(
+            c: usize, from: Points, filter: *mut f32, tap: usize, accumulate: bool,
+        ) where FilterGradient<M>: Line<T, 3> {
             // SAFETY: the caller's promise.
             unsafe {
-                let start = from.data.add(from.channel(c)).cast_const();
-                let mut grid = [[L::splat(0.0); 4]; 4];
-                for r in 0..4 {
-                    for s in 0..4 {
-                        let first = start.add((4 * r + s) * from.point);
-                        let mut sum = L::load(first);
-                        for p in 1..parts {
-                            sum = sum.add(L::load(first.add(p * part)));
-                        }
-                        grid[r][s] = sum;
-                    }
-                }
-                let values = both(grid, filter_gradient_line);
-                for r in 0..values.len() {
-                    for s in 0..values.len() {
-                        let t = values.len() * r + s;
-                        values[r][s].store(filter.add(t * tap + c));
+                let values = both::<L, FilterGradient<M>, T, 3>(load(c, from));
+                for r in 0..3 {
+                    for s in 0..3 {
+                        let to = filter.add((3 * r + s) * tap + c);
+                        (if accumulate { L::load(to).add(values[r][s]) } else { values[r][s] }).store(to);
                     }
                 }
             }
         }
         // SAFETY: the caller's promise.
-        unsafe { over_channels!(L, channels, each(from, parts, part, filter, tap)) }
+        unsafe { over_channels!(size, L, channels, each(from, filter, tap, accumulate)) }
     }
 }

@@ -143,6 +143,7 @@ mod tests {
             label_smoothing: 0.0,
             seed: 0,
             threads: 1,
+            precise: false,
         };
         let (memory, samples) = of(&plan, &settings, &Capabilities::CARD, false)?;
         let images = 110_000 * 64 * 64 * 3;
