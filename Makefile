@@ -18,10 +18,11 @@ DEMO_PREDICTIONS = $(DEMO_DATA)/predictions.csv
 # What the Vulkan loader reads; lavapipe, the software device that the GPU engine is tested on, is one of them.
 VULKAN_DRIVERS ?= /usr/share/vulkan/icd.d /usr/local/share/vulkan/icd.d /etc/vulkan/icd.d
 VULKAN_PACKAGES = libvulkan1 mesa-vulkan-drivers
+PORTABLE = aarch64-unknown-linux-gnu
 # Drivers complain about a machine without a session when this is unset.
 export XDG_RUNTIME_DIR ?= /tmp
 
-.PHONY: demo test build clean help tools vulkan
+.PHONY: demo test build clean help tools portable vulkan
 
 # Without Vulkan it trains on the CPU, so that what cannot be installed does not stop it.
 demo: build
@@ -39,6 +40,7 @@ demo: build
 test: tools vulkan
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	@$(MAKE) --no-print-directory portable
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		echo "$(CARGO) nextest run --locked --profile ci" && $(CARGO) nextest run --locked --profile ci; \
 	else \
@@ -49,6 +51,13 @@ test: tools vulkan
 tools:
 	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy
+
+# The paths for processors that are not x86-64 compile, where their standard library can be had.
+portable:
+	@if rustup target add $(PORTABLE) >/dev/null 2>&1; then \
+		echo "$(CARGO) clippy --locked --target $(PORTABLE) -- -D warnings"; \
+		$(CARGO) clippy --locked --target $(PORTABLE) -- -D warnings; \
+	else echo "not checked for $(PORTABLE): rustup cannot add it"; fi
 
 # The Vulkan loader and lavapipe, without which the tests of the GPU engine fail.
 vulkan:

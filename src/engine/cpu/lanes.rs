@@ -213,6 +213,7 @@ macro_rules! kernel {
                 unsafe { body::<std::arch::x86_64::__m256>($($argument),*) }
             }
 
+            #[cfg(target_arch = "x86_64")]
             use $crate::engine::cpu::simd::InstructionSet;
             match set {
                 #[cfg(target_arch = "x86_64")]

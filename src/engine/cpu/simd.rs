@@ -73,6 +73,7 @@ macro_rules! vectorised {
                 body($($argument),*);
             }
 
+            #[cfg(target_arch = "x86_64")]
             use $crate::engine::cpu::simd::InstructionSet;
             match set {
                 #[cfg(target_arch = "x86_64")]
