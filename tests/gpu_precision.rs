@@ -228,6 +228,19 @@ fn the_command_line_records_it_resumes_in_it_and_refuses_what_cannot_do_it() {
     };
     assert!(numbers("demo-whole") == numbers("demo-half"), "a resumed training has other bits");
 
+    // On the CPU it goes on in f32, if it is told so; on an f32 device the scale is kept.
+    let cpu = vggkit(folder.path(), &["train", "--resume", "demo-half", "--engine", "cpu"]);
+    assert!(told(&cpu).contains("give --precision f32"), "{}", told(&cpu));
+    let more = ["train", "--resume", "demo-half", "-e", "2", "--precision", "f32", "--engine"];
+    let cpu = vggkit(folder.path(), &[&more[..], &["cpu"]].concat());
+    assert!(cpu.status.success(), "{}", told(&cpu));
+    let settings = String::from_utf8(read("demo-half", "run.toml")).expect("text");
+    assert!(settings.contains("precision = \"f32\"\n"), "{settings}");
+    assert!(String::from_utf8_lossy(&read("demo-half", "last.safetensors")).contains("good_steps"));
+    let evaluate = ["evaluate", "demo-whole", "--engine", "gpu", "--adapter", "llvmpipe", "--precision", "f16"];
+    let evaluated = vggkit(folder.path(), &evaluate);
+    assert!(evaluated.status.success() && told(&evaluated).contains("emulated"), "{}", told(&evaluated));
+
     let refused = vggkit(folder.path(), &["train", "--precision", "f16", "--engine", "cpu"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(told(&refused).contains("the CPU engine computes in f32 only"), "{}", told(&refused));

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Shared, output};
 use crate::engine::gpu::adapter::{self, Found};
+use crate::engine::gpu::precision::Matrices;
 use crate::error::Result;
 
 /// The value of `schema`.
@@ -56,6 +57,8 @@ struct Described {
     features: Features,
     shortcomings: Vec<Shortcoming>,
     /// Whether the GPU engine can run on it.
+    /// How `--precision f16` would multiply: "matrix units", "emulated" or "none".
+    f16_products: &'static str,
     usable: bool,
 }
 
@@ -167,6 +170,11 @@ fn describe(index: usize, found: &Found) -> Described {
                 Vec::new()
             },
         },
+        f16_products: match Matrices::of(found) {
+            Ok(Matrices::Cooperative) => "matrix units",
+            Ok(Matrices::Emulated) => "emulated",
+            Err(_) => "none",
+        },
         usable: shortcomings.is_empty(),
         shortcomings,
     }
@@ -226,6 +234,14 @@ fn block(adapter: &Described, choices: &Choices) -> String {
         ),
         ("features", features.join(", ")),
         ("matrix units", if matrices.is_empty() { "none".to_owned() } else { matrices.join(", ") }),
+        (
+            "--precision f16",
+            match adapter.f16_products {
+                "matrix units" => "by matrix units".to_owned(),
+                "emulated" => "emulated, for checks".to_owned(),
+                _ => "no".to_owned(),
+            },
+        ),
         ("use", purpose(adapter, choices)),
     ];
     let mut text = format!("{}: {}\n", adapter.index, adapter.name);

@@ -326,7 +326,7 @@ impl Target {
         }
         let why = if self.choice == Choice::Cpu { "" } else { ", and there is no hardware GPU (`vggkit devices`)" };
         Err(Error::usage(format!("the CPU engine computes in f32 only{why}"))
-            .with_help("leave --precision f16 away; it is for GPUs with matrix units (tensor cores)"))
+            .with_help("give --precision f32; f16 is for GPUs with matrix units (tensor cores)"))
     }
 }
 

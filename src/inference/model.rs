@@ -39,7 +39,10 @@ impl Model {
             return Err(Error::data(&path, "is not there: the run has not finished its first epoch")
                 .with_help(format!("go on with `vggkit train --resume {}`", folder.display())));
         }
-        let checkpoint = checkpoint::load(&path, &plan, None)?;
+        let mut checkpoint = checkpoint::load(&path, &plan, None)?;
+        if target.gpu.precision != run.training.precision {
+            checkpoint.state.variants.clear(); // those of the other precision
+        }
         let settings = inference_settings(&run, threads, target.precise);
         let engine = engine::open(target, plan, settings, &checkpoint.state)?;
         let name =

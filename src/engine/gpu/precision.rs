@@ -35,31 +35,66 @@ impl Matrices {
     /// f32 is faster and more exact.
     pub fn of(found: &Found) -> Result<Self> {
         let info = &found.info;
-        let basics = found.features.contains(Features::SHADER_F16 | Features::SUBGROUP);
-        let fixed = info.subgroup_min_size == SUBGROUP && info.subgroup_max_size == SUBGROUP;
-        let lists = || {
-            found.adapter.cooperative_matrix_properties().iter().any(|p| {
+        let listed = found.features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+            && found.adapter.cooperative_matrix_properties().iter().any(|p| {
                 [p.m_size, p.n_size, p.k_size] == [16; 3]
                     && p.ab_type == CooperativeScalarType::F16
                     && p.cr_type == CooperativeScalarType::F32
-            })
-        };
-        if basics && fixed && found.features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX) && lists() {
-            return Ok(Self::Cooperative);
+            });
+        let subgroups = [info.subgroup_min_size, info.subgroup_max_size];
+        Self::choose(found.software(), found.features, subgroups, listed).map_err(|lack| {
+            Error::new(Kind::Engine, format!("{} cannot compute in f16: {lack}", info.name)).with_help(
+                "give --precision f32, which every card can do; or choose another card: NVIDIA's have tensor cores from \
+                 RTX (Turing) on, and a driver of 2023 or later lists them (`vggkit devices` shows it)",
+            )
+        })
+    }
+
+    /// The same from an adapter's features, its least and greatest subgroup, and whether it lists cooperative matrices of
+    /// the right kind. The error is what it lacks.
+    fn choose(
+        software: bool,
+        features: Features,
+        subgroups: [u32; 2],
+        listed: bool,
+    ) -> std::result::Result<Self, &'static str> {
+        if !features.contains(Features::SHADER_F16 | Features::SUBGROUP) {
+            return Err("its driver offers no f16 in shaders");
         }
-        if basics && found.software() {
-            return Ok(Self::Emulated);
+        match (listed, subgroups == [SUBGROUP; 2]) {
+            (true, true) => Ok(Self::Cooperative),
+            _ if software => Ok(Self::Emulated),
+            (false, _) => Err("its driver lists no matrix units (tensor cores) for f16 with sums in f32, 16x16x16"),
+            (true, false) => {
+                Err("its subgroups are not always of 32 invocations, which the kernels for matrix units need")
+            }
         }
-        let lack = if !basics {
-            "its driver offers no f16 in shaders"
-        } else if fixed {
-            "its driver lists no cooperative matrices (tensor cores) of 16x16x16, f16 with sums in f32"
-        } else {
-            "its subgroups are not always of 32 invocations, which the kernels for matrix units need"
-        };
-        Err(Error::new(Kind::Engine, format!("{} cannot compute in f16: {lack}", info.name)).with_help(
-            "leave --precision at f32; or choose another card: NVIDIA's have tensor cores from RTX (Turing) on, and a \
-             driver of 2023 or later lists them (`vggkit devices` shows it)",
-        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f16_needs_matrix_units_or_a_software_device() {
+        let both = Features::SHADER_F16 | Features::SUBGROUP;
+        let cases = [
+            // An RTX card, lavapipe, and a software device that has matrices itself.
+            (false, both, [32, 32], true, Ok(Matrices::Cooperative)),
+            (true, both, [8, 8], false, Ok(Matrices::Emulated)),
+            (true, both, [32, 32], true, Ok(Matrices::Cooperative)),
+            // A GTX 1070, a GTX 1660, and a card whose subgroups have 32 or 64 invocations.
+            (false, Features::SUBGROUP, [32, 32], false, Err("no f16")),
+            (false, both, [32, 32], false, Err("no matrix units")),
+            (false, both, [32, 64], true, Err("not always of 32")),
+        ];
+        for (software, features, subgroups, listed, expected) in cases {
+            match (Matrices::choose(software, features, subgroups, listed), expected) {
+                (Ok(ours), Ok(expected)) => assert_eq!(ours, expected),
+                (Err(lack), Err(expected)) => assert!(lack.contains(expected), "{lack}"),
+                (ours, expected) => panic!("{ours:?} instead of {expected:?}"),
+            }
+        }
     }
 }
