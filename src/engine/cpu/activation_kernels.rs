@@ -5,8 +5,11 @@ use crate::vgg::Shape;
 
 /// Pixels that are summed in f32 before the sum goes on in f64.
 const BLOCK: usize = 16;
-/// Channels that a pass holds in registers.
-const LANES: usize = 32;
+/// Channels that a pass holds in registers: many sums at once, because each waits for the one before it.
+const LANES: usize = 64;
+/// Channels that fill the largest register: what a pass without sums works on at a time, because the compiler does not
+/// see that so many slices are apart.
+const REGISTER: usize = 16;
 
 /// max(v, 0); a NaN stays one, so that a diverged network is seen in its loss.
 #[inline(always)]
@@ -21,55 +24,65 @@ fn greatest(p: f32, q: f32, r: f32, s: f32) -> f32 {
     greater(greater(p, q), greater(r, s))
 }
 
+/// The channels `first ..` of a pixel: those beyond the last one are zero.
+#[inline(always)]
+fn lanes<const N: usize>(pixel: &[f32], first: usize) -> [f32; N] {
+    if let Some(lanes) = pixel[first..].first_chunk::<N>() {
+        return *lanes;
+    }
+    let mut all = [0.0; N];
+    all[..pixel.len() - first].copy_from_slice(&pixel[first..]);
+    all
+}
+
+/// Sets the channels `first ..` of a pixel.
+#[inline(always)]
+fn set_lanes<const N: usize>(pixel: &mut [f32], first: usize, lanes: &[f32; N]) {
+    if let Some(to) = pixel[first..].first_chunk_mut::<N>() {
+        return *to = *lanes;
+    }
+    let count = pixel.len() - first;
+    pixel[first..].copy_from_slice(&lanes[..count]);
+}
+
 vectorised! {
     /// Mean and sum of squared deviations of each channel: partial [2][c].
     pub fn moments(z: &[f32], c: usize, partial: &mut [f64]) {
         let (mean, squares) = partial.split_at_mut(c);
         mean.fill(0.0);
         squares.fill(0.0);
-        for first in (0..c).step_by(LANES) {
-            let lanes = LANES.min(c - first);
-            let mut done = 0.0;
-            for block in z.chunks(BLOCK * c) {
-                let count = (block.len() / c) as f64;
+        let mut done = 0.0;
+        for block in z.chunks(BLOCK * c) {
+            let count = (block.len() / c) as f64;
+            let (inverse, share, weight) = (1.0 / count, count / (done + count), done * count / (done + count));
+            let narrow_inverse = inverse as f32;
+            for first in (0..c).step_by(LANES) {
                 let mut sum = [0.0f32; LANES];
                 for pixel in block.chunks_exact(c) {
-                    let pixel = &pixel[first..first + lanes];
-                    if let Ok(pixel) = <&[f32; LANES]>::try_from(pixel) {
-                        for l in 0..LANES {
-                            sum[l] += pixel[l];
-                        }
-                    } else {
-                        for l in 0..lanes {
-                            sum[l] += pixel[l];
-                        }
+                    let pixel = lanes::<LANES>(pixel, first);
+                    for l in 0..LANES {
+                        sum[l] += pixel[l];
                     }
                 }
-                let block_mean = sum.map(|s| s / count as f32);
+                let block_mean = sum.map(|s| s * narrow_inverse);
                 let mut deviation = [0.0f32; LANES];
                 for pixel in block.chunks_exact(c) {
-                    let pixel = &pixel[first..first + lanes];
-                    if let Ok(pixel) = <&[f32; LANES]>::try_from(pixel) {
-                        for l in 0..LANES {
-                            let d = pixel[l] - block_mean[l];
-                            deviation[l] += d * d;
-                        }
-                    } else {
-                        for l in 0..lanes {
-                            let d = pixel[l] - block_mean[l];
-                            deviation[l] += d * d;
-                        }
+                    let pixel = lanes::<LANES>(pixel, first);
+                    for l in 0..LANES {
+                        let d = pixel[l] - block_mean[l];
+                        deviation[l] += d * d;
                     }
                 }
                 // The mean of a block is rounded; what that moves the squares by is far below their own rounding.
-                let (share, weight) = (count / (done + count), done * count / (done + count));
-                for l in 0..lanes {
-                    let delta = f64::from(sum[l]) / count - mean[first + l];
-                    mean[first + l] += delta * share;
-                    squares[first + l] += f64::from(deviation[l]) + delta * delta * weight;
+                let end = c.min(first + LANES);
+                let (mean, squares) = (&mut mean[first..end], &mut squares[first..end]);
+                for (l, (mean, squares)) in mean.iter_mut().zip(squares).enumerate() {
+                    let delta = f64::from(sum[l]) * inverse - *mean;
+                    *mean += delta * share;
+                    *squares += f64::from(deviation[l]) + delta * delta * weight;
                 }
-                done += count;
             }
+            done += count;
         }
     }
 }
@@ -128,50 +141,41 @@ vectorised! {
     }
 }
 
+/// Adds sums and products of one block of pixels to partial [2][c].
+#[inline(always)]
+fn add_sums(partial: &mut [f64], c: usize, first: usize, inverse: &[f32], sum: &[f32; LANES], product: &[f32; LANES]) {
+    let (sums, products) = partial.split_at_mut(c);
+    let end = c.min(first + LANES);
+    for (l, to) in sums[first..end].iter_mut().enumerate() {
+        *to += f64::from(sum[l]);
+    }
+    for ((l, to), inverse) in products[first..end].iter_mut().enumerate().zip(&inverse[first..end]) {
+        *to += f64::from(product[l]) * f64::from(*inverse);
+    }
+}
+
 vectorised! {
     /// Adds to partial [2][c] the sums of g and g * xhat, g being dy where the ReLU let it through.
     pub fn gradient_sums(
         z: &[f32], dy: &[f32], c: usize,
         scale: &[f32], shift: &[f32], mean: &[f32], inverse: &[f32], partial: &mut [f64],
     ) {
-        let (sums, products) = partial.split_at_mut(c);
-        for first in (0..c).step_by(LANES) {
-            let lanes = LANES.min(c - first);
-            let (scale, shift) = (padded(&scale[first..first + lanes]), padded(&shift[first..first + lanes]));
-            let mean = padded(&mean[first..first + lanes]);
-            for (z, dy) in z.chunks(BLOCK * c).zip(dy.chunks(BLOCK * c)) {
+        for (z, dy) in z.chunks(BLOCK * c).zip(dy.chunks(BLOCK * c)) {
+            for first in (0..c).step_by(LANES) {
+                let [scale, shift, mean] = [scale, shift, mean].map(|v| lanes::<LANES>(v, first));
                 let (mut sum, mut product) = ([0.0f32; LANES], [0.0f32; LANES]);
                 for (z, dy) in z.chunks_exact(c).zip(dy.chunks_exact(c)) {
-                    let (z, dy) = (&z[first..first + lanes], &dy[first..first + lanes]);
-                    if let (Ok(z), Ok(dy)) = (<&[f32; LANES]>::try_from(z), <&[f32; LANES]>::try_from(dy)) {
-                        for l in 0..LANES {
-                            let g = if z[l] * scale[l] + shift[l] > 0.0 { dy[l] } else { 0.0 };
-                            sum[l] += g;
-                            product[l] += g * (z[l] - mean[l]);
-                        }
-                    } else {
-                        for l in 0..lanes {
-                            let g = if z[l] * scale[l] + shift[l] > 0.0 { dy[l] } else { 0.0 };
-                            sum[l] += g;
-                            product[l] += g * (z[l] - mean[l]);
-                        }
+                    let (z, dy) = (lanes::<LANES>(z, first), lanes::<LANES>(dy, first));
+                    for l in 0..LANES {
+                        let g = if z[l] * scale[l] + shift[l] > 0.0 { dy[l] } else { 0.0 };
+                        sum[l] += g;
+                        product[l] += g * (z[l] - mean[l]);
                     }
                 }
-                for l in 0..lanes {
-                    sums[first + l] += f64::from(sum[l]);
-                    products[first + l] += f64::from(product[l]) * f64::from(inverse[first + l]);
-                }
+                add_sums(partial, c, first, inverse, &sum, &product);
             }
         }
     }
-}
-
-/// A full register block whose lanes beyond `values` are zero.
-#[inline(always)]
-fn padded(values: &[f32]) -> [f32; LANES] {
-    let mut all = [0.0; LANES];
-    all[..values.len()].copy_from_slice(values);
-    all
 }
 
 /// What the window's winner holds, normalised, and how it was before: the first of equal ones wins.
@@ -191,29 +195,23 @@ vectorised! {
         scale: &[f32], shift: &[f32], mean: &[f32], inverse: &[f32], partial: &mut [f64],
     ) {
         let (c, columns) = (shape.channels, shape.width / 2);
-        let (sums, products) = partial.split_at_mut(c);
-        for first in (0..c).step_by(LANES) {
-            let lanes = LANES.min(c - first);
-            let (scale, shift) = (&scale[first..first + lanes], &shift[first..first + lanes]);
-            let mean = &mean[first..first + lanes];
-            for (block, dy) in dy.chunks(BLOCK * c).enumerate() {
+        for (block, dy) in dy.chunks(BLOCK * c).enumerate() {
+            for first in (0..c).step_by(LANES) {
+                let [scale, shift, mean] = [scale, shift, mean].map(|v| lanes::<LANES>(v, first));
                 let (mut sum, mut product) = ([0.0f32; LANES], [0.0f32; LANES]);
                 for (pixel, dy) in dy.chunks_exact(c).enumerate() {
                     let pixel = block * BLOCK + pixel;
-                    let [p, q, r, s] = window(z, shape, pixel / columns, pixel % columns)
-                        .map(|w| &w[first..first + lanes]);
-                    let dy = &dy[first..first + lanes];
-                    for l in 0..lanes {
+                    let window = window(z, shape, pixel / columns, pixel % columns);
+                    let [p, q, r, s] = window.map(|z| lanes::<LANES>(z, first));
+                    let dy = lanes::<LANES>(dy, first);
+                    for l in 0..LANES {
                         let (value, z) = winner([p[l], q[l], r[l], s[l]], scale[l], shift[l]);
                         let g = if value > 0.0 { dy[l] } else { 0.0 };
                         sum[l] += g;
                         product[l] += g * (z - mean[l]);
                     }
                 }
-                for l in 0..lanes {
-                    sums[first + l] += f64::from(sum[l]);
-                    products[first + l] += f64::from(product[l]) * f64::from(inverse[first + l]);
-                }
+                add_sums(partial, c, first, inverse, &sum, &product);
             }
         }
     }
@@ -233,6 +231,16 @@ vectorised! {
     }
 }
 
+/// What each of a window's values gets of the gradient `g`: the first one that is `best` all of it.
+#[inline(always)]
+fn shares(values: [f32; 4], best: f32, g: f32) -> [f32; 4] {
+    let take = |value: f32, left: f32| if value == best { (left, 0.0) } else { (0.0, left) };
+    let (one, left) = take(values[0], g);
+    let (two, left) = take(values[1], left);
+    let (three, left) = take(values[2], left);
+    [one, two, three, left]
+}
+
 vectorised! {
     pub fn pooled_input_gradient(
         z: &mut [f32], dy: &[f32], shape: Shape, scale: &[f32], shift: &[f32], b: &[f32], d: &[f32],
@@ -250,18 +258,23 @@ vectorised! {
                 let dy = &dy[(row * columns + column) * c..][..c];
                 let (p, q) = upper[2 * column * c..][..2 * c].split_at_mut(c);
                 let (r, s) = lower[2 * column * c..][..2 * c].split_at_mut(c);
-                let (scale, shift, b, d) = (&scale[..c], &shift[..c], &b[..c], &d[..c]);
-                for l in 0..c {
-                    let z = [p[l], q[l], r[l], s[l]];
-                    let f = z.map(|z| z * scale[l] + shift[l]);
-                    let best = greatest(f[0], f[1], f[2], f[3]);
-                    let g = if best > 0.0 { dy[l] * scale[l] } else { 0.0 };
-                    let (one, two, three) = (f[0] == best, f[1] == best, f[2] == best);
-                    let rest = z.map(|z| b[l] * z + d[l]);
-                    p[l] = rest[0] + if one { g } else { 0.0 };
-                    q[l] = rest[1] + if two & !one { g } else { 0.0 };
-                    r[l] = rest[2] + if three & !one & !two { g } else { 0.0 };
-                    s[l] = rest[3] + if one | two | three { 0.0 } else { g };
+                for first in (0..c).step_by(REGISTER) {
+                    let [scale, shift, b, d, dy] = [scale, shift, b, d, dy].map(|v| lanes::<REGISTER>(v, first));
+                    let [mut p2, mut q2, mut r2, mut s2] = [&*p, q, r, s].map(|z| lanes::<REGISTER>(z, first));
+                    for l in 0..REGISTER {
+                        let z = [p2[l], q2[l], r2[l], s2[l]];
+                        let f = z.map(|z| z * scale[l] + shift[l]);
+                        let best = greatest(f[0], f[1], f[2], f[3]);
+                        let g = dy[l] * scale[l];
+                        let rest = z.map(|z| b[l] * z + d[l]);
+                        let taken = shares(f, best, if best > 0.0 { g } else { 0.0 });
+                        (p2[l], q2[l]) = (rest[0] + taken[0], rest[1] + taken[1]);
+                        (r2[l], s2[l]) = (rest[2] + taken[2], rest[3] + taken[3]);
+                    }
+                    set_lanes(p, first, &p2);
+                    set_lanes(q, first, &q2);
+                    set_lanes(r, first, &r2);
+                    set_lanes(s, first, &s2);
                 }
             }
             if shape.width % 2 == 1 {
@@ -302,14 +315,18 @@ vectorised! {
                 let dy = &dy[(row * columns + column) * c..][..c];
                 let (p, q) = upper[2 * column * c..][..2 * c].split_at_mut(c);
                 let (r, s) = lower[2 * column * c..][..2 * c].split_at_mut(c);
-                for l in 0..c {
-                    let best = greatest(p[l], q[l], r[l], s[l]);
-                    let g = if best > 0.0 { dy[l] } else { 0.0 };
-                    let (one, two, three) = (p[l] == best, q[l] == best, r[l] == best);
-                    p[l] = if one { g } else { 0.0 };
-                    q[l] = if two & !one { g } else { 0.0 };
-                    r[l] = if three & !one & !two { g } else { 0.0 };
-                    s[l] = if one | two | three { 0.0 } else { g };
+                for first in (0..c).step_by(REGISTER) {
+                    let dy = lanes::<REGISTER>(dy, first);
+                    let [mut p2, mut q2, mut r2, mut s2] = [&*p, q, r, s].map(|z| lanes::<REGISTER>(z, first));
+                    for l in 0..REGISTER {
+                        let z = [p2[l], q2[l], r2[l], s2[l]];
+                        let best = greatest(z[0], z[1], z[2], z[3]);
+                        [p2[l], q2[l], r2[l], s2[l]] = shares(z, best, if best > 0.0 { dy[l] } else { 0.0 });
+                    }
+                    set_lanes(p, first, &p2);
+                    set_lanes(q, first, &q2);
+                    set_lanes(r, first, &r2);
+                    set_lanes(s, first, &s2);
                 }
             }
             if shape.width % 2 == 1 {

@@ -208,7 +208,7 @@ impl Layout {
                 stages::Work::MaxPool => Work::MaxPool,
                 stages::Work::AveragePool { size } => Work::AveragePool { size },
                 stages::Work::Linear { relu, dropout, drop } => {
-                    let linear = Linear { inputs: input.elements(), outputs: output.channels };
+                    let linear = Linear { inputs: input.elements(), outputs: output.channels, set };
                     Work::Linear { linear, relu, dropout, drop }
                 }
             };
@@ -297,6 +297,9 @@ impl Layout {
                     if norm.is_some() {
                         self.factors = self.factors.max(2 * activation.shape.channels);
                     }
+                }
+                Work::Linear { linear, .. } => {
+                    self.room.workspace = self.room.workspace.max(linear.workspace(settings.batch_size));
                 }
                 Work::LocalResponseNorm => {
                     self.room.scratch = self.room.scratch.max(local_response_norm::scratch(step.input.channels));

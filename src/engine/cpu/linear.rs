@@ -1,13 +1,24 @@
 //! Linear layers: y = x W^T + b with weight [out, in], and what is fused with them: ReLU and inverted dropout.
+//!
+//! The weights are by far the largest operand, so each pass goes through them once, row by row where they lie; what is
+//! small is packed to suit that.
 
 use rayon::prelude::*;
 
 use super::activation_kernels::relu;
 use super::buffer::Shared;
 use super::matrix::{Matrix, multiply, multiply_into};
+use super::product::{self, GROUP, Left, Result, Right};
+use super::simd::InstructionSet;
 use crate::engine::random::DropoutMask;
 
-/// Columns of one task's part of a product.
+/// Outputs of one task, and inputs that it sums at a time.
+const ROWS: usize = 48;
+const DEPTH: usize = 1024;
+/// Inputs of one task of the input gradient, and outputs that it sums at a time.
+const COLUMNS: usize = 512;
+const GRADIENT_DEPTH: usize = 64;
+/// Outputs of one task of the weight gradient.
 const BLOCK: usize = 128;
 
 /// One layer's sizes.
@@ -17,34 +28,89 @@ pub struct Linear {
     pub inputs: usize,
     /// Features out.
     pub outputs: usize,
+    /// Instructions to use.
+    pub set: InstructionSet,
 }
 
 impl Linear {
+    /// Floats of workspace for a batch of `n`.
+    pub fn workspace(&self, n: usize) -> usize {
+        let forward = n.next_multiple_of(GROUP) * (self.inputs + self.outputs);
+        forward.max(n * (self.outputs + GROUP))
+    }
+
     /// y [n, outputs] = x [n, inputs] W^T + b.
-    pub fn forward(&self, x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) {
-        let n = x.len() / self.inputs;
-        y.chunks_exact_mut(self.outputs).for_each(|y| y.copy_from_slice(bias));
-        let x = Matrix::new(x, n, self.inputs, self.inputs);
+    pub fn forward(&self, x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32], workspace: &mut [f32]) {
+        let Self { inputs, outputs, set } = *self;
+        let n = x.len() / inputs;
+        assert!(x.len() == n * inputs && y.len() == n * outputs && weight.len() == inputs * outputs);
+        let groups = n.div_ceil(GROUP);
+        let (x_turned, products) = workspace.split_at_mut(groups * GROUP * inputs);
+        // [16 samples][input][sample]
+        x_turned.par_chunks_mut(inputs * GROUP).zip(x.par_chunks(inputs * GROUP)).for_each(|(to, from)| {
+            if from.len() < to.len() {
+                to.fill(0.0);
+            }
+            for (sample, from) in from.chunks_exact(inputs).enumerate() {
+                to.iter_mut().skip(sample).step_by(GROUP).zip(from).for_each(|(to, from)| *to = *from);
+            }
+        });
+        let x_turned = &*x_turned;
         let y = Shared::new(y);
-        weight.par_chunks(BLOCK * self.inputs).with_max_len(1).enumerate().for_each(|(block, weight)| {
-            let columns = weight.len() / self.inputs;
-            let w = Matrix::new(weight, columns, self.inputs, self.inputs).transposed();
-            // SAFETY: each task writes the columns of its own block of outputs.
-            unsafe { multiply_into(&y, block * BLOCK, self.outputs, true, x, w) };
+        let products = &mut products[..groups * GROUP * outputs];
+        products.par_chunks_mut(ROWS * groups * GROUP).with_max_len(1).enumerate().for_each(|(task, products)| {
+            let rows = products.len() / (groups * GROUP);
+            let first = task * ROWS;
+            let sums = Shared::new(products);
+            for start in (0..inputs).step_by(DEPTH) {
+                let left = Left { data: weight[first * inputs + start..].as_ptr(), row: inputs, step: 1 };
+                let right = Right { data: x_turned[start * GROUP..].as_ptr(), group: inputs * GROUP, step: GROUP };
+                let to = Result { data: sums.at(0), row: groups * GROUP, accumulate: start > 0 };
+                // SAFETY: `rows` rows of weights from `first` on, whole groups of samples of each input, and as many
+                // sums a row, which are this task's alone.
+                unsafe { product::multiply(set, rows, DEPTH.min(inputs - start), groups, left, right, to) };
+            }
+            for sample in 0..n {
+                for (row, bias) in bias[first..first + rows].iter().enumerate() {
+                    // SAFETY: within the sums and y; these outputs are this task's alone.
+                    unsafe { *y.at(sample * outputs + first + row) = *sums.at(row * groups * GROUP + sample) + bias };
+                }
+            }
         });
     }
 
     /// dx [n, inputs] = dy [n, outputs] W.
-    pub fn input_gradient(&self, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
-        let n = dy.len() / self.outputs;
-        let dy = Matrix::new(dy, n, self.outputs, self.outputs);
+    pub fn input_gradient(&self, dy: &[f32], weight: &[f32], dx: &mut [f32], workspace: &mut [f32]) {
+        let Self { inputs, outputs, set } = *self;
+        let n = dy.len() / outputs;
+        assert!(dy.len() == n * outputs && dx.len() == n * inputs && weight.len() == inputs * outputs);
+        // Rows of a power of two would share sets of the cache.
+        let row = outputs + GROUP;
+        let apart = &mut workspace[..n * row];
+        for (to, from) in apart.chunks_exact_mut(row).zip(dy.chunks_exact(outputs)) {
+            to[..outputs].copy_from_slice(from);
+        }
+        let apart = &*apart;
         let dx = Shared::new(dx);
-        (0..self.inputs.div_ceil(BLOCK)).into_par_iter().with_max_len(1).for_each(|block| {
-            let first = block * BLOCK;
-            let w = Matrix::new(&weight[first..], self.outputs, BLOCK.min(self.inputs - first), self.inputs);
-            // SAFETY: each task writes the columns of its own block of inputs.
-            unsafe { multiply_into(&dx, first, self.inputs, false, dy, w) };
+        let whole = inputs / GROUP * GROUP;
+        (0..whole.div_ceil(COLUMNS)).into_par_iter().with_max_len(1).for_each(|task| {
+            let columns = task * COLUMNS..whole.min((task + 1) * COLUMNS);
+            for start in (0..outputs).step_by(GRADIENT_DEPTH) {
+                let depth = GRADIENT_DEPTH.min(outputs - start);
+                let left = Left { data: apart[start..].as_ptr(), row, step: 1 };
+                let right =
+                    Right { data: weight[start * inputs + columns.start..].as_ptr(), group: GROUP, step: inputs };
+                let to = Result { data: dx.at(columns.start), row: inputs, accumulate: start > 0 };
+                // SAFETY: `depth` rows of weights and as many columns of dy; whole groups of columns of the weights and
+                // of dx, which are this task's alone.
+                unsafe { product::multiply(set, n, depth, columns.len() / GROUP, left, right, to) };
+            }
         });
+        if whole < inputs {
+            let w = Matrix::new(&weight[whole..], outputs, inputs - whole, inputs);
+            // SAFETY: nothing else uses dx now.
+            unsafe { multiply_into(&dx, whole, inputs, false, Matrix::new(dy, n, outputs, outputs), w) };
+        }
     }
 
     /// dw [outputs, inputs] = dy^T x and db [outputs] = sum of dy over the batch.
@@ -56,9 +122,9 @@ impl Linear {
             let dy = Matrix::new(&dy[block * BLOCK..], n, rows, self.outputs).transposed();
             multiply(dw, self.inputs, false, dy, x);
         });
-        for (o, db) in db.iter_mut().enumerate() {
+        db.par_iter_mut().with_min_len(256).enumerate().for_each(|(o, db)| {
             *db = dy.iter().skip(o).step_by(self.outputs).map(|v| f64::from(*v)).sum::<f64>() as f32;
-        }
+        });
     }
 }
 

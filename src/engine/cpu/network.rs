@@ -159,7 +159,7 @@ impl Network {
             Work::AveragePool { size } => pooling::average(&self.slots[step.x][..inputs], step.input, *size, out),
             Work::Linear { linear, relu, dropout, drop } => {
                 let (weight, bias) = (&self.parameters[step.weight.clone()], &self.parameters[step.bias.clone()]);
-                linear.forward(&self.slots[step.x][..inputs], weight, bias, out);
+                linear.forward(&self.slots[step.x][..inputs], weight, bias, out, &mut self.workspace);
                 if *relu {
                     let mask = training
                         .filter(|_| *dropout > 0.0)
@@ -253,7 +253,8 @@ impl Network {
                 lap(&mut clock, &mut self.times.steps[index][3]);
                 if let Some(slot) = step.dx {
                     let weight = &self.parameters[step.weight.clone()];
-                    linear.input_gradient(&dy[..outputs], weight, &mut self.slots[slot][..inputs]);
+                    let dx = &mut self.slots[slot][..inputs];
+                    linear.input_gradient(&dy[..outputs], weight, dx, &mut self.workspace);
                 }
                 self.slots[step.dy] = dy;
             }

@@ -204,7 +204,7 @@ fn local_response_normalisation() {
 #[test]
 fn linear_layers() {
     use reference::linear as truth;
-    for (n, inputs, outputs) in [(1, 1, 1), (3, 7, 200), (33, 131, 3), (5, 260, 257), (70, 33, 28)] {
+    for (n, inputs, outputs) in [(1, 1, 1), (3, 7, 200), (33, 131, 3), (5, 260, 257), (70, 33, 28), (17, 1100, 130)] {
         let (x, dy) = (noise(n * inputs, 1), noise(n * outputs, 2));
         let (weight, bias) = (noise(inputs * outputs, 3), noise(outputs, 4));
         let (mut y64, mut dx64) = (vec![0.0; n * outputs], vec![0.0; n * inputs]);
@@ -213,11 +213,12 @@ fn linear_layers() {
         let (mut dw64, mut db64) = (vec![0.0; weight.len()], vec![0.0; outputs]);
         truth::backward_weight(inputs, &wide(&x), &wide(&dy), &mut dw64, &mut db64);
         on_threads(
-            |_| {
-                let linear = Linear { inputs, outputs };
+            |set| {
+                let linear = Linear { inputs, outputs, set };
+                let mut workspace = vec![f32::NAN; linear.workspace(n + 1)];
                 let (mut y, mut dx) = (vec![f32::NAN; n * outputs], vec![f32::NAN; n * inputs]);
-                linear.forward(&x, &weight, &bias, &mut y);
-                linear.input_gradient(&dy, &weight, &mut dx);
+                linear.forward(&x, &weight, &bias, &mut y, &mut workspace);
+                linear.input_gradient(&dy, &weight, &mut dx, &mut workspace);
                 let (mut dw, mut db) = (vec![f32::NAN; weight.len()], vec![f32::NAN; outputs]);
                 linear.weight_gradient(&x, &dy, &mut dw, &mut db);
                 [y, dx, dw, db]
