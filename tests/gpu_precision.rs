@@ -165,6 +165,32 @@ fn a_step_that_overflows_is_left_out_and_halves_the_scale() {
     }
 }
 
+/// Factors are rounded sample by sample, and all micro-batches have one scale: only the order of the last sums differs. What
+/// overflows in one of them spoils the sum, and the whole step is left out.
+#[test]
+fn micro_batches_add_up_to_the_batch() {
+    // Without batch normalisation, whose statistics are those of a micro-batch.
+    let plan = Network { batch_norm: false, ..narrow() }.plan().expect("a plan");
+    let state = start(&plan);
+    let mut whole = engine(&plan, SGD, &state, Precision::F16);
+    let some = Options { micro_batch: Some(3), ..options(Precision::F16) };
+    let mut parts = GpuEngine::new(plan.clone(), settings(SGD), &state, &some).expect("llvmpipe");
+    parts.attach(Source::Train, images().clone()).expect("images");
+    assert_eq!((whole.micro_batch(), parts.micro_batch()), (8, 3));
+    let (ours, theirs) = (losses(&mut parts, 0..1, 1e-3), losses(&mut whole, 0..1, 1e-3));
+    assert!((ours[0] - theirs[0]).abs() < 1e-5 * theirs[0], "{ours:?} and {theirs:?}");
+    for (ours, theirs) in parts.gradients().expect("gradients").iter().zip(&whole.gradients().expect("gradients")) {
+        assert!(theirs.iter().any(|g| *g != 0.0) && distance(ours, theirs) < 1e-5);
+    }
+    let before = parts.state().expect("a state");
+    let scaling = LossScaling { scale: 2f32.powi(60), ..LossScaling::default() };
+    parts.load_state(&State { loss_scaling: Some(scaling), ..before.clone() }).expect("it fits");
+    losses(&mut parts, 1..2, 1e-3);
+    let after = parts.state().expect("a state");
+    assert_eq!((after.tensors, after.moments), (before.tensors, before.moments));
+    assert_eq!(after.loss_scaling.expect("that of f16").skipped_steps, 1);
+}
+
 #[test]
 fn the_same_bits_twice_and_after_a_resume() {
     let plan = Network { dropout: 0.3, ..narrow() }.plan().expect("a plan");

@@ -151,7 +151,7 @@ fn save(
 /// The error for numbers that ran away.
 pub fn diverged(what: &str) -> Error {
     Error::new(Kind::Diverged, format!("training diverged: {what}"))
-        .with_help("try a lower learning rate (-lr), --warmup 1, or batch normalisation if it is off")
+        .with_help("try a lower learning rate (-lr), --warmup 1, batch normalisation if it is off, or --precision f32 if it is f16")
 }
 
 /// SHA-256 over all numbers, in the order of the file's tensors as vggkit writes them.
