@@ -51,9 +51,10 @@ impl Display {
             ));
             let threads = if device.threads > 0 { format!(" · {} threads", device.threads) } else { String::new() };
             output::note(&format!(
-                "{} · {}{threads} · {} of memory · {}",
+                "{} · {}{threads} · {} · {} of memory · {}",
                 device.adapter,
                 device.driver,
+                run.training.precision.name(),
                 indicatif::HumanBytes(session.engine.memory()),
                 session.folder.display()
             ));

@@ -18,6 +18,16 @@ pub enum Precision {
     F16,
 }
 
+impl Precision {
+    /// As `--precision` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+}
+
 /// What multiplies f16 by f16 and adds in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Matrices {

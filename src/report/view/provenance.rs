@@ -29,6 +29,7 @@ pub fn build(d: &Described) -> Provenance {
         ("Augmentation", augment(recipe.augment).to_owned()),
         ("Label smoothing", recipe.label_smoothing.to_string()),
         ("Normalisation", format!("mean {:?}, std {:?}", recipe.normalisation.mean, recipe.normalisation.std)),
+        ("Precision of products", recipe.precision.name().to_owned()),
         ("Seed", recipe.seed.to_string()),
         ("Shuffle", yes(recipe.shuffle)),
     ];
