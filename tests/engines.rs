@@ -2,15 +2,18 @@
 //! contract that the trainer uses: picks, augmentation, resizing, dropout, label smoothing, a batch that is not full.
 //! Five steps are in `golden.rs`, threads, resumed states and refusals in `cpu_engine.rs`.
 
+mod common;
+
 use std::sync::Arc;
 
+use common::{distance, first_state};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use vggkit::engine::cpu::CpuEngine;
 use vggkit::engine::cpu::reference::ReferenceEngine;
 use vggkit::engine::gpu::{GpuEngine, Options};
 use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State};
-use vggkit::vgg::{Network, Plan, initialisation};
+use vggkit::vgg::{Network, Plan};
 
 const CLASSES: usize = 6;
 
@@ -46,18 +49,6 @@ fn settings(optimizer: Optimizer, threads: usize) -> Settings {
     }
 }
 
-/// First weights with signal in every layer: N(0, 0.01) leaves none in narrow linear layers.
-fn state(plan: &Plan) -> State {
-    let mut tensors = initialisation::initialise(plan, 2);
-    for (spec, values) in plan.tensors().iter().zip(&mut tensors) {
-        if spec.shape.len() == 2 {
-            let factor = 100.0 * (2.0 / spec.shape[1] as f32).sqrt();
-            values.iter_mut().for_each(|v| *v *= factor);
-        }
-    }
-    State::new(tensors)
-}
-
 fn networks() -> Vec<Network> {
     let base = Network { width: 0.06, classes: CLASSES, image_size: 37, dropout: 0.3, ..Network::default() };
     vec![
@@ -66,14 +57,6 @@ fn networks() -> Vec<Network> {
         Network { depth: 16, conv1x1: true, ..base.clone() },
         Network { depth: 13, width: 0.05, image_size: 50, ..base },
     ]
-}
-
-/// ||a - b|| / ||b||.
-fn distance(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let difference = norm(&mut a.iter().zip(b).map(|(a, b)| f64::from(*a) - f64::from(*b)));
-    difference / norm(&mut b.iter().map(|v| f64::from(*v))).max(1e-30)
 }
 
 #[test]
@@ -95,7 +78,7 @@ fn compare(engine: &str, open: impl Fn(Plan, Settings, &State) -> Box<dyn Engine
     // way grows without bound in any engine. The second batch is not full, and its dropout masks are later ones.
     for (network, (n, step)) in networks().into_iter().flat_map(|n| [(n.clone(), (8, 0)), (n, (5, 7 << 32))]) {
         let plan = network.plan().expect("a plan");
-        let state = State { step, ..state(&plan) };
+        let state = State { step, ..first_state(&plan) };
         let settings = settings(sgd, 2);
         let mut reference = ReferenceEngine::<f64>::new(plan.clone(), settings.clone(), &state).expect("an engine");
         let mut fast = open(plan.clone(), settings, &state);

@@ -4,12 +4,15 @@
 
 #![expect(clippy::print_stdout, reason = "a test's figures are read with --nocapture")]
 
+mod common;
+
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use common::{distance, first_state, narrow};
 use vggkit::dataset::Pack;
 use vggkit::engine::cpu::CpuEngine;
 use vggkit::engine::gpu::{GpuEngine, Options};
@@ -50,22 +53,6 @@ fn demo() -> &'static Pack {
     })
 }
 
-fn narrow() -> Network {
-    Network { width: 0.125, classes: 10, image_size: 32, ..Network::default() }
-}
-
-/// Weights that let signal through every layer of a narrow network.
-fn state(plan: &Plan) -> State {
-    let mut tensors = initialisation::initialise(plan, 2);
-    for (spec, values) in plan.tensors().iter().zip(&mut tensors) {
-        if spec.shape.len() == 2 {
-            let factor = 100.0 * (2.0 / spec.shape[1] as f32).sqrt();
-            values.iter_mut().for_each(|v| *v *= factor);
-        }
-    }
-    State::new(tensors)
-}
-
 /// Batch `step` of `n` picks, in an order that meets all classes.
 fn picks(step: usize, n: usize, count: usize) -> Vec<Pick> {
     (0..n)
@@ -79,13 +66,6 @@ fn losses(engine: &mut dyn Engine, images: &Images, steps: usize, n: usize, rate
         engine.train_step(Batch::Picks(Source::Train, &picks(step, n, images.count)), rate).expect("a step");
     }
     engine.drain_metrics().expect("metrics").iter().map(|m| m.loss).collect()
-}
-
-fn distance(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let difference = norm(&mut a.iter().zip(b).map(|(a, b)| f64::from(*a) - f64::from(*b)));
-    difference / norm(&mut b.iter().map(|v| f64::from(*v))).max(1e-30)
 }
 
 fn assert_close(what: &str, ours: &[f32], theirs: &[f32], most: f64) {
@@ -139,7 +119,7 @@ fn one_step_at_full_width_agrees_for_every_network() {
     ];
     for network in networks {
         let plan = network.plan().expect("a plan");
-        let (state, settings) = (state(&plan), settings(2, SGD));
+        let (state, settings) = (first_state(&plan), settings(2, SGD));
         let mut cpu = CpuEngine::new(plan.clone(), settings.clone(), &state).expect("an engine");
         let mut gpu = gpu(&plan, &settings, &state, &options());
         let step = |engine: &mut dyn Engine, batch: u32| {
@@ -164,7 +144,7 @@ fn one_step_at_full_width_agrees_for_every_network() {
 #[test]
 fn a_state_moves_between_engines_and_training_goes_on() {
     let plan = narrow().plan().expect("a plan");
-    let (images, first) = (&demo().images, state(&plan));
+    let (images, first) = (&demo().images, first_state(&plan));
     let settings = settings(8, SGD);
     let mut cpu = CpuEngine::new(plan.clone(), settings.clone(), &first).expect("an engine");
     let mut gpu = gpu(&plan, &settings, &first, &options());
@@ -184,7 +164,7 @@ fn a_state_moves_between_engines_and_training_goes_on() {
 #[test]
 fn the_same_bits_twice_and_after_a_resume() {
     let plan = Network { dropout: 0.3, ..narrow() }.plan().expect("a plan");
-    let (images, state) = (&demo().images, state(&plan));
+    let (images, state) = (&demo().images, first_state(&plan));
     let settings = settings(8, Optimizer::adam());
     let run = |state: &State, from: usize, to: usize| {
         let mut engine = gpu(&plan, &settings, state, &options());
@@ -203,7 +183,7 @@ fn the_same_bits_twice_and_after_a_resume() {
 fn micro_batches_add_up_to_the_batch() {
     // Without batch normalisation, whose statistics are those of a micro-batch.
     let plan = Network { batch_norm: false, dropout: 0.3, ..narrow() }.plan().expect("a plan");
-    let (images, state) = (&demo().images, state(&plan));
+    let (images, state) = (&demo().images, first_state(&plan));
     let settings = settings(8, SGD);
     let mut whole = gpu(&plan, &settings, &state, &options());
     let mut parts = gpu(&plan, &settings, &state, &Options { micro_batch: Some(3), ..options() });
@@ -227,7 +207,7 @@ fn micro_batches_add_up_to_the_batch() {
 #[test]
 fn winograd_4x4_stays_near_and_is_forbidden_by_precise() {
     let plan = Network { width: 0.25, classes: 10, ..Network::default() }.plan().expect("a plan");
-    let (images, state) = (&demo().images, state(&plan));
+    let (images, state) = (&demo().images, first_state(&plan));
     let settings = settings(4, SGD);
     let mut precise = gpu(&plan, &settings, &state, &options());
     assert!(precise.network().variants().values().all(|v| !v.contains("winograd4")));

@@ -4,6 +4,8 @@
 
 #![expect(clippy::print_stdout, reason = "a test's figures are read with --nocapture")]
 
+mod common;
+
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Arc, OnceLock};
@@ -11,9 +13,10 @@ use std::sync::{Arc, OnceLock};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use common::{distance, first_state, narrow};
 use vggkit::engine::gpu::{GpuEngine, Options, Precision};
 use vggkit::engine::{Batch, Engine, Images, LossScaling, Normalisation, Optimizer, Pick, Settings, Source, State};
-use vggkit::vgg::{Network, Plan, initialisation};
+use vggkit::vgg::{Network, Plan};
 
 /// f16 rounds a factor by at most 2^-11 of it, some 2^-12 on average and to either side, so that a sum of products is off by
 /// a few times 1e-4. Ten layers later the loss of a first step is off by no more than that times ten; the updates after it
@@ -71,22 +74,6 @@ fn images() -> &'static Images {
     })
 }
 
-fn narrow() -> Network {
-    Network { width: 0.125, classes: 10, image_size: 32, ..Network::default() }
-}
-
-/// Weights that let signal through every layer of a narrow network.
-fn start(plan: &Plan) -> State {
-    let mut tensors = initialisation::initialise(plan, 2);
-    for (spec, values) in plan.tensors().iter().zip(&mut tensors) {
-        if spec.shape.len() == 2 {
-            let factor = 100.0 * (2.0 / spec.shape[1] as f32).sqrt();
-            values.iter_mut().for_each(|v| *v *= factor);
-        }
-    }
-    State::new(tensors)
-}
-
 fn step(engine: &mut dyn Engine, index: usize, rate: f32) {
     let picks: Vec<Pick> = (0..8)
         .map(|i| Pick { index: ((index * 8 + i) * 7 % 40) as u32, flip: i % 3 == 0, ..Pick::default() })
@@ -99,17 +86,10 @@ fn losses(engine: &mut dyn Engine, steps: std::ops::Range<usize>, rate: f32) -> 
     engine.drain_metrics().expect("metrics").iter().map(|m| m.loss).collect()
 }
 
-fn distance(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let difference = norm(&mut a.iter().zip(b).map(|(a, b)| f64::from(*a) - f64::from(*b)));
-    difference / norm(&mut b.iter().map(|v| f64::from(*v))).max(1e-30)
-}
-
 #[test]
 fn training_in_f16_stays_near_f32() {
     let plan = narrow().plan().expect("a plan");
-    let state = start(&plan);
+    let state = first_state(&plan);
     for (name, optimizer, rate, steps) in [("sgd", SGD, 2e-4, 12), ("adam", Optimizer::adam(), 1e-4, 8)] {
         let mut half = engine(&plan, optimizer, &state, Precision::F16);
         assert!(half.network().variants().values().all(|v| v.starts_with("half ")), "{:?}", half.network().variants());
@@ -136,7 +116,7 @@ fn training_in_f16_stays_near_f32() {
 fn a_step_that_overflows_is_left_out_and_halves_the_scale() {
     let plan = narrow().plan().expect("a plan");
     for optimizer in [Optimizer::adam(), SGD] {
-        let mut engine = engine(&plan, optimizer, &start(&plan), Precision::F16);
+        let mut engine = engine(&plan, optimizer, &first_state(&plan), Precision::F16);
         losses(&mut engine, 0..2, 1e-3);
         let before = engine.state().expect("a state");
         let huge = 2f32.powi(60);
@@ -171,7 +151,7 @@ fn a_step_that_overflows_is_left_out_and_halves_the_scale() {
 fn micro_batches_add_up_to_the_batch() {
     // Without batch normalisation, whose statistics are those of a micro-batch.
     let plan = Network { batch_norm: false, ..narrow() }.plan().expect("a plan");
-    let state = start(&plan);
+    let state = first_state(&plan);
     let mut whole = engine(&plan, SGD, &state, Precision::F16);
     let some = Options { micro_batch: Some(3), ..options(Precision::F16) };
     let mut parts = GpuEngine::new(plan.clone(), settings(SGD), &state, &some).expect("llvmpipe");
@@ -196,7 +176,7 @@ fn the_same_bits_twice_and_after_a_resume() {
     let plan = Network { dropout: 0.3, ..narrow() }.plan().expect("a plan");
     // So large that the first steps overflow, and so near to being doubled that it is.
     let scaling = LossScaling { scale: 2f32.powi(32), good_steps: 0, skipped_steps: 0 };
-    let first = State { loss_scaling: Some(scaling), ..start(&plan) };
+    let first = State { loss_scaling: Some(scaling), ..first_state(&plan) };
     let run = |state: &State, from: usize, to: usize| {
         let mut engine = engine(&plan, Optimizer::adam(), state, Precision::F16);
         losses(&mut engine, from..to, 1e-3);
