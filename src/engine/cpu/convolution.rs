@@ -7,10 +7,10 @@ use rayon::prelude::*;
 
 use super::activation_kernels::relu;
 use super::buffer::Scratch;
-use super::direct_gradient;
 use super::matrix::{Matrix, multiply};
 use super::simd::InstructionSet;
 use super::winograd::Winograd;
+use super::{direct, direct_gradient};
 
 /// Pixels of a slab of a 1x1 convolution.
 const SLAB: usize = 256;
@@ -76,7 +76,8 @@ impl Convolution {
         if self.kernel == 1 {
             return RoomSizes::default();
         }
-        let room = self.winograd().room(n, training);
+        let mut room = self.winograd().room(n, training);
+        room.workspace = room.workspace.max(direct::workspace(self, n));
         if !training {
             return room;
         }
@@ -94,6 +95,9 @@ impl Convolution {
         y: &mut [f32],
         room: &mut Room<'_>,
     ) {
+        if direct::suits(self, y.len() / self.outputs) {
+            return direct::forward(self, x, weights, bias, activate, y, room);
+        }
         if self.kernel == 3 {
             return self.winograd().forward(x, weights, bias, activate, y, room);
         }

@@ -110,6 +110,7 @@ fn convolutions_of_awkward_sizes() {
         (3, 32, 32, 7, 14),
         (2, 35, 34, 33, 20),
         (1, 12, 11, 130, 70),
+        (2, 3, 5, 267, 48),
     ] {
         let sizes = |kernel| reference::convolution::Sizes { batch, height, width, inputs, outputs, kernel };
         check_convolution(sizes(3), &[Way::Chosen, Way::Narrow, Way::Wide]);

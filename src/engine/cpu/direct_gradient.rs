@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::buffer::Shared;
 use super::convolution::{Convolution, Room};
+use super::direct::gather_taps;
 use super::product::{GROUP, Left, Result, Right, multiply};
 
 /// Most pixels (n * height * width) for which it is used. With more than 256 a zero that nothing but chance makes is
@@ -43,7 +44,7 @@ pub fn workspace(shape: &Convolution, n: usize) -> usize {
 
 /// dw [3, 3, inputs, outputs] from x and dy of pixels as few as [`suits`] says.
 pub fn weight_gradient(shape: &Convolution, x: &[f32], dy: &[f32], dw: &mut [f32], room: &mut Room<'_>) {
-    let Convolution { height, width, inputs, outputs, set, .. } = *shape;
+    let Convolution { inputs, outputs, set, .. } = *shape;
     let (v_row, d_row) = (padded(inputs), padded(outputs));
     let pixels = dy.len() / outputs;
     let (seen, gradient) = room.workspace.split_at_mut(TAPS * pixels * v_row);
@@ -52,21 +53,7 @@ pub fn weight_gradient(shape: &Convolution, x: &[f32], dy: &[f32], dw: &mut [f32
         to[..outputs].copy_from_slice(from);
         to[outputs..].fill(0.0);
     });
-    // What each tap sees from each pixel.
-    seen.par_chunks_mut(v_row).enumerate().for_each(|(index, to)| {
-        let (tap, pixel) = (index / pixels, index % pixels);
-        let (line, column) = (pixel / width, pixel % width);
-        let (image, row) = (line / height, line % height);
-        let row = (row + tap / 3).checked_sub(1).filter(|r| *r < height);
-        let column = (column + tap % 3).checked_sub(1).filter(|c| *c < width);
-        match (row, column) {
-            (Some(row), Some(column)) => {
-                let from = (image * height + row) * width + column;
-                to[..inputs].copy_from_slice(&x[from * inputs..][..inputs]);
-            }
-            _ => to[..inputs].fill(0.0),
-        }
-    });
+    gather_taps(shape, x, seen, v_row);
     let (seen, gradient) = (&*seen, &*gradient);
     let row = outputs.next_multiple_of(GROUP);
     let whole = row == outputs;

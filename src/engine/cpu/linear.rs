@@ -3,10 +3,13 @@
 //! The weights are by far the largest operand, so each pass goes through them once, row by row where they lie; what is
 //! small is packed to suit that.
 
+#![allow(clippy::needless_range_loop, reason = "closures would not be inlined: see `winograd_lines`")]
+
 use rayon::prelude::*;
 
 use super::activation_kernels::relu;
 use super::buffer::Shared;
+use super::lanes::kernel;
 use super::matrix::{Matrix, multiply, multiply_into};
 use super::product::{self, GROUP, Left, Result, Right};
 use super::simd::InstructionSet;
@@ -18,6 +21,9 @@ const DEPTH: usize = 1024;
 /// Inputs of one task of the input gradient, and outputs that it sums at a time.
 const COLUMNS: usize = 512;
 const GRADIENT_DEPTH: usize = 64;
+/// Most samples whose outputs are computed one by one, and outputs that are computed side by side.
+const FEW: usize = 4;
+const DOTS: usize = 4;
 /// Outputs of one task of the weight gradient.
 const BLOCK: usize = 128;
 
@@ -44,6 +50,24 @@ impl Linear {
         let Self { inputs, outputs, set } = *self;
         let n = x.len() / inputs;
         assert!(x.len() == n * inputs && y.len() == n * outputs && weight.len() == inputs * outputs);
+        if n <= FEW {
+            let y = Shared::new(y);
+            return weight.par_chunks(DOTS * inputs).with_min_len(8).enumerate().for_each(|(task, weight)| {
+                for (sample, x) in x.chunks_exact(inputs).enumerate() {
+                    let mut sums = [0.0; DOTS];
+                    let rows = weight.len() / inputs;
+                    let row = |r: usize| weight[r.min(rows - 1) * inputs..][..inputs].as_ptr();
+                    let all: [*const f32; DOTS] = std::array::from_fn(row);
+                    // SAFETY: all rows and x have `inputs` floats.
+                    unsafe { dots(set, &all, x.as_ptr(), inputs, &mut sums) };
+                    for (r, sum) in sums.iter().enumerate().take(rows) {
+                        let o = task * DOTS + r;
+                        // SAFETY: within y; these outputs are this task's alone.
+                        unsafe { *y.at(sample * outputs + o) = sum + bias[o] };
+                    }
+                }
+            });
+        }
         let groups = n.div_ceil(GROUP);
         let (x_turned, products) = workspace.split_at_mut(groups * GROUP * inputs);
         // [16 samples][input][sample]
@@ -125,6 +149,41 @@ impl Linear {
         db.par_iter_mut().with_min_len(256).enumerate().for_each(|(o, db)| {
             *db = dy.iter().skip(o).step_by(self.outputs).map(|v| f64::from(*v)).sum::<f64>() as f32;
         });
+    }
+}
+
+kernel! {
+    /// The products of `rows` with x, summed over their `len` floats.
+    ///
+    /// # Safety
+    /// Each row and x have `len` floats.
+    unsafe fn dots<L>(rows: &[*const f32; DOTS], x: *const f32, len: usize, sums: &mut [f32; DOTS]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut sum = [[L::splat(0.0); 2]; DOTS];
+            let mut k = 0;
+            while k + 2 * L::COUNT <= len {
+                let x = [L::load(x.add(k)), L::load(x.add(k + L::COUNT))];
+                for r in 0..DOTS {
+                    for h in 0..2 {
+                        sum[r][h] = L::load(rows[r].add(k + h * L::COUNT)).mul_add(x[h], sum[r][h]);
+                    }
+                }
+                k += 2 * L::COUNT;
+            }
+            for r in 0..DOTS {
+                let mut lanes = [0.0f32; GROUP];
+                sum[r][0].add(sum[r][1]).store(lanes.as_mut_ptr());
+                let mut total = 0.0;
+                for l in 0..L::COUNT {
+                    total += lanes[l];
+                }
+                for k in k..len {
+                    total += *rows[r].add(k) * *x.add(k);
+                }
+                sums[r] = total;
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod activation;
 mod activation_kernels;
 mod buffer;
 mod convolution;
+mod direct;
 mod direct_gradient;
 mod engine;
 mod gather;

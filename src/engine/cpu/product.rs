@@ -117,6 +117,8 @@ unsafe fn block<L: Lanes, const W: usize, const R: usize>(depth: usize, a: Left,
             rows[i] = a.data.add(3 * i * a.row);
         }
         let mut from = b.data;
+        // The rows of the next block, a line of each in turn.
+        let (mut line, mut next) = (0, a.data.wrapping_add(R * a.row));
         let ahead = (W * L::COUNT).div_ceil(GROUP) * b.group;
         for _ in 0..depth {
             let mut right = [L::splat(0.0); W];
@@ -126,6 +128,13 @@ unsafe fn block<L: Lanes, const W: usize, const R: usize>(depth: usize, a: Left,
                 right[w] = L::load(from.add(column));
                 // The next panel comes from far away, in pieces too short for the processor to see a stream.
                 prefetch(from.wrapping_add(column + ahead));
+            }
+            if a.step == 1 {
+                prefetch(next.wrapping_add(line));
+                line += a.row;
+                if line == GROUP * a.row {
+                    (line, next) = (0, next.wrapping_add(GROUP));
+                }
             }
             for r in 0..R {
                 let left = L::splat(*rows[r / 3].add(r % 3 * a.row));

@@ -204,7 +204,9 @@ fn local_response_normalisation() {
 #[test]
 fn linear_layers() {
     use reference::linear as truth;
-    for (n, inputs, outputs) in [(1, 1, 1), (3, 7, 200), (33, 131, 3), (5, 260, 257), (70, 33, 28), (17, 1100, 130)] {
+    for (n, inputs, outputs) in
+        [(1, 1, 1), (3, 7, 200), (33, 131, 3), (5, 260, 257), (70, 33, 28), (17, 1100, 130), (4, 133, 31)]
+    {
         let (x, dy) = (noise(n * inputs, 1), noise(n * outputs, 2));
         let (weight, bias) = (noise(inputs * outputs, 3), noise(outputs, 4));
         let (mut y64, mut dx64) = (vec![0.0; n * outputs], vec![0.0; n * inputs]);

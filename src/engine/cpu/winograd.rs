@@ -19,7 +19,7 @@ use super::winograd_transforms::{Points, Size, filter};
 
 /// Products of channels from which a layer's phases run one after the other.
 const WIDE_FORWARD: usize = 256 * 512;
-const WIDE_GRADIENT: usize = 256 * 256;
+const WIDE_GRADIENT: usize = 256 * 512;
 /// Most tiles that such a phase holds.
 const WIDE_TILES: usize = 256;
 /// Floats that a narrow layer's slab may take: 1.7 MB.
@@ -28,7 +28,7 @@ const SLAB_FLOATS: usize = 432 * 1024;
 const BLOCK_TILES: usize = 128;
 const BLOCK_OUTPUTS: usize = 64;
 /// Inputs that are multiplied at a time, so that their filters stay in the thread's nearest cache.
-const DEPTH: usize = 64;
+const DEPTH: usize = 128;
 
 /// See the module. Only for kernels of 3.
 #[derive(Clone, Copy)]
