@@ -1,7 +1,6 @@
 //! `vggkit prepare` on what is broken, hostile or in the way: clear errors, exit codes, and nothing lost.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,7 +10,6 @@ use predicates::prelude::*;
 use predicates::str::contains;
 use tempfile::TempDir;
 use vggkit::dataset::{Manifest, Pack, demo};
-use zip::write::SimpleFileOptions;
 
 fn vggkit(folder: &Path) -> Command {
     let mut command = Command::cargo_bin("vggkit").unwrap();
@@ -45,14 +43,12 @@ fn all_broken_images_are_listed_and_the_old_data_stays() {
     let whole = fs::read(image("train/n90000002/images/n90000002_3.JPEG")).unwrap();
     fs::write(image("train/n90000002/images/n90000002_3.JPEG"), &whole[..whole.len() / 2]).unwrap();
     fs::write(image("val/images/val_0.JPEG"), b"<html>not found</html>").unwrap();
-    fs::write(image("test/images/test_1.JPEG"), jpeg(32)).unwrap();
     fs::remove_file(image("val/images/val_1.JPEG")).unwrap();
     vggkit(work.path()).args(PREPARE).assert().code(1).stderr(
-        contains("5 files")
+        contains("4 files")
             .and(contains("n90000001_1.JPEG: the file is empty"))
             .and(contains("n90000002_3.JPEG: "))
-            .and(contains("val_0.JPEG: not a JPEG file"))
-            .and(contains("test_1.JPEG: is 32 x 32 pixels, but most images are 64 x 64"))
+            .and(contains("val_0.JPEG: neither a JPEG nor a PNG file"))
             .and(contains("val_1.JPEG: is missing"))
             .and(contains("nothing was prepared")),
     );
@@ -94,49 +90,6 @@ fn lists_that_do_not_fit_are_refused() {
     fs::remove_file(annotations).unwrap();
     vggkit(work.path()).args(PREPARE).assert().code(1).stderr(contains("val has no labels"));
     assert!(!work.path().join("data/manifest.json").exists());
-}
-
-#[test]
-fn hostile_archives_are_refused_and_write_nothing() {
-    let work = tempfile::tempdir().unwrap();
-    let inside = work.path().join("inside");
-    fs::create_dir(&inside).unwrap();
-    let options = SimpleFileOptions::default();
-    let archive = |add: &dyn Fn(&mut zip::ZipWriter<File>)| {
-        let mut zip = zip::ZipWriter::new(File::create(inside.join("a.zip")).unwrap());
-        zip.start_file("train/n1/images/n1_0.JPEG", options).unwrap();
-        zip.write_all(&jpeg(64)).unwrap();
-        add(&mut zip);
-        zip.finish().unwrap();
-    };
-    let refused = |what: &str| {
-        let mut command = vggkit(&inside);
-        command.args(["prepare", "--source", "a.zip"]).assert().code(1).stderr(contains("refused").and(contains(what)));
-        assert_eq!(fs::read_dir(work.path()).unwrap().count(), 1, "nothing beside the working folder");
-        assert!(!inside.join("data/manifest.json").exists() && !inside.join("data/packs").exists());
-    };
-    for name in ["../evil.JPEG", "train/n1/images/../../../../evil.JPEG", "/tmp/evil.JPEG", "train\\..\\..\\evil.JPEG"]
-    {
-        archive(&|zip| zip.start_file(name, options).unwrap());
-        refused("outside its folder");
-    }
-    archive(&|zip| zip.add_symlink("train/n1/images/n1_1.JPEG", "/etc/passwd", options).unwrap());
-    refused("symbolic link");
-    // Bit 0 of the flags in the archive's directory says that an entry is encrypted.
-    archive(&|_| {});
-    let mut bytes = fs::read(inside.join("a.zip")).unwrap();
-    let directory = bytes.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
-    bytes[directory + 8] |= 1;
-    fs::write(inside.join("a.zip"), bytes).unwrap();
-    refused("is encrypted");
-    archive(&|zip| {
-        zip.start_file("words.txt", options.large_file(true)).unwrap();
-        let zeros = vec![0; 1 << 20];
-        (0..65).for_each(|_| zip.write_all(&zeros).unwrap());
-    });
-    let mut command = vggkit(&inside);
-    let wrong = contains("`words.txt` has 68157440 bytes");
-    command.args(["prepare", "--source", "a.zip"]).assert().code(1).stderr(wrong);
 }
 
 #[test]

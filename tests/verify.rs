@@ -164,7 +164,7 @@ fn boxes_outside_the_image_are_warned_of() {
     let finding = &result.findings[0];
     assert_eq!(
         (finding.code.as_str(), &finding.files[..]),
-        ("box-outside", &["train: n90000002_1.JPEG".to_owned()][..])
+        ("box-outside", &["train: n90000002_1.JPEG: the box [0, 0, 64, 63] is not inside the image".to_owned()][..])
     );
     assert_eq!(finding.severity, Severity::Warning);
 }

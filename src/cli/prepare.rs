@@ -8,16 +8,23 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Shared, output};
+use crate::dataset::choice::Classes;
 use crate::dataset::manifest::{Manifest, Settings};
 use crate::dataset::prepare::{Input, Request, Summary, prepare};
 use crate::dataset::{demo, manifest};
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+/// As many files that were left out as are shown.
+const MOST_FILES: usize = 20;
 
 const EXAMPLES: &str = "\
 Examples:
   vggkit prepare                                     what lies in data/, e.g. data/tiny-imagenet-200.zip
   vggkit prepare --source tiny-imagenet-200.zip      a zip or a folder in the official layout
-  vggkit prepare --classes 10 --per-class 100        a small part of it
+  vggkit prepare --classes 10 --per-class 100        a small part of it: the first
+  vggkit prepare --classes 10 --seed 1               ten drawn classes; the same seed draws the same
+  vggkit prepare --classes n01443537,n02123045       these; or a file with a wnid a line
+  vggkit prepare --skip-corrupt --drop-leaks         without broken files, and train images that val or test have too
   vggkit prepare --demo                              a drawn data set in data/demo: no download
 
 Official archive: http://cs231n.stanford.edu/tiny-imagenet-200.zip (248 MB)";
@@ -32,15 +39,21 @@ pub struct Arguments {
     /// Draw a synthetic set into <data>/demo instead: shapes and textures, 10 classes
     #[arg(long, conflicts_with = "source")]
     demo: bool,
-    /// Only the first N classes in sorted order
-    #[arg(long, value_name = "N")]
-    classes: Option<NonZeroUsize>,
-    /// Only the first N train images of each class
+    /// Only some classes: the first N in sorted order, those listed in FILE, or these
+    #[arg(long, value_name = "N|FILE|WNID,...", value_parser = Classes::parse)]
+    classes: Option<Classes>,
+    /// Only the first N train images of each class (the official archive has 500)
     #[arg(long, value_name = "N")]
     per_class: Option<NonZeroUsize>,
-    /// Of the drawn images [default: 0]
-    #[arg(long, value_name = "N", requires = "demo")]
+    /// Draw what --classes N and --per-class N take instead of taking the first; with --demo: of the images [default: 0]
+    #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Leave out files that cannot be used, and record them in the manifest, instead of preparing nothing
+    #[arg(long)]
+    skip_corrupt: bool,
+    /// Leave out train images that also stand in val or test, and record them in the manifest
+    #[arg(long)]
+    drop_leaks: bool,
     /// Write packs only, no class folders
     #[arg(long)]
     no_folders: bool,
@@ -62,31 +75,35 @@ struct Report<'a> {
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let Arguments { source, demo, classes, per_class, seed, no_folders, force, shared } = arguments;
-    let mut settings = Settings {
-        classes: classes.map(NonZeroUsize::get),
-        per_class: per_class.map(NonZeroUsize::get),
-        seed: None,
-        no_folders,
-    };
+    let Arguments { source, demo, classes, per_class, seed, skip_corrupt, drop_leaks, no_folders, force, shared } =
+        arguments;
+    let per_class = per_class.map(NonZeroUsize::get);
+    let mut settings = Settings { classes, per_class, seed, no_folders, skip_corrupt, drop_leaks };
     let (data, input) = if demo {
         let usual = demo::Settings::default();
         let demo = demo::Settings {
-            classes: settings.classes.unwrap_or(usual.classes),
-            per_class: settings.per_class.unwrap_or(usual.per_class),
+            classes: match &settings.classes {
+                None => usual.classes,
+                Some(Classes::Count(count)) => *count,
+                Some(Classes::Named(_)) => return Err(Error::usage("--demo takes --classes N: it draws the first N")),
+            },
+            per_class: per_class.unwrap_or(usual.per_class),
             seed: seed.unwrap_or(usual.seed),
         };
         demo.check()?;
         settings.seed = Some(demo.seed);
         (shared.data().join("demo"), Input::Demo(demo))
     } else {
+        if seed.is_some() && per_class.is_none() && !matches!(settings.classes, Some(Classes::Count(_))) {
+            return Err(Error::usage("--seed draws what --classes N and --per-class N take; neither is there"));
+        }
         (shared.data().to_path_buf(), Input::Given(source))
     };
     let request =
         Request { data, input, settings, force, threads: shared.threads(), quiet: shared.quiet || shared.json };
     let summary = prepare(&request)?;
     if shared.json {
-        let Summary { manifest, unchanged, seconds } = &summary;
+        let Summary { manifest, unchanged, seconds, .. } = &summary;
         let (schema, data) = ("vggkit/prepare/1", &request.data);
         output::json(&Report { schema, data, unchanged: *unchanged, seconds: *seconds, manifest })?;
     } else if !shared.quiet {
@@ -96,7 +113,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 fn text(data: &Path, summary: &Summary) -> String {
-    let Summary { manifest, unchanged, seconds } = summary;
+    let Summary { manifest, notes, unchanged, seconds } = summary;
     let Manifest { classes, height, width, synthetic, .. } = manifest;
     let count = output::count;
     let mut text = if *unchanged {
@@ -116,6 +133,17 @@ fn text(data: &Path, summary: &Summary) -> String {
             "-".into()
         };
         text += &format!("  {name:<6} {:>9} {each:>9} {:>11}\n", count(split.images), count(split.greyscale));
+    }
+    let resized: usize = manifest.splits.values().map(|split| split.resized).sum();
+    if resized > 0 {
+        text += &format!("\n  note: {} images of other sizes were resized in the packs\n", count(resized));
+    }
+    notes.iter().for_each(|note| text += &format!("\n  note: {note}\n"));
+    if !manifest.left_out.is_empty() {
+        text += &format!("\n  left out, and listed in manifest.json: {} files\n", count(manifest.left_out.len()));
+        for manifest::LeftOut { path, reason } in manifest.left_out.iter().take(MOST_FILES) {
+            text += &format!("    {path}: {reason}\n");
+        }
     }
     let [r, g, b] = manifest.mean;
     let [sr, sg, sb] = manifest.std;

@@ -16,18 +16,24 @@ Examples:
   vggkit verify --data data/demo       the demo set
   vggkit verify --json | jq .findings  for programs (data/verify.json has the same)
 
-Exit code: 0 fit for training, 1 not, 2 wrong usage";
+Exit code: 0 fit for training, 1 not (with --strict also where there are warnings), 2 wrong usage";
+
+/// As many files or groups as a finding shows.
+const MOST_FILES: usize = 20;
 
 /// Is this data set what it claims to be?
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
+    /// End with 1 on warnings too
+    #[arg(long)]
+    strict: bool,
     #[command(flatten)]
     shared: Shared,
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let shared = arguments.shared;
+    let Arguments { strict, shared } = arguments;
     let data = shared.data();
     let result = verify(data, shared.threads(), shared.quiet || shared.json)?;
     if let Err(error) = files::write_json(&Verification::path(data), &result) {
@@ -38,7 +44,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     } else if !shared.quiet || !result.fit {
         output::print(&text(&result));
     }
-    Ok(if result.fit { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let passed = result.fit && !(strict && result.count(Severity::Warning) > 0);
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn text(result: &Verification) -> String {
@@ -93,11 +100,15 @@ fn lines(finding: &Finding) -> String {
         Severity::Note => "note",
     };
     let mut text = format!("  {severity:<8} {:<17} {}\n", finding.code, finding.message);
-    for file in &finding.files {
+    let groups = finding.groups.iter().map(|group| {
+        let distance = group.distance.map_or_else(String::new, |d| format!(" (distance {d})"));
+        group.files.join(" = ") + &distance
+    });
+    for file in finding.files.iter().cloned().chain(groups).take(MOST_FILES) {
         text += &format!("  {:26} {file}\n", "");
     }
-    if finding.count > finding.files.len() {
-        text += &format!("  {:26} ... and {} more\n", "", finding.count - finding.files.len());
+    if finding.count > MOST_FILES {
+        text += &format!("  {:26} ... and {} more in verify.json\n", "", finding.count - MOST_FILES);
     }
     text
 }

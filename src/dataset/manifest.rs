@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::choice::Classes;
 use crate::error::Result;
 use crate::files;
 
@@ -42,6 +43,9 @@ pub struct Manifest {
     pub std: [f32; 3],
     /// By split name: "train", "val", "test".
     pub splits: BTreeMap<String, Split>,
+    /// What `--skip-corrupt` and `--drop-leaks` left out, sorted by path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
 }
 
 /// A class.
@@ -70,16 +74,39 @@ pub struct SourceRecord {
 /// The choices that decide which images are in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// `--classes N`: the first N sorted wnids.
-    pub classes: Option<usize>,
-    /// `--per-class N`: the first N train images of a class.
+    /// `--classes`.
+    pub classes: Option<Classes>,
+    /// `--per-class N`: so many train images of a class, the first or drawn by the seed.
     pub per_class: Option<usize>,
-    /// `--seed N` of the demo set.
+    /// `--seed N`: of the choice, or of the demo set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// `--no-folders`: packs only.
     #[serde(default)]
     pub no_folders: bool,
+    /// `--skip-corrupt`: files that cannot be used are left out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub skip_corrupt: bool,
+    /// `--drop-leaks`: train images that also stand in val or test are left out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub drop_leaks: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
+}
+
+/// A file of the source that is not in the data, though the settings would have it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Below the source's root.
+    pub path: String,
+    /// For people.
+    pub reason: String,
 }
 
 /// One split.
@@ -91,6 +118,9 @@ pub struct Split {
     pub labelled: bool,
     /// Number of greyscale images that became RGB.
     pub greyscale: usize,
+    /// Number of images of another size that were resized in the pack; their files are as they were.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resized: usize,
     /// The pack, relative to the data folder.
     pub pack: String,
     /// SHA-256 of the pack file.

@@ -2,13 +2,17 @@
 
 pub mod annotations;
 pub mod archive;
+pub mod choice;
 pub mod decode;
 pub mod demo;
+pub mod finding;
+mod fingerprint;
 pub mod layout;
 pub mod manifest;
 pub mod pack;
 pub mod pack_writer;
 pub mod prepare;
+pub mod root;
 pub mod source;
 pub mod staging;
 pub mod statistics;

@@ -237,10 +237,10 @@ mod tests {
 
     fn write(data: &Path, header: &PackHeader) -> String {
         let path = Pack::path_of(data, &header.split);
-        let mut writer = PackWriter::create(&path, header).unwrap();
-        for (i, byte) in writer.pixels_mut().iter_mut().enumerate() {
-            *byte = (i * 7 % 251) as u8;
-        }
+        let writer = PackWriter::create(&path, header).unwrap();
+        let pixels: Vec<u8> = (0..54).map(|i| (i * 7 % 251) as u8).collect();
+        writer.write(1, &pixels[18..]).unwrap(); // in any order
+        writer.write(0, &pixels[..18]).unwrap();
         writer.finish(Normalisation { mean: [0.1, 0.25, 1.0 / 3.0], std: [0.2, 0.3, 0.4] }).unwrap()
     }
 

@@ -1,16 +1,14 @@
-//! Writes a pack: the file is laid out in full before the first pixel is known, so that images can be decoded in
-//! parallel straight into their places in the mapped file. The same content always gives the same bytes.
+//! Writes a pack: the file is laid out in full before the first pixel is known, so that images can be written in
+//! parallel to their places in the file. The same content always gives the same bytes.
 //!
 //! Never holds a pack in memory, and never touches an existing pack before the new one is complete.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use memmap2::MmapMut;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::pack::SCHEMA;
@@ -101,7 +99,6 @@ pub struct PackWriter {
     header: PackHeader,
     header_bytes: usize,
     file: NamedTempFile,
-    map: MmapMut,
     pixels_at: usize,
 }
 
@@ -138,32 +135,67 @@ impl PackWriter {
         let pixels_at = 8 + header_bytes + tables;
         let length = (pixels_at + header.pixel_bytes()) as u64;
         files::reserve(file.as_file(), length).map_err(failed)?;
-        // SAFETY: the file is ours alone: newly made under a random name, its length set and its blocks reserved.
-        let map = unsafe { MmapMut::map_mut(file.as_file()) }.map_err(|e| Error::io("cannot map", path, e))?;
-        Ok(Self { path: path.to_path_buf(), header: header.clone(), header_bytes, file, map, pixels_at })
+        Ok(Self { path: path.to_path_buf(), header: header.clone(), header_bytes, file, pixels_at })
     }
 
-    /// All pixels, u8 RGB [N, height, width, 3]; cut it into images with `chunks_mut` or `par_chunks_mut`.
-    pub fn pixels_mut(&mut self) -> &mut [u8] {
-        &mut self.map[self.pixels_at..]
+    /// Bytes of an image, u8 RGB [height, width, 3].
+    pub fn image_bytes(&self) -> usize {
+        self.header.height * self.header.width * 3
+    }
+
+    /// Writes whole images, u8 RGB [n, height, width, 3], from image `first` on; from any thread. Writing in pieces of
+    /// about a megabyte instead of through a map saves the kernel a fault and a page of zeros for every 4 KiB.
+    pub fn write(&self, first: usize, pixels: &[u8]) -> Result<()> {
+        let offset = self.pixels_at + first * self.image_bytes();
+        write_at(self.file.as_file(), pixels, offset as u64).map_err(|e| Error::io("cannot write", &self.path, e))
+    }
+
+    /// Reads one image back, u8 RGB [height, width, 3].
+    pub fn read(&self, image: usize) -> Result<Vec<u8>> {
+        let mut pixels = vec![0; self.image_bytes()];
+        let offset = (self.pixels_at + image * pixels.len()) as u64;
+        let mut file = File::open(self.file.path()).map_err(|e| Error::io("cannot read", &self.path, e))?;
+        let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut pixels));
+        read.map_err(|e| Error::io("cannot read", &self.path, e))?;
+        Ok(pixels)
     }
 
     /// Writes the header, syncs and renames; returns the file's SHA-256 as hexadecimal.
-    pub fn finish(mut self, statistics: Normalisation) -> Result<String> {
+    pub fn finish(self, statistics: Normalisation) -> Result<String> {
         let path = self.path;
         let mut json = self.header.json(Some(statistics)).map_err(|e| Error::data(&path, e))?;
         if json.len() > self.header_bytes {
             return Err(Error::data(&path, format!("its header of {} bytes is too long", json.len())));
         }
         json.extend(std::iter::repeat_n(' ', self.header_bytes - json.len()));
-        self.map[..8].copy_from_slice(&(self.header_bytes as u64).to_le_bytes());
-        self.map[8..8 + self.header_bytes].copy_from_slice(json.as_bytes());
-        let sha256 = files::hex(&Sha256::digest(&self.map));
         let failed = |e| Error::io("cannot write", &path, e);
-        drop(self.map); // its pages belong to the file, and are synced with it
-        self.file.as_file().sync_all().map_err(failed)?;
+        let mut start = (self.header_bytes as u64).to_le_bytes().to_vec();
+        start.extend(json.as_bytes());
+        write_at(self.file.as_file(), &start, 0).map_err(failed)?;
+        // The disk writes while the processor reads.
+        let (synced, sha256) = rayon::join(|| self.file.as_file().sync_all(), || files::sha256(self.file.path()));
+        synced.map_err(failed)?;
+        let sha256 = sha256?;
         self.file.persist(&path).map_err(|e| failed(e.error))?;
         files::sync_folder(&files::parent(&path))?;
         Ok(sha256)
+    }
+}
+
+/// Writes all of `bytes` at `offset`, whatever the file's own position is.
+fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::write_all_at(file, bytes, offset);
+    #[cfg(windows)]
+    {
+        let (mut bytes, mut offset) = (bytes, offset);
+        while !bytes.is_empty() {
+            let written = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            (bytes, offset) = (&bytes[written..], offset + written as u64);
+        }
+        Ok(())
     }
 }

@@ -13,6 +13,7 @@ use walkdir::WalkDir;
 
 use super::archive::Archive;
 use super::manifest::SourceRecord;
+use super::root::{self, FOLDERS, LISTS, wanted};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -20,10 +21,6 @@ use crate::files;
 pub const OFFICIAL_URL: &str = "http://cs231n.stanford.edu/tiny-imagenet-200.zip";
 /// The largest file that is read: words.txt has 2.7 MB, an image a few kB.
 pub const LARGEST_FILE: u64 = 64 << 20;
-/// What is read of a source, below its root.
-const FOLDERS: [&str; 3] = ["train", "val", "test"];
-const LISTS: [&str; 2] = ["wnids.txt", "words.txt"];
-
 /// A file of the layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -62,7 +59,8 @@ impl Source {
     fn open_zip(path: &Path, bytes: u64) -> Result<Self> {
         let archive = Archive::open(path)?;
         let names = archive.names()?;
-        let root = root_of(names.iter().map(|(_, name, _)| name.as_str())).ok_or_else(|| not_the_layout(path))?;
+        let root =
+            root::of_names(names.iter().map(|(_, name, _)| name.as_str())).ok_or_else(|| root::not_there(path))?;
         let mut entries: Vec<Entry> = names
             .into_iter()
             .filter_map(|(index, name, bytes)| {
@@ -77,7 +75,7 @@ impl Source {
     }
 
     fn open_folder(path: &Path) -> Result<Self> {
-        let root = root_folder(path)?.ok_or_else(|| not_the_layout(path))?;
+        let root = root::folder(path)?.ok_or_else(|| root::not_there(path))?;
         let mut entries = Vec::new();
         let mut fingerprint = Sha256::new();
         for part in LISTS.iter().chain(&FOLDERS).map(|part| root.join(part)).filter(|part| part.exists()) {
@@ -182,87 +180,8 @@ impl Source {
     }
 }
 
-/// Whether the layout needs this path: the two lists, and files below the three folders but hidden ones.
-fn wanted(path: &str) -> bool {
-    if LISTS.contains(&path) {
-        return true;
-    }
-    let mut parts = path.split('/');
-    parts.next().is_some_and(|first| FOLDERS.contains(&first)) && !parts.any(|part| part.starts_with('.'))
-}
-
-/// What stands before `train/<wnid>/images/` in the names of an archive: the layout's root.
-fn root_of<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
-    names
-        .filter(|name| !name.starts_with("__MACOSX/"))
-        .filter_map(|name| {
-            let parts: Vec<&str> = name.split('/').collect();
-            let at = parts.windows(3).position(|w| w[0] == "train" && w[2] == "images")?;
-            Some(parts[..at].iter().map(|part| format!("{part}/")).collect::<String>())
-        })
-        .min_by_key(String::len)
-}
-
-/// The folder itself, or the one folder in it that holds the layout.
-fn root_folder(path: &Path) -> Result<Option<PathBuf>> {
-    if is_layout(path) {
-        return Ok(Some(path.to_path_buf()));
-    }
-    let mut inner: Vec<PathBuf> = fs::read_dir(path)
-        .map_err(|e| Error::io("cannot read", path, e))?
-        .filter_map(|entry| entry.ok().map(|e| e.path()))
-        .filter(|p| is_layout(p))
-        .collect();
-    Ok(if inner.len() == 1 { inner.pop() } else { None })
-}
-
-/// Whether the folder has `train/<wnid>/images`.
-pub fn is_layout(folder: &Path) -> bool {
-    let classes = fs::read_dir(folder.join("train"));
-    classes.is_ok_and(|mut classes| classes.any(|class| class.is_ok_and(|c| c.path().join("images").is_dir())))
-}
-
-fn not_the_layout(path: &Path) -> Error {
-    Error::data(path, "not in the layout of Tiny ImageNet: there is no train/<wnid>/images/").with_help(format!(
-        "the layout is that of {OFFICIAL_URL}: train/<wnid>/images/, val/images/, val/val_annotations.txt, \
-         test/images/, wnids.txt and words.txt, in one folder"
-    ))
-}
-
-/// The source to use when none was named: `tiny-imagenet-200.zip` or folder `tiny-imagenet-200` in the data folder,
-/// or the only other zip or folder there that has the layout.
-pub fn find(data: &Path) -> Result<PathBuf> {
-    for name in ["tiny-imagenet-200.zip", "tiny-imagenet-200"] {
-        let path = data.join(name);
-        if path.exists() {
-            return Ok(path);
-        }
-    }
-    let ours = ["train", "val", "test", "packs", "demo"];
-    let mut found: Vec<PathBuf> = fs::read_dir(data)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok().map(|e| e.path()))
-        .filter(|path| {
-            if path.is_dir() {
-                !path.file_name().is_some_and(|name| ours.iter().any(|o| name == *o)) && is_layout(path)
-            } else {
-                path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip"))
-            }
-        })
-        .collect();
-    found.sort();
-    match &found[..] {
-        [one] => Ok(one.clone()),
-        [] => Err(Error::usage(format!("there is no Tiny ImageNet in {}", data.display())).with_help(format!(
-            "download {OFFICIAL_URL} (248 MB) into {}, or name a zip or folder with --source; \
-             `vggkit prepare --demo` needs no download",
-            data.display()
-        ))),
-        several => {
-            let names: Vec<String> = several.iter().map(|p| p.display().to_string()).collect();
-            Err(Error::usage(format!("there are several sources: {}", names.join(", ")))
-                .with_help("choose with --source"))
-        }
-    }
+/// Whether a file is one of the images, by its name.
+pub fn is_image(file: &str) -> bool {
+    let extension = file.rsplit_once('.').map(|(_, extension)| extension);
+    extension.is_some_and(|e| ["jpeg", "jpg", "png"].iter().any(|known| e.eq_ignore_ascii_case(known)))
 }

@@ -99,10 +99,9 @@ impl Fixture {
             labels: labelled.then(|| (0..count).map(|i| (i / 10) as i64).collect()),
             boxes: None,
         };
-        let mut writer = PackWriter::create(&Pack::path_of(&self.data(), split), &header).expect("a pack");
-        for (i, value) in writer.pixels_mut().iter_mut().enumerate() {
-            *value = (i * 31 % 251) as u8;
-        }
+        let writer = PackWriter::create(&Pack::path_of(&self.data(), split), &header).expect("a pack");
+        let pixels: Vec<u8> = (0..count * writer.image_bytes()).map(|i| (i * 31 % 251) as u8).collect();
+        writer.write(0, &pixels).expect("pixels");
         let pack_sha256 = writer.finish(Normalisation::default()).expect("a pack");
         Split { images: count, labelled, pack: format!("packs/{split}.safetensors"), pack_sha256, ..Split::default() }
     }
@@ -153,6 +152,7 @@ impl Fixture {
             message: message.into(),
             count,
             files: (0..count.min(2)).map(|i| format!("val/<u>{i}.JPEG")).collect(),
+            groups: Vec::new(),
         };
         let verification = Verification {
             schema: verify::SCHEMA.into(),

@@ -56,12 +56,13 @@ pub fn check(
         None => there.files.iter().map(|file| (file.clone(), None)).collect(),
     };
     let size = (manifest.height, manifest.width);
+    let may_differ = manifest.splits.get(name).is_some_and(|split| split.resized > 0);
     let seen: Vec<Seen> = expected
         .par_iter()
         .map(|(file, index)| {
             bar.inc(1);
             let pixels = pack.zip(*index).filter(|(p, _)| (p.images.height, p.images.width) == size);
-            look(&data.join(file), size, pixels.map(|(pack, index)| pack.pixels(index)))
+            look(&data.join(file), size, may_differ, pixels.map(|(pack, index)| pack.pixels(index)))
         })
         .collect();
     let known: BTreeSet<&String> = expected.iter().map(|(file, _)| file).collect();
@@ -113,7 +114,8 @@ fn compare_folders(there: &BTreeSet<String>, should: &[String], name: &str, find
     }
 }
 
-fn look(path: &Path, size: decode::Size, expected: Option<&[u8]>) -> Seen {
+/// `may_differ`: files of other sizes were resized in the pack.
+fn look(path: &Path, size: decode::Size, may_differ: bool, expected: Option<&[u8]>) -> Seen {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Seen::Missing,
@@ -123,9 +125,10 @@ fn look(path: &Path, size: decode::Size, expected: Option<&[u8]>) -> Seen {
         Ok(image) => image,
         Err(reason) => return Seen::Undecodable(reason),
     };
-    if image.size != size {
+    if image.size != size && !may_differ {
         return Seen::WrongSize;
     }
+    let image = image.resized(size);
     let sha256 = files::hex(&Sha256::digest(&bytes));
     if expected.is_some_and(|pixels| pixels != image.pixels) {
         return Seen::WrongPixels(sha256);

@@ -10,6 +10,8 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
+use super::finding::Findings;
+pub use super::finding::{Finding, Severity};
 use super::manifest::{self, Manifest};
 use crate::error::{Error, Kind, Result};
 use crate::{files, progress};
@@ -19,8 +21,6 @@ mod packs;
 
 /// The value of `schema`.
 pub const SCHEMA: &str = "vggkit/verify/1";
-/// As many files as a finding names.
-const MOST_FILES: usize = 20;
 /// Number of classes of the official archive.
 const OFFICIAL_CLASSES: usize = 200;
 
@@ -76,33 +76,6 @@ pub struct Counts {
     pub official: usize,
 }
 
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// The data is not what it claims to be.
-    Error,
-    /// Worth a look; training is not harmed.
-    Warning,
-    /// Good to know.
-    Note,
-}
-
-/// One thing that was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// A fixed name for programs, e.g. `pack-checksum`.
-    pub code: String,
-    /// For people.
-    pub message: String,
-    /// How many files it is about; 0 where it is not about files.
-    pub count: usize,
-    /// The first of them, relative to the data folder.
-    pub files: Vec<String>,
-}
-
 impl Verification {
     /// `<data>/verify.json`.
     pub fn path(data: &Path) -> PathBuf {
@@ -117,32 +90,6 @@ impl Verification {
     /// Number of findings of a severity.
     pub fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|f| f.severity == severity).count()
-    }
-}
-
-/// Collects findings.
-#[derive(Default)]
-struct Findings(Vec<Finding>);
-
-impl Findings {
-    fn add(&mut self, severity: Severity, code: &str, message: impl Into<String>) {
-        self.add_files(severity, code, message, Vec::new());
-    }
-
-    /// About files; nothing is added where there are none.
-    fn about(&mut self, severity: Severity, code: &str, files: Vec<String>, message: impl FnOnce(&str) -> String) {
-        match files.len() {
-            0 => {}
-            1 => self.add_files(severity, code, message("1 file"), files),
-            n => self.add_files(severity, code, message(&format!("{n} files")), files),
-        }
-    }
-
-    fn add_files(&mut self, severity: Severity, code: &str, message: impl Into<String>, mut files: Vec<String>) {
-        let count = files.len();
-        files.sort();
-        files.truncate(MOST_FILES);
-        self.0.push(Finding { severity, code: code.into(), message: message.into(), count, files });
     }
 }
 
@@ -252,6 +199,8 @@ fn whole(manifest: &Manifest, findings: &mut Findings) {
         let message = format!("a part: {} classes of the official {OFFICIAL_CLASSES}", manifest.classes.len());
         findings.add(Severity::Note, "part", message);
     }
+    let left_out = manifest.left_out.iter().map(|file| format!("{}: {}", file.path, file.reason)).collect();
+    findings.about(Severity::Note, "left-out", left_out, |n| format!("{n} of the source left out as asked for"));
     if manifest.splits.values().all(|s| s.files_sha256.is_empty()) {
         findings.add(Severity::Note, "no-folders", "prepared without class folders: only the packs were checked");
     }

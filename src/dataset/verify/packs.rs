@@ -5,6 +5,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::{Counts, Findings, Severity};
+use crate::dataset::annotations;
 use crate::dataset::manifest::{Manifest, Split};
 use crate::dataset::pack::{NO_BOX, Pack};
 use crate::dataset::statistics::Sums;
@@ -104,17 +105,13 @@ fn classes(pack: &Pack, name: &str, counts: &mut Counts, findings: &mut Findings
     }
 }
 
-/// Boxes include their last row and column.
 fn boxes(pack: &Pack, name: &str, counts: &mut Counts, findings: &mut Findings) {
-    let (height, width) = (pack.images.height as i64, pack.images.width as i64);
-    let inside = |b: &[i16; 4]| {
-        let [x0, y0, x1, y1] = b.map(i64::from);
-        0 <= x0 && x0 <= x1 && x1 < width && 0 <= y0 && y0 <= y1 && y1 < height
-    };
+    let size = (pack.images.height, pack.images.width);
     counts.boxes = pack.boxes.iter().filter(|b| **b != NO_BOX).count();
-    let outside = pack.boxes.iter().zip(&pack.files).filter(|(b, _)| **b != NO_BOX && !inside(b));
-    let files = outside.map(|(_, file)| format!("{name}: {file}")).collect();
-    findings.about(Severity::Warning, "box-outside", files, |n| {
+    let faults = pack.boxes.iter().zip(&pack.files).filter(|(b, _)| **b != NO_BOX).filter_map(|(bounds, file)| {
+        Some(format!("{name}: {file}: the box {bounds:?} {}", annotations::fault(*bounds, size)?))
+    });
+    findings.about(Severity::Warning, "box-outside", faults.collect(), |n| {
         format!("{name}: the boxes of {n} are not inside the image")
     });
 }

@@ -51,6 +51,9 @@ pub struct Set {
     pub verification: Option<Verified>,
 }
 
+/// As many files as a finding shows.
+const MOST_FILES: usize = 20;
+
 /// What `vggkit verify` found.
 #[derive(Serialize)]
 pub struct Verified {
@@ -194,11 +197,11 @@ fn verified(verification: &Verification) -> Verified {
     };
     let counts = [Severity::Error, Severity::Warning, Severity::Note].map(|s| (verification.count(s), word(s)));
     let found: Vec<_> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format::counted(*n, what)).collect();
-    let finding = |f: &Finding| Found {
-        severity: word(f.severity),
-        message: f.message.clone(),
-        files: f.files.clone(),
-        more: f.count.saturating_sub(f.files.len()),
+    let finding = |f: &Finding| {
+        let groups = f.groups.iter().map(|group| group.files.join(" = "));
+        let files: Vec<String> = f.files.iter().cloned().chain(groups).take(MOST_FILES).collect();
+        let more = f.count.saturating_sub(files.len());
+        Found { severity: word(f.severity), message: f.message.clone(), files, more }
     };
     Verified {
         fit: verification.fit,

@@ -1,0 +1,168 @@
+//! From a source in the official layout to class folders, packs and manifest, in one parallel pass over the images:
+//! each is read, decoded, checked, written to its folder as it is, and its pixels put in their place in the pack.
+//!
+//! Does not stop at the first broken image: all are listed at the end, and then nothing is prepared unless they are to
+//! be left out. Images of another size than most are resized in the pack; their files stay as they are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::decode::{self, Size};
+use super::layout::{self, Image, Layout};
+use super::manifest::{self, Manifest, Settings, SourceRecord, Split};
+use super::pack::Pack;
+use super::source::Source;
+use super::staging::Staging;
+use super::{demo, root};
+use crate::error::{Error, Kind, Result};
+
+mod fill;
+mod leaks;
+mod write;
+
+/// What to prepare, where.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The data folder.
+    pub data: PathBuf,
+    /// From what.
+    pub input: Input,
+    /// Which images.
+    pub settings: Settings,
+    /// Prepare even if nothing changed, and replace folders that `prepare` did not write.
+    pub force: bool,
+    /// Worker threads; never changes a byte.
+    pub threads: usize,
+    /// No progress bar.
+    pub quiet: bool,
+}
+
+/// From what to prepare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A zip or folder; `None` looks for one in the data folder.
+    Given(Option<PathBuf>),
+    /// The synthetic set, drawn first.
+    Demo(demo::Settings),
+}
+
+/// What was done.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// What is there now.
+    pub manifest: Manifest,
+    /// What was unusual about the source, for people.
+    pub notes: Vec<String>,
+    /// It was there before: nothing was written.
+    pub unchanged: bool,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// Prepares a data folder. Errors: no source, not the layout, images that cannot be used (all are listed), folders
+/// in the way that are not ours. After an error the data folder is as it was.
+pub fn prepare(request: &Request) -> Result<Summary> {
+    let begun = Instant::now();
+    let pool = super::workers(request.threads)?;
+    let source = match &request.input {
+        Input::Given(Some(path)) => Some(Source::open(path)?),
+        Input::Given(None) => Some(Source::open(&root::find(&request.data)?)?),
+        Input::Demo(_) => None,
+    };
+    if let Some(source) = &source {
+        keep_apart(&request.data, source)?;
+    }
+    let staging = Staging::open(&request.data)?;
+    let record = match (&request.input, &source) {
+        (Input::Demo(settings), _) => demo::record(settings),
+        (_, Some(source)) => source.record().clone(),
+        (_, None) => SourceRecord::default(),
+    };
+    if !request.force {
+        if let Some(manifest) = unchanged(request, &record) {
+            return Ok(Summary {
+                manifest,
+                notes: Vec::new(),
+                unchanged: true,
+                seconds: begun.elapsed().as_secs_f64(),
+            });
+        }
+        refuse_foreign(&staging)?;
+    }
+    let (manifest, notes) = pool.install(|| {
+        let source = match (source, &request.input) {
+            (None, Input::Demo(settings)) => Source::open(&demo::draw(&request.data, settings, request.quiet)?)?,
+            (Some(source), _) => source,
+            (None, Input::Given(_)) => return Err(Error::usage("there is nothing to prepare from")),
+        };
+        let mut layout = layout::understand(&source, &request.settings)?;
+        let notes = std::mem::take(&mut layout.notes);
+        let size = common_size(&source, &layout);
+        let work = write::Work { request, staging: &staging, source: &source, size };
+        let manifest = work.write(layout, record);
+        if manifest.is_err() {
+            staging.discard()?;
+        }
+        manifest.map(|manifest| (manifest, notes))
+    })?;
+    staging.commit(&manifest)?;
+    Ok(Summary { manifest, notes, unchanged: false, seconds: begun.elapsed().as_secs_f64() })
+}
+
+/// The data folder must not be the source: its folders would be replaced by what is made of them.
+fn keep_apart(data: &Path, source: &Source) -> Result<()> {
+    let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if source.folder().is_some_and(|folder| same(folder, data)) {
+        return Err(Error::usage(format!("the source {} is the data folder itself", source.path().display()))
+            .with_help("move it into a folder of its own, or name another --data folder"));
+    }
+    Ok(())
+}
+
+/// Folders of unknown origin are not replaced unasked.
+fn refuse_foreign(staging: &Staging) -> Result<()> {
+    let foreign = staging.foreign();
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = foreign.iter().map(|p| p.display().to_string()).collect();
+    Err(Error::new(Kind::Data, format!("in the way, and not written by `vggkit prepare`: {}", names.join(", ")))
+        .with_help("move them away, name another --data folder, or replace them with --force"))
+}
+
+/// The manifest of what is there, if it is what is asked for and complete as far as can be seen without reading it
+/// all (`vggkit verify` reads it all).
+fn unchanged(request: &Request, record: &SourceRecord) -> Option<Manifest> {
+    let manifest = Manifest::load(&request.data).ok()?;
+    let key = |r: &SourceRecord| (r.kind.clone(), r.bytes, r.sha256.clone());
+    let complete = |(name, split): (&String, &Split)| {
+        let pack = Pack::open(&request.data, name).ok()?;
+        let folders = manifest.folders(name);
+        let count = |folder: &String| Some(fs::read_dir(request.data.join(name).join(folder)).ok()?.count());
+        let in_folders = folders.iter().map(count).sum::<Option<usize>>();
+        let counted = split.files_sha256.is_empty() || in_folders == Some(split.images);
+        (pack.images.count == split.images && counted).then_some(())
+    };
+    let same = manifest.schema == manifest::SCHEMA
+        && key(&manifest.source) == key(record)
+        && manifest.settings == request.settings
+        && manifest.splits.iter().try_for_each(complete).is_some();
+    same.then_some(manifest)
+}
+
+/// The size that most of some images spread over train have; 64 x 64 where no size has most.
+fn common_size(source: &Source, layout: &Layout) -> Size {
+    let images: &[Image] = layout.splits.first().map_or(&[], |train| &train.images);
+    let mut votes: BTreeMap<Size, usize> = BTreeMap::new();
+    for image in images.iter().step_by((images.len() / 31).max(1)) {
+        if let Ok(bytes) = source.read(&image.entry)
+            && let Ok(size) = decode::size(&bytes)
+        {
+            *votes.entry(size).or_default() += 1;
+        }
+    }
+    let all: usize = votes.values().sum();
+    votes.into_iter().find(|(_, n)| 2 * n > all).map_or((64, 64), |(size, _)| size)
+}
