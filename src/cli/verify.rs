@@ -1,12 +1,13 @@
 //! `vggkit verify`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::{Shared, output};
 use crate::dataset::manifest;
-use crate::dataset::verify::{Finding, Severity, Verification, verify};
+use crate::dataset::verify::{Finding, Request, Severity, Target, Verification, near, verify};
 use crate::error::Result;
 use crate::files;
 
@@ -14,6 +15,8 @@ const EXAMPLES: &str = "\
 Examples:
   vggkit verify                        the data set in data/
   vggkit verify --data data/demo       the demo set
+  vggkit verify --source tiny-imagenet-200.zip         a zip or folder before it is prepared
+  vggkit verify --near                 also images that look nearly the same
   vggkit verify --json | jq .findings  for programs (data/verify.json has the same)
 
 Exit code: 0 fit for training, 1 not (with --strict also where there are warnings), 2 wrong usage";
@@ -25,6 +28,12 @@ const MOST_FILES: usize = 20;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
+    /// Zip or folder in the official layout, instead of prepared data; writes no verify.json
+    #[arg(long, value_name = "PATH")]
+    source: Option<PathBuf>,
+    /// Look for near duplicates too: perceptual hashes of 64 bits that differ in at most so many [default: 6]
+    #[arg(long, value_name = "BITS", num_args = 0..=1, default_missing_value = "6", value_parser = clap::value_parser!(u32).range(0..=i64::from(near::MOST)))]
+    near: Option<u32>,
     /// End with 1 on warnings too
     #[arg(long)]
     strict: bool,
@@ -33,10 +42,15 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let Arguments { strict, shared } = arguments;
+    let Arguments { source, near, strict, shared } = arguments;
     let data = shared.data();
-    let result = verify(data, shared.threads(), shared.quiet || shared.json)?;
-    if let Err(error) = files::write_json(&Verification::path(data), &result) {
+    let target = source.map_or_else(|| Target::Prepared(data.to_path_buf()), Target::Source);
+    let quiet = shared.quiet || shared.json;
+    let request = Request { target, near, threads: shared.threads(), quiet };
+    let result = verify(&request)?;
+    if matches!(request.target, Target::Prepared(_))
+        && let Err(error) = files::write_json(&Verification::path(data), &result)
+    {
         output::note(&format!("warning: {error}")); // data on a medium that cannot be written is still verified
     }
     if shared.json {
@@ -86,7 +100,7 @@ fn text(result: &Verification) -> String {
     let tally = if tally.is_empty() { "nothing found".into() } else { tally.join(", ") };
     let verdict = if result.fit { "Fit for training" } else { "NOT fit for training" };
     text += &format!("\n{verdict}: {tally} ({:.1} s)\n", result.seconds);
-    if !result.fit {
+    if !result.fit && result.kind == "prepared" {
         let again = if result.synthetic { "vggkit prepare --demo --force" } else { "vggkit prepare --force" };
         text += &format!("Prepare it again: {again}\n");
     }

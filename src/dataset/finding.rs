@@ -40,8 +40,15 @@ pub struct Group {
     /// Bits in which the perceptual hashes of the two differ; absent where all pixels are the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distance: Option<u32>,
+    /// Their bytes are the same too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub same_bytes: bool,
     /// Two or more, sorted.
     pub files: Vec<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A file or line of a source that does not fit the rest.

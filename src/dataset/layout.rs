@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::annotations::{self, Annotated, Bounds, stem};
 use super::choice;
+use super::decode::{self, Size};
 use super::finding::{Problem, Severity};
 use super::manifest::{Class, Settings};
 use super::source::{self, Entry, Source};
@@ -88,6 +89,21 @@ pub fn understand(source: &Source, settings: &Settings) -> Result<Layout> {
     }
     let Reader { problems, notes, .. } = reader;
     Ok(Layout { classes, all_classes: all.len(), splits, problems, notes })
+}
+
+/// The size that most of some images spread over train have; 64 x 64 where no size has most.
+pub fn common_size(source: &Source, layout: &Layout) -> Size {
+    let images: &[Image] = layout.splits.first().map_or(&[], |train| &train.images);
+    let mut votes: BTreeMap<Size, usize> = BTreeMap::new();
+    for image in images.iter().step_by((images.len() / 31).max(1)) {
+        if let Ok(bytes) = source.read(&image.entry)
+            && let Ok(size) = decode::size(&bytes)
+        {
+            *votes.entry(size).or_default() += 1;
+        }
+    }
+    let all: usize = votes.values().sum();
+    votes.into_iter().find(|(_, n)| 2 * n > all).map_or((64, 64), |(size, _)| size)
 }
 
 struct Reader<'a> {

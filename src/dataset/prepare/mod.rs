@@ -4,13 +4,11 @@
 //! Does not stop at the first broken image: all are listed at the end, and then nothing is prepared unless they are to
 //! be left out. Images of another size than most are resized in the pack; their files stay as they are.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::decode::{self, Size};
-use super::layout::{self, Image, Layout};
+use super::layout;
 use super::manifest::{self, Manifest, Settings, SourceRecord, Split};
 use super::pack::Pack;
 use super::source::Source;
@@ -99,7 +97,7 @@ pub fn prepare(request: &Request) -> Result<Summary> {
         };
         let mut layout = layout::understand(&source, &request.settings)?;
         let notes = std::mem::take(&mut layout.notes);
-        let size = common_size(&source, &layout);
+        let size = layout::common_size(&source, &layout);
         let work = write::Work { request, staging: &staging, source: &source, size };
         let manifest = work.write(layout, record);
         if manifest.is_err() {
@@ -150,19 +148,4 @@ fn unchanged(request: &Request, record: &SourceRecord) -> Option<Manifest> {
         && manifest.settings == request.settings
         && manifest.splits.iter().try_for_each(complete).is_some();
     same.then_some(manifest)
-}
-
-/// The size that most of some images spread over train have; 64 x 64 where no size has most.
-fn common_size(source: &Source, layout: &Layout) -> Size {
-    let images: &[Image] = layout.splits.first().map_or(&[], |train| &train.images);
-    let mut votes: BTreeMap<Size, usize> = BTreeMap::new();
-    for image in images.iter().step_by((images.len() / 31).max(1)) {
-        if let Ok(bytes) = source.read(&image.entry)
-            && let Ok(size) = decode::size(&bytes)
-        {
-            *votes.entry(size).or_default() += 1;
-        }
-    }
-    let all: usize = votes.values().sum();
-    votes.into_iter().find(|(_, n)| 2 * n > all).map_or((64, 64), |(size, _)| size)
 }

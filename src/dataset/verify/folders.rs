@@ -8,66 +8,116 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::look::{self, Look};
 use super::{Counts, Findings, Severity};
-use crate::dataset::decode;
-use crate::dataset::manifest::{self, Manifest};
+use crate::dataset::decode::{self, Decoded};
+use crate::dataset::fingerprint;
+use crate::dataset::manifest::{self, Manifest, SPLITS};
 use crate::dataset::pack::Pack;
 use crate::files;
 
-/// What a look at one file showed.
+/// What was found of one file.
 enum Seen {
     Missing,
     Unreadable(String),
     Undecodable(String),
     WrongSize,
     WrongPixels(String),
-    Right { sha256: String, greyscale: bool },
+    Right { sha256: String, look: Box<Look> },
 }
 
-/// Checks the folders of a split, and each file in them against `pack` where that could be opened.
-pub fn check(
-    data: &Path,
-    manifest: &Manifest,
-    name: &str,
-    pack: Option<&Pack>,
-    counts: &mut Counts,
-    findings: &mut Findings,
-    bar: &ProgressBar,
-) {
-    let folders = manifest.folders(name);
-    let there = match list(data, name) {
-        Ok(there) => there,
-        Err(message) => {
-            findings.add(Severity::Error, "folder-unreadable", message);
-            return;
-        }
-    };
-    compare_folders(&there.folders, &folders, name, findings);
-    counts.files = Some(there.files.len());
+/// A split whose folders are checked.
+pub struct Split<'a> {
+    pub data: &'a Path,
+    pub manifest: &'a Manifest,
+    pub name: &'a str,
+    /// Perceptual hashes are wanted.
+    pub perceptual: bool,
+}
 
-    // With a pack its list is what should be there; without one, what is there is at least looked at.
-    let expected: Vec<(String, Option<usize>)> = match pack {
-        Some(pack) => (0..pack.images.count)
-            .filter_map(|i| {
-                let class = pack.images.labels.get(i).map_or(0, |label| *label as usize);
-                Some((format!("{name}/{}/{}", folders.get(class)?, pack.files[i]), Some(i)))
+impl Split<'_> {
+    /// Checks the folders and each file in them, against `pack` where that could be opened.
+    pub fn check(
+        &self,
+        pack: Option<&Pack>,
+        counts: &mut Counts,
+        findings: &mut Findings,
+        bar: &ProgressBar,
+    ) -> Vec<Look> {
+        let Self { data, manifest, name, .. } = *self;
+        let folders = manifest.folders(name);
+        let there = match list(data, name) {
+            Ok(there) => there,
+            Err(message) => {
+                findings.add(Severity::Error, "folder-unreadable", message);
+                return Vec::new();
+            }
+        };
+        compare_folders(&there.folders, &folders, name, findings);
+        counts.files = Some(there.files.len());
+
+        // With a pack its list is what should be there; without one, what is there is at least looked at.
+        let expected: Vec<(String, Option<usize>)> = match pack {
+            Some(pack) => (0..pack.images.count)
+                .filter_map(|i| {
+                    let class = pack.images.labels.get(i).map_or(0, |label| *label as usize);
+                    Some((format!("{name}/{}/{}", folders.get(class)?, pack.files[i]), Some(i)))
+                })
+                .collect(),
+            None => there.files.iter().map(|file| (file.clone(), None)).collect(),
+        };
+        let number = SPLITS.iter().position(|split| *split == name).unwrap_or_default();
+        let size = (manifest.height, manifest.width);
+        let seen: Vec<Seen> = expected
+            .par_iter()
+            .enumerate()
+            .map(|(position, (file, index))| {
+                bar.inc(1);
+                let pixels = pack.zip(*index).filter(|(p, _)| (p.images.height, p.images.width) == size);
+                let (bytes, image) = match self.look(file, pixels.map(|(pack, index)| pack.pixels(index))) {
+                    Ok(right) => right,
+                    Err(wrong) => return wrong,
+                };
+                let label = file
+                    .split('/')
+                    .nth(1)
+                    .and_then(|folder| manifest.classes.binary_search_by(|class| class.wnid.as_str().cmp(folder)).ok());
+                let look = Look {
+                    file: file.clone(),
+                    split: number,
+                    index: index.unwrap_or(position),
+                    label,
+                    bytes: Some(fingerprint::hash(&bytes)),
+                    greyscale: image.greyscale,
+                    measures: look::measure(&image.pixels, size, self.perceptual),
+                };
+                Seen::Right { sha256: files::hex(&Sha256::digest(&bytes)), look: Box::new(look) }
             })
-            .collect(),
-        None => there.files.iter().map(|file| (file.clone(), None)).collect(),
-    };
-    let size = (manifest.height, manifest.width);
-    let may_differ = manifest.splits.get(name).is_some_and(|split| split.resized > 0);
-    let seen: Vec<Seen> = expected
-        .par_iter()
-        .map(|(file, index)| {
-            bar.inc(1);
-            let pixels = pack.zip(*index).filter(|(p, _)| (p.images.height, p.images.width) == size);
-            look(&data.join(file), size, may_differ, pixels.map(|(pack, index)| pack.pixels(index)))
-        })
-        .collect();
-    let known: BTreeSet<&String> = expected.iter().map(|(file, _)| file).collect();
-    let extra: Vec<String> = there.files.iter().filter(|file| !known.contains(file)).cloned().collect();
-    summarise(&expected, seen, extra, manifest, name, counts, findings);
+            .collect();
+        let known: BTreeSet<&String> = expected.iter().map(|(file, _)| file).collect();
+        let extra: Vec<String> = there.files.iter().filter(|file| !known.contains(file)).cloned().collect();
+        summarise(&expected, seen, extra, manifest, name, counts, findings)
+    }
+
+    /// Reads and decodes one file, and holds it to `expected`.
+    fn look(&self, file: &str, expected: Option<&[u8]>) -> Result<(Vec<u8>, Decoded), Seen> {
+        let bytes = match fs::read(self.data.join(file)) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Seen::Missing),
+            Err(e) => return Err(Seen::Unreadable(e.to_string())),
+        };
+        let image = decode::decode(&bytes).map_err(Seen::Undecodable)?;
+        let size = (self.manifest.height, self.manifest.width);
+        let resized = self.manifest.splits.get(self.name).is_some_and(|split| split.resized > 0);
+        if image.size != size && !resized {
+            return Err(Seen::WrongSize);
+        }
+        let image = image.resized(size);
+        if expected.is_some_and(|pixels| pixels != image.pixels) {
+            return Err(Seen::WrongPixels(files::hex(&Sha256::digest(&bytes))));
+        }
+        Ok((bytes, image))
+    }
 }
 
 /// What lies below `<data>/<split>`.
@@ -114,28 +164,6 @@ fn compare_folders(there: &BTreeSet<String>, should: &[String], name: &str, find
     }
 }
 
-/// `may_differ`: files of other sizes were resized in the pack.
-fn look(path: &Path, size: decode::Size, may_differ: bool, expected: Option<&[u8]>) -> Seen {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Seen::Missing,
-        Err(e) => return Seen::Unreadable(e.to_string()),
-    };
-    let image = match decode::decode(&bytes) {
-        Ok(image) => image,
-        Err(reason) => return Seen::Undecodable(reason),
-    };
-    if image.size != size && !may_differ {
-        return Seen::WrongSize;
-    }
-    let image = image.resized(size);
-    let sha256 = files::hex(&Sha256::digest(&bytes));
-    if expected.is_some_and(|pixels| pixels != image.pixels) {
-        return Seen::WrongPixels(sha256);
-    }
-    Seen::Right { sha256, greyscale: image.greyscale }
-}
-
 fn summarise(
     expected: &[(String, Option<usize>)],
     seen: Vec<Seen>,
@@ -144,8 +172,9 @@ fn summarise(
     name: &str,
     counts: &mut Counts,
     findings: &mut Findings,
-) {
-    let Some(claim) = manifest.splits.get(name) else { return };
+) -> Vec<Look> {
+    let Some(claim) = manifest.splits.get(name) else { return Vec::new() };
+    let mut looks = Vec::with_capacity(seen.len());
     let (mut missing, mut unreadable, mut undecodable) = (Vec::new(), Vec::new(), Vec::new());
     let (mut wrong_size, mut wrong_pixels, mut lines) = (Vec::new(), Vec::new(), Vec::new());
     let (mut decoded, mut grey) = (0, 0);
@@ -163,9 +192,10 @@ fn summarise(
                 wrong_pixels.push(file.clone());
                 lines.push(format!("{file}\t{sha256}\n"));
             }
-            Seen::Right { sha256, greyscale } => {
+            Seen::Right { sha256, look } => {
                 decoded += 1;
-                grey += usize::from(greyscale);
+                grey += usize::from(look.greyscale);
+                looks.push(*look);
                 lines.push(format!("{file}\t{sha256}\n"));
             }
         }
@@ -191,4 +221,5 @@ fn summarise(
         let what = format!("{name}: {grey} greyscale files, but the manifest has {}", claim.greyscale);
         findings.add(Severity::Warning, "greyscale", what);
     }
+    looks
 }

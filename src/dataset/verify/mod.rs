@@ -1,28 +1,58 @@
-//! Is a prepared data folder what its manifest claims? Packs against checksums, class folders against packs, every
-//! image decoded. Reads everything, changes nothing but `verify.json`.
+//! Is a data set what it claims to be, and what is in it? Prepared data: packs against checksums, class folders against
+//! packs. A zip or folder that is yet to be prepared: lists against images. Of both every image is decoded, and compared
+//! with all others.
 //!
-//! Does not compare with the source, which may be gone.
+//! Reads everything, changes nothing; whoever calls writes `verify.json`. Prepared data is not compared with its source,
+//! which may be gone.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
+use super::decode::Size;
 use super::finding::Findings;
 pub use super::finding::{Finding, Severity};
-use super::manifest::{self, Manifest};
-use crate::error::{Error, Kind, Result};
-use crate::{files, progress};
+use crate::error::Result;
+use crate::files;
 
+mod duplicates;
 mod folders;
+mod look;
+pub mod near;
+mod official;
 mod packs;
+mod prepared;
+mod quality;
+mod raw;
+
+use look::Look;
 
 /// The value of `schema`.
 pub const SCHEMA: &str = "vggkit/verify/1";
-/// Number of classes of the official archive.
-const OFFICIAL_CLASSES: usize = 200;
+
+/// What to verify, and how.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What to verify.
+    pub target: Target,
+    /// Look for near duplicates up to this many bits of distance, at most [`near::MOST`].
+    pub near: Option<u32>,
+    /// Worker threads; never changes a finding.
+    pub threads: usize,
+    /// No progress bar.
+    pub quiet: bool,
+}
+
+/// What to verify.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A data folder that `prepare` wrote.
+    Prepared(PathBuf),
+    /// A zip or folder that `prepare` could read.
+    Source(PathBuf),
+}
 
 /// The whole result, and the whole of `verify.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,8 +63,11 @@ pub struct Verification {
     pub vggkit: String,
     /// When, RFC 3339 in UTC.
     pub created: String,
-    /// The data folder as it was given.
+    /// The data folder or source as it was given.
     pub data: String,
+    /// "prepared", "zip" or "folder".
+    #[serde(default)]
+    pub kind: String,
     /// No error was found: training can rely on it.
     pub fit: bool,
     /// Drawn, not photographed.
@@ -93,115 +126,54 @@ impl Verification {
     }
 }
 
-/// Verifies a prepared data folder. What is wrong with the data is a finding; an error is only what leaves nothing to
-/// look at: no folder, or one that was never prepared.
-pub fn verify(data: &Path, threads: usize, quiet: bool) -> Result<Verification> {
+/// What a look at all images gave, to be compared.
+struct Seen<'a> {
+    looks: Vec<Look>,
+    size: Size,
+    pixels: Box<duplicates::Pixels<'a>>,
+}
+
+/// Verifies a data set. What is wrong with it is a finding; an error is only what leaves nothing to look at: nothing
+/// there, or a data folder that was never prepared.
+pub fn verify(request: &Request) -> Result<Verification> {
     let begun = Instant::now();
+    let (Target::Prepared(path) | Target::Source(path)) = &request.target;
     let mut result = Verification {
         schema: SCHEMA.into(),
         vggkit: env!("CARGO_PKG_VERSION").into(),
         created: files::now(),
-        data: data.display().to_string(),
+        data: path.display().to_string(),
         ..Verification::default()
     };
     let mut findings = Findings::default();
-    match load(data) {
-        Ok(manifest) => {
-            result.synthetic = manifest.synthetic;
-            result.classes = manifest.classes.len();
-            (result.height, result.width) = (manifest.height, manifest.width);
-            let total: usize = manifest.splits.values().map(|s| s.images).sum();
-            let bar = progress::bar("verifying", total as u64, "images", quiet);
-            super::workers(threads)?.install(|| {
-                for name in manifest::SPLITS {
-                    if let Some(counts) = split(data, &manifest, name, &mut findings, &bar) {
-                        result.splits.insert(name.into(), counts);
-                    }
+    super::workers(request.threads)?.install(|| {
+        match &request.target {
+            Target::Prepared(data) => {
+                if let Some(prepared) = prepared::open(data, &mut findings)? {
+                    let seen = prepared.check(request, &mut result, &mut findings);
+                    compare(&seen, request, &mut findings);
                 }
-            });
-            bar.finish_and_clear();
-            whole(&manifest, &mut findings);
+            }
+            Target::Source(path) => {
+                if let Some(raw) = raw::open(path, &mut findings)? {
+                    let seen = raw.check(request, &mut result, &mut findings);
+                    compare(&seen, request, &mut findings);
+                }
+            }
         }
-        Err(Unverifiable::Never(error)) => return Err(error),
-        Err(Unverifiable::Damaged(message)) => findings.add(Severity::Error, "manifest", message),
-    }
-    findings.0.sort_by_key(|f| f.severity); // stable: in the order of the splits
+        Ok(())
+    })?;
+    findings.0.sort_by_key(|f| f.severity); // stable: in the order of the checks
     result.findings = findings.0;
     result.fit = result.count(Severity::Error) == 0;
     result.seconds = begun.elapsed().as_secs_f64();
     Ok(result)
 }
 
-enum Unverifiable {
-    Never(Error),
-    Damaged(String),
-}
-
-fn load(data: &Path) -> std::result::Result<Manifest, Unverifiable> {
-    let never = |what: &str, help: &str| {
-        Unverifiable::Never(Error::new(Kind::Data, format!("{} {what}", data.display())).with_help(help))
-    };
-    let prepare = "run `vggkit prepare` first (`vggkit prepare --demo` makes a data set in data/demo without download)";
-    if !data.is_dir() {
-        return Err(never("does not exist", prepare));
+fn compare(seen: &Seen, request: &Request, findings: &mut Findings) {
+    let groups = duplicates::check(&seen.looks, &*seen.pixels, findings);
+    if let Some(most) = request.near {
+        near::check(&seen.looks, &groups, (most.min(near::MOST), seen.size), &*seen.pixels, findings);
     }
-    if super::staging::is_pending(data) {
-        return Err(never(
-            "is half-way through a change that was cut short",
-            "run `vggkit prepare` again: it completes it",
-        ));
-    }
-    let path = Manifest::path(data);
-    if !path.exists() {
-        return Err(never("was not prepared: it has no manifest.json", prepare));
-    }
-    let manifest = Manifest::load(data).map_err(|e| Unverifiable::Damaged(e.to_string()))?;
-    if manifest.schema != manifest::SCHEMA {
-        let schema = &manifest.schema;
-        let message = format!("manifest.json has the schema `{schema}`; this version reads `{}`", manifest::SCHEMA);
-        return Err(Unverifiable::Damaged(message));
-    }
-    Ok(manifest)
-}
-
-/// Verifies one split; `None` where the manifest has none of that name.
-fn split(data: &Path, manifest: &Manifest, name: &str, findings: &mut Findings, bar: &ProgressBar) -> Option<Counts> {
-    let Some(claim) = manifest.splits.get(name) else {
-        if name == "test" {
-            findings.add(Severity::Note, "split-missing", "there is no test split: nothing to predict");
-        } else {
-            findings.add(Severity::Error, "split-missing", format!("the manifest has no split `{name}`"));
-        }
-        return None;
-    };
-    let official = match name {
-        "train" => 500 * OFFICIAL_CLASSES,
-        "val" => 50 * OFFICIAL_CLASSES,
-        _ => 10_000,
-    };
-    let mut counts = Counts { claimed: claim.images, official, ..Counts::default() };
-    let pack = packs::check(data, manifest, name, &mut counts, findings);
-    if !claim.files_sha256.is_empty() {
-        folders::check(data, manifest, name, pack.as_ref(), &mut counts, findings, bar);
-    }
-    Some(counts)
-}
-
-/// What concerns the data set as a whole.
-fn whole(manifest: &Manifest, findings: &mut Findings) {
-    let sorted = manifest.classes.windows(2).all(|pair| pair[0].wnid < pair[1].wnid);
-    if manifest.classes.is_empty() || !sorted {
-        findings.add(Severity::Error, "classes", "the manifest's classes are not sorted wnids without repetition");
-    }
-    if manifest.synthetic {
-        findings.add(Severity::Note, "synthetic", "drawn by `vggkit prepare --demo`: not photographs");
-    } else if manifest.classes.len() != OFFICIAL_CLASSES {
-        let message = format!("a part: {} classes of the official {OFFICIAL_CLASSES}", manifest.classes.len());
-        findings.add(Severity::Note, "part", message);
-    }
-    let left_out = manifest.left_out.iter().map(|file| format!("{}: {}", file.path, file.reason)).collect();
-    findings.about(Severity::Note, "left-out", left_out, |n| format!("{n} of the source left out as asked for"));
-    if manifest.splits.values().all(|s| s.files_sha256.is_empty()) {
-        findings.add(Severity::Note, "no-folders", "prepared without class folders: only the packs were checked");
-    }
+    quality::check(&seen.looks, findings);
 }

@@ -1,15 +1,16 @@
-//! A pack against the manifest: checksum, classes, counts, order, boxes, statistics.
+//! A pack against the manifest: classes, counts, order, boxes, statistics; and a look at each of its images.
 
 use std::path::Path;
 
+use indicatif::ProgressBar;
 use rayon::prelude::*;
 
+use super::look::{self, Look};
 use super::{Counts, Findings, Severity};
 use crate::dataset::annotations;
-use crate::dataset::manifest::{Manifest, Split};
+use crate::dataset::manifest::{Manifest, SPLITS, Split};
 use crate::dataset::pack::{NO_BOX, Pack};
 use crate::dataset::statistics::Sums;
-use crate::files;
 
 /// Checks the pack of a split; `None` where it cannot be opened.
 pub fn check(
@@ -28,11 +29,6 @@ pub fn check(
             return None;
         }
     };
-    match files::sha256(&pack.path) {
-        Ok(sha256) if sha256 == claim.pack_sha256 => {}
-        Ok(_) => error("pack-checksum", format!("{}: its bytes are not those that were prepared", claim.pack)),
-        Err(e) => error("pack-unreadable", e.to_string()),
-    }
     counts.packed = Some(pack.images.count);
     against_manifest(&pack, manifest, claim, name, &mut error);
     if claim.labelled && pack.images.labels.len() == pack.images.count {
@@ -40,6 +36,22 @@ pub fn check(
     }
     boxes(&pack, name, counts, findings);
     Some(pack)
+}
+
+/// A look at every image of a pack, where there are no files to look at.
+pub fn looks(pack: &Pack, manifest: &Manifest, name: &str, perceptual: bool, bar: &ProgressBar) -> Vec<Look> {
+    let split = SPLITS.iter().position(|split| *split == name).unwrap_or_default();
+    let folders = manifest.folders(name);
+    let one = |index: usize| {
+        bar.inc(1);
+        let label = pack.images.labels.get(index).map(|label| *label as usize);
+        let folder = folders.get(label.unwrap_or(0)).map_or("?", String::as_str);
+        let size = (pack.images.height, pack.images.width);
+        let measures = look::measure(pack.pixels(index), size, perceptual);
+        let file = format!("{name}/{folder}/{}", pack.files[index]);
+        Look { file, split, index, label, bytes: None, greyscale: measures.grey, measures }
+    };
+    (0..pack.images.count).into_par_iter().map(one).collect()
 }
 
 fn against_manifest(pack: &Pack, manifest: &Manifest, claim: &Split, name: &str, error: &mut impl FnMut(&str, String)) {

@@ -1,4 +1,4 @@
-//! `vggkit verify` finds what was done to prepared data.
+//! `vggkit verify` finds what was done to prepared data; what it finds in any data is in the modules.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,9 @@ use predicates::str::contains;
 use tempfile::TempDir;
 use vggkit::dataset::verify::{Severity, Verification};
 use vggkit::dataset::{Pack, demo};
+
+mod images;
+mod sources;
 
 fn vggkit(folder: &Path) -> Command {
     let mut command = Command::cargo_bin("vggkit").unwrap();
@@ -127,8 +130,9 @@ fn a_pack_with_too_few_labels_is_found() {
     header.resize(length, b' ');
     fs::write(&path, [&bytes[..8], &header, &bytes[8 + length..]].concat()).unwrap();
     let (code, result) = verify(&work);
-    assert_eq!((code, result.findings[0].code.as_str()), (1, "pack-unreadable"));
-    assert!(result.findings[0].message.contains("`labels` is I32 [16] instead of I64 [8]"), "{:?}", result.findings);
+    assert_eq!(result.findings[0].code, "pack-checksum");
+    assert_eq!((code, result.findings[1].code.as_str()), (1, "pack-unreadable"));
+    assert!(result.findings[1].message.contains("`labels` is I32 [16] instead of I64 [8]"), "{:?}", result.findings);
     assert_eq!(result.splits["train"].decoded, Some(8), "the folders are still checked");
 }
 
