@@ -66,7 +66,7 @@ fn cpu_engine_agrees_with_the_reference_step_by_step() {
 
 #[test]
 fn gpu_engine_agrees_with_the_reference_step_by_step() {
-    let options = Options { adapter: Some("llvmpipe".into()), precise: true, checked: true, ..Options::default() };
+    let options = Options { adapter: Some("llvmpipe".into()), checked: true, ..Options::default() };
     compare("gpu", |plan, settings, state| {
         Box::new(GpuEngine::new(plan, settings, state, &options).expect("llvmpipe (Debian: mesa-vulkan-drivers)"))
     });

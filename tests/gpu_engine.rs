@@ -22,7 +22,7 @@ use vggkit::vgg::{Network, Plan, initialisation};
 const SGD: Optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0 };
 
 fn options() -> Options {
-    Options { adapter: Some("llvmpipe".into()), precise: true, ..Options::default() }
+    Options { adapter: Some("llvmpipe".into()), ..Options::default() }
 }
 
 fn settings(batch_size: usize, optimizer: Optimizer) -> Settings {
@@ -218,7 +218,8 @@ fn winograd_4x4_stays_near_and_is_forbidden_by_precise() {
             forced.variants.insert(key.clone(), "winograd4 registers".into());
         }
     }
-    let mut fast = gpu(&plan, &settings, &forced, &Options { precise: false, ..options() });
+    let fast = Settings { precise: false, ..settings.clone() };
+    let mut fast = gpu(&plan, &fast, &forced, &options());
     assert!(fast.network().variants().values().any(|v| v.contains("winograd4")), "{:?}", fast.network().variants());
     let ours = losses(&mut fast, images, 1, 4, 0.01);
     assert_close("loss", &ours, &theirs, 1e-4);

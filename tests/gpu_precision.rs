@@ -34,7 +34,7 @@ const GRADIENT: f64 = 0.35;
 const SGD: Optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 5e-4 };
 
 fn options(precision: Precision) -> Options {
-    Options { adapter: Some("llvmpipe".into()), precise: true, precision, ..Options::default() }
+    Options { adapter: Some("llvmpipe".into()), precision, ..Options::default() }
 }
 
 fn settings(optimizer: Optimizer) -> Settings {

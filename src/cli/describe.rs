@@ -112,7 +112,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     };
     let memory = cpu::memory_of(&plan, &settings)?;
     let training = TrainingMemory { batch_size: settings.batch_size, memory, total: memory.total() };
-    let (memory, micro_batch) = gpu::memory_of(&plan, &settings, &Capabilities::CARD, false)?;
+    let (memory, micro_batch) = gpu::memory_of(&plan, &settings, &Capabilities::CARD)?;
     let memory = gpu::Memory { images: RESIDENT_IMAGES * IMAGE_BYTES, ..memory };
     let card = CardMemory { micro_batch, memory, total: memory.total() };
     let description = describe(&plan, network.configuration()?.letter, training, card);

@@ -124,7 +124,6 @@ impl Shared {
             precise: self.precise,
             gpu: gpu::Options {
                 adapter: self.adapter.clone(),
-                precise: self.precise,
                 precision: self.precision.unwrap_or_default(),
                 micro_batch: self.micro_batch.map(NonZeroUsize::get),
                 tune: true,

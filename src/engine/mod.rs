@@ -333,8 +333,7 @@ impl Target {
 /// Makes the engine of `target`. Errors: the engine's own, e.g. a state that does not fit the plan.
 pub fn open(target: &Target, plan: Plan, settings: Settings, state: &State) -> Result<Box<dyn Engine>> {
     if target.is_gpu() {
-        let options = gpu::Options { precise: settings.precise, ..target.gpu.clone() };
-        Ok(Box::new(gpu::GpuEngine::new(plan, settings, state, &options)?))
+        Ok(Box::new(gpu::GpuEngine::new(plan, settings, state, &target.gpu)?))
     } else {
         target.check_cpu()?;
         Ok(Box::new(cpu::CpuEngine::new(plan, settings, state)?))

@@ -223,7 +223,7 @@ fn fit(
     let batch = settings.batch_size;
     let mut samples = options.micro_batch.unwrap_or(batch).clamp(1, batch);
     samples = samples.min(layout.most_samples(gpu.binding_floats())?);
-    let planned = |samples| Memory::of(&gpu.capabilities(), &layout, settings, options.precise, samples);
+    let planned = |samples| Memory::of(&gpu.capabilities(), &layout, settings, samples);
     loop {
         samples = batch.div_ceil(batch.div_ceil(samples)); // parts of about the same size
         let memory = planned(samples);

@@ -56,19 +56,13 @@ impl Memory {
     }
 
     /// Bytes that a network of `layout` will allocate for `samples` samples at once, without its images.
-    pub(super) fn of(
-        capabilities: &Capabilities,
-        layout: &Layout,
-        settings: &Settings,
-        precise: bool,
-        samples: usize,
-    ) -> Self {
+    pub(super) fn of(capabilities: &Capabilities, layout: &Layout, settings: &Settings, samples: usize) -> Self {
         let training = settings.optimizer.is_some();
         let mut offered: Vec<[Vec<Variant>; 3]> = vec![Default::default(); layout.steps.len()];
         for (index, step) in layout.steps.iter().enumerate() {
             let Some(convolution) = &step.convolution else { continue };
             for (at, pass) in passes(index, training) {
-                offered[index][at] = candidates(capabilities, convolution, pass, precise);
+                offered[index][at] = candidates(capabilities, convolution, pass, settings.precise);
             }
         }
         let bytes = |floats: usize| floats as u64 * 4;
@@ -87,10 +81,10 @@ impl Memory {
 
 /// What training or inference of `plan` takes on an adapter with these `capabilities`, without images, and how many
 /// samples of a batch are computed at once: as many as a shader can see. Errors: not even one.
-pub fn of(plan: &Plan, settings: &Settings, capabilities: &Capabilities, precise: bool) -> Result<(Memory, usize)> {
+pub fn of(plan: &Plan, settings: &Settings, capabilities: &Capabilities) -> Result<(Memory, usize)> {
     let layout = Layout::new(plan, settings)?;
     let samples = settings.batch_size.min(layout.most_samples(capabilities.binding_floats)?);
-    Ok((Memory::of(capabilities, &layout, settings, precise, samples), samples))
+    Ok((Memory::of(capabilities, &layout, settings, samples), samples))
 }
 
 /// Floats of the three scratch buffers: the most that any candidate needs.
@@ -145,7 +139,7 @@ mod tests {
             threads: 1,
             precise: false,
         };
-        let (memory, samples) = of(&plan, &settings, &Capabilities::CARD, false)?;
+        let (memory, samples) = of(&plan, &settings, &Capabilities::CARD)?;
         let images = 110_000 * 64 * 64 * 3;
         assert_eq!(samples, 128);
         assert!(memory.total() + images < 8_000_000_000, "{memory:?} and {images} of images");

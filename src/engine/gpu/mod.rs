@@ -64,8 +64,6 @@ pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
 pub struct Options {
     /// Part of an adapter's name, or its index in [`adapter::list`]; `None` for the fastest hardware.
     pub adapter: Option<String>,
-    /// Forbids Winograd F(4x4, 3x3), whose rounding errors are some ten times those of the other variants.
-    pub precise: bool,
     /// Of products; f16 needs matrix units, or a software device, which emulates them.
     pub precision: Precision,
     /// At most as many samples at once; `None` for as many of a batch as fit.

@@ -101,7 +101,7 @@ impl Network {
             let mut all: [Vec<Variant>; 3] = Default::default();
             if let Some(convolution) = &step.convolution {
                 for (at, pass) in passes(index, training) {
-                    let possible = candidates(&gpu.capabilities(), convolution, pass, gpu.options.precise);
+                    let possible = candidates(&gpu.capabilities(), convolution, pass, settings.precise);
                     let before = state.variants.get(&variant_key(step, pass)).and_then(|name| Variant::parse(name));
                     let before = before.filter(|v| possible.contains(v));
                     let known = || tuning.known(&tuning::key(convolution, pass, samples), &possible);
