@@ -37,3 +37,25 @@ pub fn counter(task: &str, unit: &str, quiet: bool) -> ProgressBar {
     }
     line.with_prefix(format!("{task:>10}"))
 }
+
+/// A bar over bytes, with rate and ETA; a spinner's line where the `total` is not known. Hidden as [`bar`] is.
+pub fn bytes(task: &str, total: Option<u64>, quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar_style = if colour() { "{bar:28.cyan/dim}" } else { "{bar:28}" };
+    let template = format!(
+        "{{prefix}} {bar_style} {{decimal_bytes}}/{{decimal_total_bytes}}  {{decimal_bytes_per_sec}}  ETA {{eta}}"
+    );
+    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style.progress_chars("━╸─"));
+    }
+    bar.with_prefix(format!("{task:>10}"))
+}
+
+/// A line for people on standard error; one that cannot be written is not an error.
+pub fn note(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

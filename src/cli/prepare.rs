@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Shared, output};
 use crate::dataset::choice::Classes;
+use crate::dataset::download::OFFICIAL_URL;
 use crate::dataset::manifest::{Manifest, Settings};
 use crate::dataset::prepare::{Input, Request, Summary, prepare};
 use crate::dataset::{demo, manifest};
@@ -19,7 +20,8 @@ const MOST_FILES: usize = 20;
 
 const EXAMPLES: &str = "\
 Examples:
-  vggkit prepare                                     what lies in data/, e.g. data/tiny-imagenet-200.zip
+  vggkit prepare                                     what lies in data/; downloads the official archive if nothing does
+  vggkit prepare --url http://my.mirror/tiny.zip     from a mirror
   vggkit prepare --source tiny-imagenet-200.zip      a zip or a folder in the official layout
   vggkit prepare --classes 10 --per-class 100        a small part of it: the first
   vggkit prepare --classes 10 --seed 1               ten drawn classes; the same seed draws the same
@@ -33,9 +35,15 @@ Official archive: http://cs231n.stanford.edu/tiny-imagenet-200.zip (248 MB)";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Zip or folder in the official layout [default: the one in the data folder]
+    /// Zip or folder in the official layout [default: the one in the data folder; where there is none, it is downloaded]
     #[arg(long, value_name = "PATH")]
     source: Option<PathBuf>,
+    /// Where to download from when no source is there [default: the official address]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["source", "demo"])]
+    url: Option<String>,
+    /// What the MD5 of the download must be [default: the official archive's]
+    #[arg(long, value_name = "HEX", requires = "url", value_parser = md5)]
+    md5: Option<String>,
     /// Draw a synthetic set into <data>/demo instead: shapes and textures, 10 classes
     #[arg(long, conflicts_with = "source")]
     demo: bool,
@@ -75,8 +83,8 @@ struct Report<'a> {
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let Arguments { source, demo, classes, per_class, seed, skip_corrupt, drop_leaks, no_folders, force, shared } =
-        arguments;
+    let Arguments { source, url, md5, demo, shared, .. } = arguments;
+    let Arguments { classes, per_class, seed, skip_corrupt, drop_leaks, no_folders, force, .. } = arguments;
     let per_class = per_class.map(NonZeroUsize::get);
     let mut settings = Settings { classes, per_class, seed, no_folders, skip_corrupt, drop_leaks };
     let (data, input) = if demo {
@@ -97,7 +105,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         if seed.is_some() && per_class.is_none() && !matches!(settings.classes, Some(Classes::Count(_))) {
             return Err(Error::usage("--seed draws what --classes N and --per-class N take; neither is there"));
         }
-        (shared.data().to_path_buf(), Input::Given(source))
+        let url = url.unwrap_or_else(|| OFFICIAL_URL.into());
+        (shared.data().to_path_buf(), source.map_or(Input::Found { url, md5 }, Input::Given))
     };
     let request =
         Request { data, input, settings, force, threads: shared.threads(), quiet: shared.quiet || shared.json };
@@ -110,6 +119,14 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         output::print(&text(&request.data, &summary));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn md5(text: &str) -> std::result::Result<String, String> {
+    if text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        Ok(text.to_owned())
+    } else {
+        Err("an MD5 has 32 hexadecimal digits".into())
+    }
 }
 
 fn text(data: &Path, summary: &Summary) -> String {

@@ -5,6 +5,7 @@ pub mod archive;
 pub mod choice;
 pub mod decode;
 pub mod demo;
+pub mod download;
 pub mod finding;
 mod fingerprint;
 pub mod layout;

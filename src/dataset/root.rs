@@ -5,7 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::source::{OFFICIAL_URL, is_image};
+use super::download::OFFICIAL_URL;
+use super::source::is_image;
 use crate::error::{Error, Result};
 
 /// Folders that are read, below the layout's root. `val_` is what some scripts call a val that they have sorted.
@@ -69,12 +70,12 @@ pub fn not_there(path: &Path) -> Error {
 }
 
 /// The source to use when none was named: `tiny-imagenet-200.zip` or folder `tiny-imagenet-200` in the data folder,
-/// or the only other zip or folder there that has the layout.
-pub fn find(data: &Path) -> Result<PathBuf> {
+/// or the only other zip or folder there that has the layout. `None` where there is nothing.
+pub fn find(data: &Path) -> Result<Option<PathBuf>> {
     for name in ["tiny-imagenet-200.zip", "tiny-imagenet-200"] {
         let path = data.join(name);
         if path.exists() {
-            return Ok(path);
+            return Ok(Some(path));
         }
     }
     let ours = ["train", "val", "test", "packs", "demo"];
@@ -92,12 +93,8 @@ pub fn find(data: &Path) -> Result<PathBuf> {
         .collect();
     found.sort();
     match &found[..] {
-        [one] => Ok(one.clone()),
-        [] => Err(Error::usage(format!("there is no Tiny ImageNet in {}", data.display())).with_help(format!(
-            "download {OFFICIAL_URL} (248 MB) into {}, or name a zip or folder with --source; \
-             `vggkit prepare --demo` needs no download",
-            data.display()
-        ))),
+        [one] => Ok(Some(one.clone())),
+        [] => Ok(None),
         several => {
             let names: Vec<String> = several.iter().map(|p| p.display().to_string()).collect();
             Err(Error::usage(format!("there are several sources: {}", names.join(", ")))

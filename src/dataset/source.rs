@@ -12,13 +12,12 @@ use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
 use super::archive::Archive;
+use super::download::OFFICIAL_URL;
 use super::manifest::SourceRecord;
 use super::root::{self, FOLDERS, LISTS, wanted};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Where the official archive is found.
-pub const OFFICIAL_URL: &str = "http://cs231n.stanford.edu/tiny-imagenet-200.zip";
 /// The largest file that is read: words.txt has 2.7 MB, an image a few kB.
 pub const LARGEST_FILE: u64 = 64 << 20;
 /// A file of the layout.
@@ -70,7 +69,7 @@ impl Source {
             .collect();
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         let record =
-            SourceRecord { kind: "zip".into(), path: path.display().to_string(), bytes, sha256: files::sha256(path)? };
+            SourceRecord { kind: "zip".into(), path: path.display().to_string(), bytes, sha256: String::new() };
         Self { given: path.to_path_buf(), kind: Kind::Zip(archive), entries, record }.checked()
     }
 
@@ -130,9 +129,18 @@ impl Source {
     }
 
     /// What the manifest says of it. For a folder, `bytes` is the sum of its files and `sha256` that of the sorted
-    /// list of `path<TAB>bytes<TAB>nanoseconds of its modification<LF>`.
-    pub fn record(&self) -> &SourceRecord {
-        &self.record
+    /// list of `path<TAB>bytes<TAB>nanoseconds of its modification<LF>`; a zip is read whole for it.
+    pub fn record(&self) -> Result<SourceRecord> {
+        let mut record = self.record.clone();
+        if let Kind::Zip(_) = self.kind {
+            record.sha256 = files::sha256(&self.given)?;
+        }
+        Ok(record)
+    }
+
+    /// "zip" or "folder".
+    pub fn kind(&self) -> &str {
+        &self.record.kind
     }
 
     /// The folder that holds the layout, if it is one.

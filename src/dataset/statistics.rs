@@ -14,12 +14,27 @@ pub struct Sums {
 impl Sums {
     /// Of RGB pixels, [n, 3].
     pub fn of(rgb: &[u8]) -> Self {
-        let (pixels, _) = rgb.as_chunks::<3>();
-        let mut sums = Self { pixels: pixels.len() as u64, ..Self::default() };
-        for pixel in pixels {
-            for (channel, &value) in pixel.iter().enumerate() {
-                sums.values[channel] += u64::from(value);
-                sums.squares[channel] += u64::from(value).pow(2);
+        /// Bytes of 16 whole pixels: a lane always has the same colour.
+        const LANES: usize = 48;
+        /// 4096 squares of at most 255 fit 32 bits.
+        const PIECE: usize = LANES * 4096;
+        let pixels = rgb.len() / 3;
+        let mut sums = Self { pixels: pixels as u64, ..Self::default() };
+        for piece in rgb[..pixels * 3].chunks(PIECE) {
+            let (mut values, mut squares) = ([0_u32; LANES], [0_u32; LANES]);
+            let mut add = |bytes: &[u8]| {
+                for ((value, square), &byte) in values.iter_mut().zip(&mut squares).zip(bytes) {
+                    let byte = u16::from(byte);
+                    *value += u32::from(byte);
+                    *square += u32::from(byte * byte);
+                }
+            };
+            let (blocks, rest) = piece.as_chunks::<LANES>();
+            blocks.iter().for_each(|block| add(block));
+            add(rest);
+            for lane in 0..LANES {
+                sums.values[lane % 3] += u64::from(values[lane]);
+                sums.squares[lane % 3] += u64::from(squares[lane]);
             }
         }
         sums
@@ -54,6 +69,20 @@ impl Sums {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lanes_and_pieces_change_no_sum() {
+        for pixels in [0, 1, 15, 16, 17, 100, 65_536, 65_537, 70_001] {
+            let rgb: Vec<u8> = (0..pixels * 3).map(|i| if i % 7 == 0 { 255 } else { (i * 31 % 256) as u8 }).collect();
+            let mut wanted = Sums { pixels: pixels as u64, ..Sums::default() };
+            for (i, &value) in rgb.iter().enumerate() {
+                wanted.values[i % 3] += u64::from(value);
+                wanted.squares[i % 3] += u64::from(value).pow(2);
+            }
+            assert_eq!(Sums::of(&rgb), wanted, "{pixels} pixels");
+        }
+        assert_eq!(Sums::of(&[255; 3 * 200_000]).squares, [200_000 * 65_025; 3]);
+    }
 
     #[test]
     fn mean_and_deviation_are_exact() {

@@ -12,8 +12,8 @@ use super::layout;
 use super::manifest::{self, Manifest, Settings, SourceRecord, Split};
 use super::pack::Pack;
 use super::source::Source;
-use super::staging::Staging;
-use super::{demo, root};
+use super::staging::{self, Staging};
+use super::{demo, download, root};
 use crate::error::{Error, Kind, Result};
 
 mod fill;
@@ -40,8 +40,15 @@ pub struct Request {
 /// From what to prepare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A zip or folder; `None` looks for one in the data folder.
-    Given(Option<PathBuf>),
+    /// A zip or folder.
+    Given(PathBuf),
+    /// The one in the data folder; where there is none, the official archive is downloaded into it.
+    Found {
+        /// From where to download.
+        url: String,
+        /// What its MD5 must be, where it is not the official archive.
+        md5: Option<String>,
+    },
     /// The synthetic set, drawn first.
     Demo(demo::Settings),
 }
@@ -64,9 +71,20 @@ pub struct Summary {
 pub fn prepare(request: &Request) -> Result<Summary> {
     let begun = Instant::now();
     let pool = super::workers(request.threads)?;
+    let done =
+        |manifest| Summary { manifest, notes: Vec::new(), unchanged: true, seconds: begun.elapsed().as_secs_f64() };
     let source = match &request.input {
-        Input::Given(Some(path)) => Some(Source::open(path)?),
-        Input::Given(None) => Some(Source::open(&root::find(&request.data)?)?),
+        Input::Given(path) => Some(Source::open(path)?),
+        Input::Found { url, md5 } => match root::find(&request.data)? {
+            Some(path) => Some(Source::open(&path)?),
+            None => {
+                // Whoever has removed the source to save space is not made to download it again.
+                if let Some(manifest) = prepared_before(request) {
+                    return Ok(done(manifest));
+                }
+                Some(Source::open(&fetch(request, url, md5.as_deref())?)?)
+            }
+        },
         Input::Demo(_) => None,
     };
     if let Some(source) = &source {
@@ -75,7 +93,7 @@ pub fn prepare(request: &Request) -> Result<Summary> {
     let staging = Staging::open(&request.data)?;
     let record = match (&request.input, &source) {
         (Input::Demo(settings), _) => demo::record(settings),
-        (_, Some(source)) => source.record().clone(),
+        (_, Some(source)) => source.record()?,
         (_, None) => SourceRecord::default(),
     };
     if !request.force {
@@ -93,7 +111,7 @@ pub fn prepare(request: &Request) -> Result<Summary> {
         let source = match (source, &request.input) {
             (None, Input::Demo(settings)) => Source::open(&demo::draw(&request.data, settings, request.quiet)?)?,
             (Some(source), _) => source,
-            (None, Input::Given(_)) => return Err(Error::usage("there is nothing to prepare from")),
+            (None, _) => return Err(Error::usage("there is nothing to prepare from")),
         };
         let mut layout = layout::understand(&source, &request.settings)?;
         let notes = std::mem::take(&mut layout.notes);
@@ -107,6 +125,23 @@ pub fn prepare(request: &Request) -> Result<Summary> {
     })?;
     staging.commit(&manifest)?;
     Ok(Summary { manifest, notes, unchanged: false, seconds: begun.elapsed().as_secs_f64() })
+}
+
+/// The archive, downloaded into the data folder.
+fn fetch(request: &Request, url: &str, md5: Option<&str>) -> Result<PathBuf> {
+    let path = request.data.join("tiny-imagenet-200.zip");
+    let expected = md5.map_or(download::OFFICIAL, |md5| download::Expected { bytes: None, md5 });
+    download::download(url, &path, &expected, &download::Patience::default(), request.quiet)?;
+    Ok(path)
+}
+
+/// What is there already, though its source is not.
+fn prepared_before(request: &Request) -> Option<Manifest> {
+    if request.force || staging::is_pending(&request.data) {
+        return None;
+    }
+    let manifest = Manifest::load(&request.data).ok()?;
+    unchanged(request, &manifest.source)
 }
 
 /// The data folder must not be the source: its folders would be replaced by what is made of them.

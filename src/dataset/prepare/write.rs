@@ -14,7 +14,7 @@ use super::{Input, Request, leaks};
 use crate::dataset::decode::Size;
 use crate::dataset::finding::{Problem, Severity};
 use crate::dataset::layout::{Layout, SplitLayout};
-use crate::dataset::manifest::{self, Class, LeftOut, Manifest, SourceRecord};
+use crate::dataset::manifest::{self, Class, LeftOut, Manifest, SourceRecord, Split};
 use crate::dataset::source::Source;
 use crate::dataset::staging::Staging;
 use crate::engine::Normalisation;
@@ -36,25 +36,35 @@ impl Work<'_> {
         let mut problems: Vec<Problem> = problems.into_iter().filter(|p| p.severity == Severity::Error).collect();
         let total: usize = splits.iter().map(|s| s.images.len()).sum();
         let bar = progress::bar("preparing", total as u64, "images", self.request.quiet);
-        let mut filled = Vec::new();
-        for split in splits.into_iter().filter(|split| !split.images.is_empty()) {
-            filled.push(self.fill_usable(split, &classes, &mut problems, &bar)?);
-        }
+        let mut splits = splits.into_iter().filter(|split| !split.images.is_empty());
+        let Some(train) = splits.next() else { return Err(Error::data(self.source.path(), "there are no images")) };
+        let mut train = self.fill_usable(train, &classes, &mut problems, &bar)?;
+        let mut rest = |problems: &mut Vec<Problem>| -> Result<Vec<_>> {
+            splits.by_ref().map(|split| self.fill_usable(split, &classes, problems, &bar)).collect()
+        };
+        let statistics;
+        let mut done = BTreeMap::new();
+        let others = if settings.drop_leaks {
+            let others = rest(&mut problems)?;
+            self.refuse(&problems, total)?;
+            let leaks = leaks::find((&train.0, &train.1), &others)?;
+            train = self.without(train.0, train.1, leaks, &classes, &mut problems)?;
+            statistics = train.1.sums.normalisation();
+            done.extend([finish(train, statistics)?]);
+            others
+        } else {
+            // The checksum of train's pack takes one thread a second: beside it the others decode.
+            statistics = train.1.sums.normalisation();
+            let (train, others) = rayon::join(|| finish(train, statistics), || rest(&mut problems));
+            let others = others?;
+            self.refuse(&problems, total)?;
+            done.extend([train?]);
+            others
+        };
         bar.finish_and_clear();
-        if !problems.is_empty() && (!settings.skip_corrupt || problems.iter().any(|p| p.whole)) {
-            return Err(self.unusable(&problems, total));
-        }
-        if settings.drop_leaks && !filled.is_empty() {
-            let (split, train) = filled.remove(0);
-            let leaks = leaks::find((&split, &train), &filled)?;
-            filled.insert(0, self.without(split, train, leaks, &classes, &mut problems)?);
-        }
-        let statistics = filled.first().map_or_else(Normalisation::default, |(_, train)| train.sums.normalisation());
+        let others = others.into_par_iter().map(|split| finish(split, statistics));
+        done.extend(others.collect::<Result<Vec<_>>>()?);
         problems.sort_by(|a, b| (&a.path, &a.reason).cmp(&(&b.path, &b.reason)));
-        let splits = filled.into_par_iter().map(|(layout, Filled { writer, mut split, .. })| {
-            split.pack_sha256 = writer.finish(statistics)?;
-            Ok((layout.name.to_owned(), split))
-        });
         Ok(Manifest {
             schema: manifest::SCHEMA.into(),
             vggkit: env!("CARGO_PKG_VERSION").into(),
@@ -67,7 +77,7 @@ impl Work<'_> {
             width: self.size.1,
             mean: statistics.mean,
             std: statistics.std,
-            splits: splits.collect::<Result<BTreeMap<_, _>>>()?,
+            splits: done,
             left_out: problems.into_iter().map(|p| LeftOut { path: p.path, reason: p.reason }).collect(),
         })
     }
@@ -134,7 +144,11 @@ impl Work<'_> {
         }
     }
 
-    fn unusable(&self, problems: &[Problem], total: usize) -> Error {
+    /// Stops where something cannot be used, unless that may be left out.
+    fn refuse(&self, problems: &[Problem], total: usize) -> Result<()> {
+        if problems.is_empty() || (self.request.settings.skip_corrupt && problems.iter().all(|p| !p.whole)) {
+            return Ok(());
+        }
         let files = if problems.len() == 1 { "1 file" } else { &format!("{} files", problems.len()) };
         let source = self.source.path().display();
         let listed = list(problems);
@@ -146,8 +160,15 @@ impl Work<'_> {
         if problems.iter().all(|p| !p.whole) {
             help += ", or leave them out with --skip-corrupt";
         }
-        Error::new(Kind::Data, message).with_help(help)
+        Err(Error::new(Kind::Data, message).with_help(help))
     }
+}
+
+/// Writes the header of a pack, and gives its checksum to the manifest's entry.
+fn finish((layout, filled): (SplitLayout, Filled), statistics: Normalisation) -> Result<(String, Split)> {
+    let Filled { writer, mut split, .. } = filled;
+    split.pack_sha256 = writer.finish(statistics)?;
+    Ok((layout.name.to_owned(), split))
 }
 
 fn list(problems: &[Problem]) -> String {

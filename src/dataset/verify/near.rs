@@ -129,7 +129,7 @@ mod tests {
                     }
                 }
             }
-            assert!(wanted.len() > 20, "the hashes have pairs to find");
+            assert!(wanted.len() >= 10, "the hashes have pairs to find");
             assert_eq!(pairs(&hashes, most), wanted, "distance {most}");
         }
     }

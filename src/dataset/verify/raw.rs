@@ -52,7 +52,7 @@ impl Raw {
     pub fn check(&self, request: &Request, result: &mut Verification, findings: &mut Findings) -> Seen<'_> {
         let Self { source, layout } = self;
         let size = layout::common_size(source, layout);
-        result.kind = source.record().kind.clone();
+        result.kind = source.kind().to_owned();
         result.classes = layout.classes.len();
         (result.height, result.width) = size;
         self.lists(findings);
