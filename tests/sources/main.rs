@@ -11,6 +11,7 @@ use zip::write::SimpleFileOptions;
 
 mod choices;
 mod hostile;
+mod interrupted;
 mod layouts;
 mod left_out;
 
