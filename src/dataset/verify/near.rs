@@ -16,7 +16,7 @@ use crate::dataset::finding::Group;
 /// The largest distance that can be asked for.
 pub const MOST: u32 = 10;
 /// Correlation of the two small luminance images, below which near hashes are chance. Of the official archive 43 pairs of
-/// hashes are within 6 bits; this leaves 6, of which 5 show the same scene. Beyond 6 bits most pairs are chance all the same.
+/// hashes are within 6 bits; this leaves 6, of which 4 show the same scene. Beyond 6 bits most pairs are chance all the same.
 const LEAST_CORRELATION: f32 = 0.8;
 /// Standard deviation of luminance below which a hash says nothing.
 const LEAST_DEVIATION: f32 = 6.0;
