@@ -37,8 +37,7 @@ pub fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
         .map_err(|e| Error::io("cannot write", path, e))
 }
 
-/// Makes `file` `length` bytes long with its blocks allocated, so that a full disk is an error here and not a
-/// SIGBUS when the mapped file is written.
+/// Makes `file` `length` bytes long with its blocks allocated, so that a full disk is an error ahead of the work.
 pub fn reserve(file: &File, length: u64) -> std::io::Result<()> {
     file.set_len(length)?;
     #[cfg(target_os = "linux")]
