@@ -249,6 +249,38 @@ fn inference_needs_less_and_gives_the_same() {
 }
 
 #[test]
+fn kept_filters_follow_the_state() {
+    let plan = Network { depth: 13, width: 0.25, image_size: 64, ..network() }.plan().expect("a plan");
+    let first = start(&plan);
+    let mut second = start(&plan);
+    second.tensors.iter_mut().flatten().for_each(|v| *v *= 0.8);
+    let single = |optimizer, threads| Settings { batch_size: 1, ..settings(optimizer, threads) };
+    let input: Vec<f32> = (0..64 * 64 * 3).map(|i| (i as f32 * 0.37).sin()).collect();
+    let batch = Batch::Activations { input: &input, labels: &[] };
+    let logits = |engine: &mut dyn Engine| {
+        let mut logits = Vec::new();
+        engine.logits(batch, &mut logits).expect("logits");
+        logits
+    };
+    let mut inference = CpuEngine::new(plan.clone(), single(None, 2), &first).expect("fits");
+    let mut before = Vec::new();
+    for state in [&first, &second] {
+        inference.load_state(state).expect("fits");
+        let got = logits(&mut inference);
+        let mut oracle = ReferenceEngine::<f64>::new(plan.clone(), single(None, 1), state).expect("an engine");
+        let error = distance(&got, &logits(&mut oracle));
+        assert!(error < 1e-4, "logits differ by {error}");
+        // Training transforms filters each time. The bits are the same, for any number of threads.
+        for other in [single(None, 3), single(Some(sgd()), 2)] {
+            let mut other = CpuEngine::new(plan.clone(), other, state).expect("fits");
+            assert_eq!(got, logits(&mut other));
+        }
+        assert!(got != before);
+        before = got;
+    }
+}
+
+#[test]
 fn a_diverged_network_shows_in_its_loss() {
     for batch_norm in [true, false] {
         let plan = Network { batch_norm, ..network() }.plan().expect("a plan");

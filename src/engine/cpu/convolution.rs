@@ -31,6 +31,8 @@ pub struct Convolution {
     pub inputs: usize,
     /// Output channels.
     pub outputs: usize,
+    /// Samples of the batches that it is made for, which decides on the size of Winograd's tiles.
+    pub batch: usize,
     /// Keep to the most exact way to compute it.
     pub precise: bool,
     /// Instructions to use.

@@ -7,6 +7,8 @@ use super::buffer::Scratch;
 use super::convolution::{Convolution, Room};
 use super::tests::{distance, noise, on_threads, wide};
 use super::winograd::Winograd;
+use super::winograd_prepared::Prepared;
+use super::winograd_transforms::Size;
 use super::{InstructionSet, reference};
 use crate::engine::stages::{Work, stages};
 use crate::vgg::Network;
@@ -52,7 +54,8 @@ fn check_convolution(sizes: reference::convolution::Sizes, ways: &[Way]) {
     for (way, precise) in ways.iter().flat_map(|way| [(way, true), (way, false)]) {
         on_threads(
             |set| {
-                let shape = Convolution { kernel, height, width, inputs, outputs, precise, set };
+                // As in an engine for many samples, where the fastest way takes the largest tiles.
+                let shape = Convolution { kernel, height, width, inputs, outputs, batch: 64, precise, set };
                 let winograd = || match way {
                     Way::Wide => Winograd::new(shape).shared(),
                     _ => Winograd::new(shape).narrow(),
@@ -96,6 +99,41 @@ fn check_convolution(sizes: reference::convolution::Sizes, ways: &[Way]) {
     }
 }
 
+/// Forward passes with filters prepared once, for tiles of each size.
+fn check_prepared(sizes: reference::convolution::Sizes) {
+    let reference::convolution::Sizes { batch, height, width, inputs, outputs, kernel } = sizes;
+    let pixels = batch * height * width;
+    let (x, weight, bias) = (noise(pixels * inputs, 1), noise(9 * inputs * outputs, 3), noise(outputs, 4));
+    let mut y = vec![0.0; pixels * outputs];
+    reference::convolution::forward(sizes, &wide(&x), &wide(&weight), &wide(&bias), &mut y);
+    let relu: Vec<f64> = y.iter().map(|v| v.max(0.0)).collect();
+    let packed = hwio(&weight, outputs, inputs, 9);
+    for (size, allowed) in [(Size::Two, 2e-6), (Size::Four, 2e-5)] {
+        on_threads(
+            |set| {
+                let shape = Convolution { kernel, height, width, inputs, outputs, batch, precise: false, set };
+                let prepared = Prepared::always(Winograd::with_size(shape, size), 48);
+                let mut filters = vec![f32::NAN; prepared.range().end + 16];
+                prepared.prepare(&packed, &mut filters);
+                let room = prepared.room(batch + 1);
+                let scratch = Scratch::new(3, room.scratch).expect("memory");
+                let (mut workspace, filters_between) = (vec![f32::NAN; room.workspace], &mut []);
+                let mut room = Room { scratch: &scratch, workspace: &mut workspace, filters: filters_between };
+                let mut both = [vec![f32::NAN; pixels * outputs], vec![f32::NAN; pixels * outputs]];
+                for (y, activate) in both.iter_mut().zip([false, true]) {
+                    prepared.forward(&x, &filters, &bias, activate, y, &mut room);
+                }
+                assert!(filters[..48].iter().chain(&filters[prepared.range().end..]).all(|v| v.is_nan()));
+                both
+            },
+            |set, [own, activated]| {
+                let errors = [distance(&own, &y), distance(&activated, &relu)];
+                assert!(errors.iter().all(|e| *e < allowed), "{sizes:?} {size:?} {}: {errors:?}", set.name());
+            },
+        );
+    }
+}
+
 #[test]
 fn convolutions_of_awkward_sizes() {
     for (batch, height, width, inputs, outputs) in [
@@ -115,7 +153,26 @@ fn convolutions_of_awkward_sizes() {
         let sizes = |kernel| reference::convolution::Sizes { batch, height, width, inputs, outputs, kernel };
         check_convolution(sizes(3), &[Way::Chosen, Way::Narrow, Way::Wide]);
         check_convolution(sizes(1), &[Way::Chosen]);
+        check_prepared(sizes(3));
     }
+}
+
+#[test]
+fn filters_are_kept_where_tiles_are_few() {
+    let set = InstructionSet::detect();
+    let floats = |side, inputs, outputs, batch, precise| {
+        let shape = Convolution { kernel: 3, height: side, width: side, inputs, outputs, batch, precise, set };
+        Prepared::new(shape, 7).map(|prepared| prepared.range().len())
+    };
+    // A single image: F(2x2) where the filters are larger than the tiles, F(4x4) where maps are large.
+    assert_eq!(floats(8, 512, 512, 1, false), Some(16 * 512 * 512));
+    assert_eq!(floats(32, 64, 128, 1, false), Some(36 * 64 * 128));
+    assert_eq!(floats(32, 64, 128, 1, true), Some(16 * 64 * 128));
+    assert_eq!(floats(8, 512, 512, 16, false), Some(36 * 512 * 512));
+    // Read where they lie, or transformed for many tiles.
+    assert_eq!(floats(4, 512, 512, 1, false), None);
+    assert_eq!(floats(8, 512, 512, 17, false), None);
+    assert_eq!(floats(64, 3, 64, 1, false), None);
 }
 
 #[test]
@@ -146,6 +203,9 @@ fn convolutions_of_every_network() {
     shapes.par_iter().for_each(|&[kernel, side, inputs, outputs]| {
         let sizes = |batch| reference::convolution::Sizes { batch, height: side, width: side, inputs, outputs, kernel };
         check_convolution(sizes(1), &[Way::Chosen]);
+        if kernel == 3 {
+            check_prepared(sizes(1));
+        }
         if kernel == 3 && side <= 8 {
             // The weight gradient of few pixels is a direct sum: this is what larger batches take.
             check_convolution(sizes(2), &[Way::Wide]);
@@ -166,7 +226,7 @@ fn weight_gradients_of_many_tiles_keep_their_digits() {
     let expected = wide(&hwio(&dw.iter().map(|v| *v as f32).collect::<Vec<_>>(), outputs, inputs, 9));
     for (shared, precise) in [(false, true), (false, false), (true, true), (true, false)] {
         let set = InstructionSet::detect();
-        let shape = Convolution { kernel: 3, height: side, width: side, inputs, outputs, precise, set };
+        let shape = Convolution { kernel: 3, height: side, width: side, inputs, outputs, batch, precise, set };
         let winograd = if shared { Winograd::new(shape).shared() } else { Winograd::new(shape).narrow() };
         let room = winograd.room(batch, true);
         let scratch = Scratch::new(1, room.scratch).expect("memory");
@@ -183,7 +243,7 @@ fn weight_gradients_of_many_tiles_keep_their_digits() {
 fn weight_gradients_of_nothing_are_exactly_zero() {
     // The input lives in the upper left corner, the gradient in the lower right one: no tap brings them together.
     let set = InstructionSet::detect();
-    let shape = Convolution { kernel: 3, height: 4, width: 4, inputs: 5, outputs: 6, precise: true, set };
+    let shape = Convolution { kernel: 3, height: 4, width: 4, inputs: 5, outputs: 6, batch: 1, precise: true, set };
     let (mut x, mut dy) = (vec![0.0; 16 * 5], vec![0.0; 16 * 6]);
     x[..5].copy_from_slice(&noise(5, 1));
     dy[15 * 6..].copy_from_slice(&noise(6, 2));

@@ -77,7 +77,7 @@ pub fn forward(
             for start in (0..inputs).step_by(DEPTH) {
                 let left = Left { data: seen[tap * pixels * row + start..].as_ptr(), row, step: 1 };
                 let data = weights[(tap * inputs + start) * outputs + first..].as_ptr();
-                let right = Right { data, group: GROUP, step: outputs };
+                let right = Right { data, group: GROUP, step: outputs, ahead: None };
                 let to = Result { data: y.at(first), row: outputs, accumulate: tap + start > 0 };
                 // SAFETY: `seen` has a row of inputs for each pixel of the tap; whole groups of outputs of the weights
                 // and of y, which are this task's alone.

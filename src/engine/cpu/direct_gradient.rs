@@ -71,7 +71,7 @@ pub fn weight_gradient(shape: &Convolution, x: &[f32], dy: &[f32], dw: &mut [f32
                         let left = &seen[(tap * pixels + t) * v_row + block * TASK..];
                         let right = &gradient[t * d_row + group * GROUP..];
                         let left = Left { data: left.as_ptr(), row: 1, step: v_row };
-                        let right = Right { data: right.as_ptr(), group: GROUP, step: d_row };
+                        let right = Right { data: right.as_ptr(), group: GROUP, step: d_row, ahead: None };
                         let to = Result { data: to.at(group * GROUP), row, accumulate: t > 0 };
                         let (depth, groups) = (CHUNK.min(pixels - t), 2.min(row / GROUP - group));
                         // SAFETY: `seen` has v_row floats for each pixel of the tap, the gradient whole groups for

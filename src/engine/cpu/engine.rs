@@ -196,7 +196,8 @@ impl Engine for CpuEngine {
 
     fn load_state(&mut self, state: &State) -> Result<()> {
         check::state(&self.plan, &self.settings, state)?;
-        self.network.load(state);
+        let Self { network, pool, .. } = self;
+        pool.install(|| network.load(state));
         self.steps = state.step;
         self.variants.clone_from(&state.variants);
         self.loss_scaling = state.loss_scaling;

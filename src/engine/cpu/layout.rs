@@ -9,6 +9,7 @@ use super::convolution::{Convolution, RoomSizes};
 use super::linear::Linear;
 use super::local_response_norm;
 use super::simd::InstructionSet;
+use super::winograd_prepared::Prepared;
 use crate::engine::Settings;
 use crate::engine::lifetime::Values;
 use crate::engine::stages::{self, Stage, stages};
@@ -22,7 +23,7 @@ pub type Slot = usize;
 /// Bytes that an engine allocates, by purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Memory {
-    /// Parameters and running statistics.
+    /// Parameters and running statistics, and convolutions' filters that are kept transformed.
     pub parameters: u64,
     /// A gradient a parameter.
     pub gradients: u64,
@@ -66,8 +67,15 @@ pub struct Norm {
 /// What a step computes.
 #[derive(Clone, Debug)]
 pub enum Work {
-    /// Convolution, then batch normalisation where there is one, ReLU, and pooling where it follows.
-    Convolution { convolution: Convolution, activation: Activation, norm: Option<Norm>, z: Slot },
+    /// Convolution, then batch normalisation where there is one, ReLU, and pooling where it follows. In engines that only
+    /// infer, its filters may be `prepared`.
+    Convolution {
+        convolution: Convolution,
+        prepared: Option<Box<Prepared>>,
+        activation: Activation,
+        norm: Option<Norm>,
+        z: Slot,
+    },
     /// Local response normalisation.
     LocalResponseNorm,
     /// 2x2 maxima that follow no convolution directly.
@@ -111,6 +119,8 @@ pub struct Layout {
     /// Floats of all parameters, and of all running statistics.
     pub trained: usize,
     pub running: usize,
+    /// Floats of all prepared filters.
+    pub prepared: usize,
     /// Floats that kernels need in between.
     pub room: RoomSizes,
     /// f64 partial sums.
@@ -133,7 +143,7 @@ impl Layout {
             return Err(Error::new(Kind::Engine, message).with_help("choose a smaller batch (-b)"));
         }
         let mut layout = Self::parameters(plan);
-        layout.fuse(plan, settings.precise, set)?;
+        layout.fuse(plan, settings, set)?;
         layout.assign_buffers(plan, settings);
         layout.size_scratch(settings);
         Ok(layout)
@@ -144,7 +154,7 @@ impl Layout {
         let trained = Buffer::bytes(self.trained);
         let moments = settings.optimizer.map_or(0, |o| o.moments().len() as u64);
         Memory {
-            parameters: trained + Buffer::bytes(self.running),
+            parameters: trained + Buffer::bytes(self.running) + Buffer::bytes(self.prepared),
             gradients: if settings.optimizer.is_some() { trained } else { 0 },
             moments: moments * trained,
             activations: self.slots.iter().map(|len| Buffer::bytes(*len)).sum(),
@@ -179,6 +189,7 @@ impl Layout {
             places,
             trained,
             running,
+            prepared: 0,
             room: RoomSizes::default(),
             partials: 0,
             kept: 0,
@@ -187,7 +198,7 @@ impl Layout {
     }
 
     /// Groups layers into steps.
-    fn fuse(&mut self, plan: &Plan, precise: bool, set: InstructionSet) -> Result<()> {
+    fn fuse(&mut self, plan: &Plan, settings: &Settings, set: InstructionSet) -> Result<()> {
         for stage in stages(plan)? {
             let Stage { name, work, input, inner, output, tensors } = stage;
             let range = |index: usize| self.places[tensors.start + index].range.clone();
@@ -200,9 +211,16 @@ impl Layout {
                         Norm { gamma: range(2), beta: range(3), mean: range(4), variance: range(5), kept }
                     });
                     let Shape { height, width, channels } = inner;
-                    let inputs = input.channels;
-                    let convolution = Convolution { kernel, height, width, inputs, outputs: channels, precise, set };
-                    Work::Convolution { convolution, activation: Activation { shape: inner, pool, set }, norm, z: 0 }
+                    let (inputs, precise, batch) = (input.channels, settings.precise, settings.batch_size);
+                    let convolution =
+                        Convolution { kernel, height, width, inputs, outputs: channels, batch, precise, set };
+                    let prepared = match settings.optimizer {
+                        Some(_) => None, // weights change at each step
+                        None => Prepared::new(convolution, self.prepared).map(Box::new),
+                    };
+                    self.prepared = prepared.as_ref().map_or(self.prepared, |prepared| prepared.range().end);
+                    let activation = Activation { shape: inner, pool, set };
+                    Work::Convolution { convolution, prepared, activation, norm, z: 0 }
                 }
                 stages::Work::LocalResponseNorm => Work::LocalResponseNorm,
                 stages::Work::MaxPool => Work::MaxPool,
@@ -289,8 +307,11 @@ impl Layout {
     fn size_scratch(&mut self, settings: &Settings) {
         for step in &self.steps {
             match &step.work {
-                Work::Convolution { convolution, activation, norm, .. } => {
-                    self.room = self.room.max(convolution.room(settings.batch_size, settings.optimizer.is_some()));
+                Work::Convolution { convolution, prepared, activation, norm, .. } => {
+                    self.room = self.room.max(match prepared {
+                        Some(prepared) => prepared.room(settings.batch_size),
+                        None => convolution.room(settings.batch_size, settings.optimizer.is_some()),
+                    });
                     if settings.optimizer.is_some() {
                         self.partials = self.partials.max(activation.partials(settings.batch_size));
                     }

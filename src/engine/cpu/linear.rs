@@ -88,7 +88,8 @@ impl Linear {
             let sums = Shared::new(products);
             for start in (0..inputs).step_by(DEPTH) {
                 let left = Left { data: weight[first * inputs + start..].as_ptr(), row: inputs, step: 1 };
-                let right = Right { data: x_turned[start * GROUP..].as_ptr(), group: inputs * GROUP, step: GROUP };
+                let right =
+                    Right { data: x_turned[start * GROUP..].as_ptr(), group: inputs * GROUP, step: GROUP, ahead: None };
                 let to = Result { data: sums.at(0), row: groups * GROUP, accumulate: start > 0 };
                 // SAFETY: `rows` rows of weights from `first` on, whole groups of samples of each input, and as many
                 // sums a row, which are this task's alone.
@@ -122,8 +123,12 @@ impl Linear {
             for start in (0..outputs).step_by(GRADIENT_DEPTH) {
                 let depth = GRADIENT_DEPTH.min(outputs - start);
                 let left = Left { data: apart[start..].as_ptr(), row, step: 1 };
-                let right =
-                    Right { data: weight[start * inputs + columns.start..].as_ptr(), group: GROUP, step: inputs };
+                let right = Right {
+                    data: weight[start * inputs + columns.start..].as_ptr(),
+                    group: GROUP,
+                    step: inputs,
+                    ahead: None,
+                };
                 let to = Result { data: dx.at(columns.start), row: inputs, accumulate: start > 0 };
                 // SAFETY: `depth` rows of weights and as many columns of dy; whole groups of columns of the weights and
                 // of dx, which are this task's alone.

@@ -25,6 +25,7 @@ mod simd;
 mod winograd;
 mod winograd_gradient;
 mod winograd_lines;
+mod winograd_prepared;
 mod winograd_tiles;
 mod winograd_transforms;
 

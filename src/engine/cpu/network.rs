@@ -26,6 +26,7 @@ pub struct Network {
     slots: Vec<Buffer>,
     parameters: Buffer,
     running: Buffer,
+    prepared: Buffer,
     gradients: Buffer,
     moments: Vec<Buffer>,
     scratch: Scratch,
@@ -64,6 +65,7 @@ impl Network {
             slots: layout.slots.iter().map(|len| Buffer::new(*len)).collect::<Result<_>>()?,
             parameters: Buffer::new(layout.trained)?,
             running: Buffer::new(layout.running)?,
+            prepared: Buffer::new(layout.prepared)?,
             gradients: Buffer::new(if training { layout.trained } else { 0 })?,
             moments: (0..moments).map(|_| Buffer::new(layout.trained)).collect::<Result<_>>()?,
             scratch: Scratch::new(settings.threads, layout.room.scratch)?,
@@ -124,7 +126,7 @@ impl Network {
         let mut y = take(&mut self.slots[step.y]);
         let out = &mut y[..outputs];
         match &step.work {
-            Work::Convolution { convolution, activation, norm, z } => {
+            Work::Convolution { convolution, prepared, activation, norm, z } => {
                 let apart = *z != step.y;
                 let mut other = if apart { take(&mut self.slots[*z]) } else { Buffer::default() };
                 let inner_len = n * activation.shape.elements();
@@ -133,7 +135,12 @@ impl Network {
                 let (weight, bias) = (&self.parameters[step.weight.clone()], &self.parameters[step.bias.clone()]);
                 let mut room =
                     Room { scratch: &self.scratch, workspace: &mut self.workspace, filters: &mut self.filters };
-                convolution.forward(x, weight, bias, norm.is_none(), inner, &mut room);
+                match prepared {
+                    Some(prepared) if prepared.suits(n) => {
+                        prepared.forward(x, &self.prepared, bias, norm.is_none(), inner, &mut room)
+                    }
+                    _ => convolution.forward(x, weight, bias, norm.is_none(), inner, &mut room),
+                }
                 lap(&mut clock, &mut self.times.steps[index][0]);
                 if let Some(norm) = norm {
                     self.prepare_norm(norm, activation, inner, training.is_some());
@@ -211,7 +218,7 @@ impl Network {
         let mut clock = Instant::now();
         let (inputs, outputs) = (n * step.input.elements(), n * step.output.elements());
         match &step.work {
-            Work::Convolution { convolution, activation, norm, z } => {
+            Work::Convolution { convolution, activation, norm, z, .. } => {
                 let mut dz = take(&mut self.slots[*z]);
                 let gradient = &mut dz[..n * activation.shape.elements()];
                 let dy = &self.slots[step.dy][..outputs];
@@ -310,10 +317,15 @@ impl Network {
         self.layout.places.iter().filter(|p| p.trained).map(|p| p.unpack(values)).collect()
     }
 
-    /// Puts a state in whose lengths fit.
+    /// Puts a state in whose lengths fit, and prepares filters.
     pub fn load(&mut self, state: &State) {
         for (place, values) in self.layout.places.iter().zip(&state.tensors) {
             place.pack(values, if place.trained { &mut self.parameters } else { &mut self.running });
+        }
+        for step in &self.layout.steps {
+            if let Work::Convolution { prepared: Some(prepared), .. } = &step.work {
+                prepared.prepare(&self.parameters[step.weight.clone()], &mut self.prepared);
+            }
         }
         for (index, moment) in self.moments.iter_mut().enumerate() {
             moment.fill(0.0);

@@ -19,12 +19,14 @@ pub struct Left {
     pub step: usize,
 }
 
-/// The right side: element (k, 16 g + l) at `data + g * group + k * step + l`.
+/// The right side: element (k, 16 g + l) at `data + g * group + k * step + l`. What lies `ahead` floats further on is
+/// asked for early; without, that is the next groups.
 #[derive(Clone, Copy)]
 pub struct Right {
     pub data: *const f32,
     pub group: usize,
     pub step: usize,
+    pub ahead: Option<usize>,
 }
 
 /// The result: row r starts at `data + r * row`.
@@ -119,7 +121,7 @@ unsafe fn block<L: Lanes, const W: usize, const R: usize>(depth: usize, a: Left,
         let mut from = b.data;
         // The rows of the next block, a line of each in turn.
         let (mut line, mut next) = (0, a.data.wrapping_add(R * a.row));
-        let ahead = (W * L::COUNT).div_ceil(GROUP) * b.group;
+        let ahead = b.ahead.unwrap_or((W * L::COUNT).div_ceil(GROUP) * b.group);
         for _ in 0..depth {
             let mut right = [L::splat(0.0); W];
             for w in 0..W {
@@ -175,7 +177,7 @@ mod tests {
                     } else {
                         Left { data: a.as_ptr(), row: depth, step: 1 }
                     };
-                    let right = Right { data: b.as_ptr(), group: depth * GROUP, step: GROUP };
+                    let right = Right { data: b.as_ptr(), group: depth * GROUP, step: GROUP, ahead: None };
                     let mut c = vec![1.0f32; rows * groups * GROUP];
                     for accumulate in [false, true] {
                         let to = Result { data: c.as_mut_ptr(), row: groups * GROUP, accumulate };

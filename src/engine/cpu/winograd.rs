@@ -5,7 +5,8 @@
 //! Tiles of input are transformed, then blocks of tiles and outputs are multiplied and transformed back while they are
 //! in the thread's cache. In narrow layers a thread does both for a slab of tiles of its own. Wide layers, whose
 //! filters are large, transform many tiles at once and share their blocks among the threads, so that filters are read
-//! once. Which it is, the size of tiles, and every slab follow from the shape alone.
+//! once. Which it is, the size of tiles, and every slab follow from the shape alone, of which the batch that the engine
+//! was built for is a part.
 
 use std::ops::Range;
 
@@ -27,11 +28,13 @@ const SLAB_FLOATS: usize = 432 * 1024;
 /// Most tiles and outputs of one block of products.
 const BLOCK_TILES: usize = 128;
 const BLOCK_OUTPUTS: usize = 64;
+/// Multiply-adds in the time of reading one value of a filter, on two cores: 70 % of 345 GF/s over 25 GB/s.
+const READING: usize = 20;
 /// Inputs that are multiplied at a time, so that their filters stay in the thread's nearest cache.
-const DEPTH: usize = 128;
+pub(super) const DEPTH: usize = 128;
 
 /// See the module. Only for kernels of 3.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Winograd {
     pub(super) shape: Convolution,
     pub(super) tiles: Tiles,
@@ -42,9 +45,9 @@ pub struct Winograd {
 
 /// Filters [3, 3, inputs, outputs]; `turned` by 180 degrees and with inputs and outputs swapped for the input gradient.
 #[derive(Clone, Copy)]
-struct Filters<'a> {
-    weights: &'a [f32],
-    turned: bool,
+pub(super) struct Filters<'a> {
+    pub(super) weights: &'a [f32],
+    pub(super) turned: bool,
 }
 
 /// How transformed filters lie: the values of group g of outputs at point p for input i at
@@ -76,12 +79,19 @@ impl Winograd {
     pub fn new(shape: Convolution) -> Self {
         let channels = shape.inputs * shape.outputs;
         let (wide, wide_gradient) = (channels >= WIDE_FORWARD, channels >= WIDE_GRADIENT);
-        let tiles = |size| Tiles::new(&shape, size);
-        // Larger tiles may stick out of small maps.
-        let products = |tiles: &Tiles| tiles.down * tiles.across * tiles.size.points();
-        let (two, four) = (tiles(Size::Two), tiles(Size::Four));
-        let tiles = if shape.precise || products(&four) >= products(&two) { two } else { four };
+        // Larger tiles multiply less, read more filters, and may stick out of small maps. The choice holds for training
+        // and inference, so that both have the same bits.
+        let pixels = shape.batch * shape.height * shape.width;
+        let cost = |tiles: &Tiles| tiles.size.points() * (tiles.of(pixels) + READING);
+        let (two, four) = (Tiles::new(&shape, Size::Two), Tiles::new(&shape, Size::Four));
+        let tiles = if shape.precise || cost(&four) >= cost(&two) { two } else { four };
         Self { shape, tiles, wide, wide_gradient }
+    }
+
+    /// With tiles of `size`.
+    #[cfg(test)]
+    pub(super) fn with_size(shape: Convolution, size: Size) -> Self {
+        Self { tiles: Tiles::new(&shape, size), ..Self::new(shape) }
     }
 
     /// The same with shared phases, however narrow.
@@ -166,26 +176,28 @@ impl Winograd {
         self.turned().convolve(dy, Filters { weights, turned: true }, None, false, dx, room);
     }
 
-    /// Transforms the filters of some `inputs` and one group of outputs; the values of the first input go to `to`.
-    fn transform_filters(
+    /// Transforms the filters of some `inputs` and one group of outputs; the values of the first input go to `to`, those
+    /// of each further one `next` floats further on.
+    pub(super) fn transform_filters(
         &self,
         filters: Filters<'_>,
         inputs: Range<usize>,
         group: usize,
         to: &mut [f32],
         point: usize,
+        next: usize,
     ) {
         let Convolution { inputs: all, outputs, set, .. } = self.shape;
         let size = self.tiles.size;
         assert!(inputs.end <= all && filters.weights.len() == 9 * all * outputs);
-        assert!(to.len() >= (size.points() - 1) * point + inputs.len() * GROUP);
+        assert!(to.len() + next >= (size.points() - 1) * point + inputs.len() * next + GROUP);
         let first = group * GROUP;
         let channels = GROUP.min(outputs - first);
         if !filters.turned && channels == GROUP {
             let from = filters.weights[inputs.start * outputs + first..].as_ptr();
             let to = Points { data: to.as_mut_ptr(), point, group: 0 };
             // SAFETY: filter (i, o) lies at i * outputs + o, its taps all * outputs apart; the points lie within `to`.
-            unsafe { filter(set, size, from, all * outputs, inputs.len(), outputs, GROUP, to) };
+            unsafe { filter(set, size, from, all * outputs, inputs.len(), outputs, GROUP, to, next) };
             return;
         }
         let mut block = [[[0.0f32; GROUP]; GROUP]; 9]; // [tap][input][output]
@@ -205,9 +217,10 @@ impl Winograd {
                 }
             }
             let from = block.as_flattened().as_flattened().as_ptr();
-            let data = to[(start - inputs.start) * GROUP..].as_mut_ptr();
+            let data = to[(start - inputs.start) * next..].as_mut_ptr();
+            let to = Points { data, point, group: 0 };
             // SAFETY: nine taps of 16 rows of 16 lie in `block`, `rows` rows of 16 at each point within `to`.
-            unsafe { filter(set, size, from, GROUP * GROUP, rows, GROUP, GROUP, Points { data, point, group: 0 }) };
+            unsafe { filter(set, size, from, GROUP * GROUP, rows, GROUP, GROUP, to, next) };
         }
     }
 
@@ -231,7 +244,7 @@ impl Winograd {
             let Panels { point, group } = Panels::new(size, inputs);
             let ready = &mut room.filters[..self.all_filters()];
             ready.par_chunks_mut(group).enumerate().for_each(|(group, to)| {
-                self.transform_filters(filters, 0..inputs, group, to, point);
+                self.transform_filters(filters, 0..inputs, group, to, point, GROUP);
             });
             let pass = Pass { filters, ready, bias, relu, y: Shared::new(y) };
             let slab = self.slab_tiles();
@@ -294,7 +307,7 @@ impl Winograd {
             let filters = if self.wide {
                 for (group, to) in own.chunks_exact_mut(panels.group).enumerate().take(groups) {
                     let group = channel / GROUP + group;
-                    self.transform_filters(pass.filters, start..start + depth, group, to, panels.point);
+                    self.transform_filters(pass.filters, start..start + depth, group, to, panels.point, GROUP);
                 }
                 &*own
             } else {
@@ -304,7 +317,12 @@ impl Winograd {
             for point in 0..size.points() {
                 let data = v.at(point * from.point + rows.start * from.tile + start);
                 let left = Left { data, row: from.tile, step: 1 };
-                let right = Right { data: filters[point * panels.point..].as_ptr(), group: panels.group, step: GROUP };
+                let right = Right {
+                    data: filters[point * panels.point..].as_ptr(),
+                    group: panels.group,
+                    step: GROUP,
+                    ahead: None,
+                };
                 let to = Result { data: m.at(point * to.point), row: to.tile, accumulate: start > 0 };
                 // SAFETY: v has a row of `inputs` for each tile at each point, m one of whole groups of outputs, the
                 // filters one of whole groups for each input; m is this task's alone.

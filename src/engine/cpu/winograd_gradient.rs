@@ -190,7 +190,7 @@ impl Winograd {
                     let data = sides.v.at(point * v.point + row / GROUP * v.group + t * GROUP);
                     let left = Left { data, row: 1, step: GROUP };
                     let data = sides.d.at(point * d.point + group * d.group + t * GROUP);
-                    let right = Right { data, group: d.group, step: GROUP };
+                    let right = Right { data, group: d.group, step: GROUP, ahead: None };
                     let to = point * sums_point() + (row - rows.start) * ROW + (group - groups.start) * GROUP;
                     let to = Result { data: sums.at(to), row: ROW, accumulate: t > 0 };
                     // SAFETY: v has `tiles` tiles of whole groups of inputs at each point, d as many of outputs, and

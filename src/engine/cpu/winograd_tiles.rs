@@ -50,7 +50,7 @@ impl Grid {
 }
 
 /// The tiles of a batch's output, counted row by row over all images.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Tiles {
     pub size: Size,
     height: usize,

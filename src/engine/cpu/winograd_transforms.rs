@@ -213,12 +213,12 @@ kernel! {
 
 kernel! {
     /// U = G g G^T for `channels` channels of `rows` filters that lie `row` apart, tap t at `filter + t * tap`; the
-    /// values of the next filter go 16 floats further on.
+    /// values of the next filter go `next` floats further on.
     ///
     /// # Safety
     /// As for [`input`].
     pub unsafe fn filter<L>(
-        size: Size, filter: *const f32, tap: usize, rows: usize, row: usize, channels: usize, to: Points,
+        size: Size, filter: *const f32, tap: usize, rows: usize, row: usize, channels: usize, to: Points, next: usize,
     ) {
         #[inline(always)]
         unsafe fn each<L: Lanes, const T: usize, const M: usize>(
@@ -238,7 +238,7 @@ kernel! {
         for i in 0..rows {
             // SAFETY: the caller's promise.
             unsafe {
-                let (from, to) = (filter.add(i * row), Points { data: to.data.add(i * GROUP), ..to });
+                let (from, to) = (filter.add(i * row), Points { data: to.data.add(i * next), ..to });
                 over_channels!(size, L, channels, each(from, tap, to));
             }
         }
