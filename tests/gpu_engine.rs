@@ -6,8 +6,9 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::process::Command;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -15,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use common::{distance, first_state, narrow};
 use vggkit::dataset::Pack;
 use vggkit::engine::cpu::CpuEngine;
-use vggkit::engine::gpu::{GpuEngine, Options};
+use vggkit::engine::gpu::{GpuEngine, Options, Store};
 use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State};
 use vggkit::vgg::{Network, Plan, initialisation};
 
@@ -227,4 +228,33 @@ fn winograd_4x4_stays_near_and_is_forbidden_by_precise() {
     for (ours, theirs) in ours.iter().zip(&theirs) {
         assert!(distance(ours, theirs) < 1e-2);
     }
+}
+
+/// A store of this process.
+#[derive(Default)]
+struct Kept(Mutex<BTreeMap<String, Vec<u8>>>);
+
+impl Store for Kept {
+    fn load(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.lock().expect("no other test").get(name).cloned()
+    }
+
+    fn save(&self, name: &str, bytes: &[u8]) {
+        self.0.lock().expect("no other test").insert(name.into(), bytes.into());
+    }
+}
+
+#[test]
+fn what_was_chosen_among_precise_variants_does_not_bind_others() {
+    let plan = Network { width: 0.06, ..narrow() }.plan().expect("a plan");
+    let (state, kept) = (first_state(&plan), Arc::new(Kept::default()));
+    let options = Options { tune: true, store: Some(Arc::clone(&kept) as Arc<dyn Store>), ..options() };
+    for precise in [true, false] {
+        gpu(&plan, &Settings { precise, ..settings(2, SGD) }, &state, &options);
+    }
+    let kept = kept.0.lock().expect("no other test");
+    let (_, bytes) = kept.iter().find(|(name, _)| name.starts_with("variants")).expect("choices");
+    let choices: BTreeMap<String, String> = serde_json::from_slice(bytes).expect("JSON");
+    let precise = choices.keys().filter(|key| key.ends_with(" precise")).count();
+    assert!(precise > 0 && 2 * precise == choices.len(), "{choices:?}");
 }

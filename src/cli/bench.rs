@@ -12,7 +12,7 @@ use super::{Shared, output, values};
 use crate::bench::pytorch::{self, Precision, Question};
 use crate::bench::{self, Benchmark, Comparison, Measured, Mode, Rounds, operations};
 use crate::engine::gpu::{GpuEngine, limits};
-use crate::engine::{Engine, Normalisation, Optimizer, Settings, State, cpu};
+use crate::engine::{Engine, Optimizer, State, cpu};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::vgg::{Network, Plan, initialisation};
@@ -120,15 +120,8 @@ fn earlier(path: &Path, now: &Benchmark) -> Result<Benchmark> {
 fn measure(arguments: &Arguments, network: &Network, report: &mut Benchmark) -> Result<Measured> {
     let plan = network.plan()?;
     let state = State::new(initialisation::initialise(&plan, 0));
-    let settings = Settings {
-        batch_size: arguments.batch_size,
-        normalisation: Normalisation::default(),
-        optimizer: (arguments.mode == Mode::Train).then(Optimizer::adam),
-        label_smoothing: 0.0,
-        seed: 0,
-        threads: arguments.shared.threads(),
-        precise: arguments.shared.precise,
-    };
+    let optimizer = (arguments.mode == Mode::Train).then(Optimizer::adam);
+    let settings = arguments.shared.settings(arguments.batch_size, optimizer);
     let target = arguments.shared.target();
     let started = Instant::now();
     if target.is_gpu() {

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::network_arguments::NetworkArguments;
 use super::{Shared, output, values};
+use crate::engine::Optimizer;
 use crate::engine::cpu::{self, Memory};
 use crate::engine::gpu::{self, adapter::Capabilities};
-use crate::engine::{Normalisation, Optimizer, Settings};
 use crate::error::Result;
 use crate::vgg::{Layer, Network, Operation, Plan};
 
@@ -101,15 +101,7 @@ struct CardMemory {
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let network = arguments.network.network(arguments.classes)?;
     let plan = network.plan()?;
-    let settings = Settings {
-        batch_size: arguments.batch_size,
-        normalisation: Normalisation::default(),
-        optimizer: Some(Optimizer::adam()),
-        label_smoothing: 0.0,
-        seed: 0,
-        threads: arguments.shared.threads(),
-        precise: arguments.shared.precise,
-    };
+    let settings = arguments.shared.settings(arguments.batch_size, Some(Optimizer::adam()));
     let memory = cpu::memory_of(&plan, &settings)?;
     let training = TrainingMemory { batch_size: settings.batch_size, memory, total: memory.total() };
     let (memory, micro_batch) = gpu::memory_of(&plan, &settings, &Capabilities::CARD)?;

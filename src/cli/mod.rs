@@ -10,7 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::cache;
 use crate::engine::gpu::Precision;
-use crate::engine::{Choice, Target, gpu};
+use crate::engine::{Choice, Normalisation, Optimizer, Settings, Target, gpu};
 use crate::error::Result;
 
 pub mod output;
@@ -132,6 +132,19 @@ impl Shared {
                 fault: values::fault(),
                 ..gpu::Options::default()
             },
+        }
+    }
+
+    /// Settings of a network that is measured or planned, not trained on data.
+    pub fn settings(&self, batch_size: usize, optimizer: Option<Optimizer>) -> Settings {
+        Settings {
+            batch_size,
+            normalisation: Normalisation::default(),
+            optimizer,
+            label_smoothing: 0.0,
+            seed: 0,
+            threads: self.threads(),
+            precise: self.precise,
         }
     }
 

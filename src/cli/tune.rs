@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::network_arguments::NetworkArguments;
 use super::{Shared, output, values};
 use crate::engine::gpu::{Gpu, GpuEngine, tuning};
-use crate::engine::{Engine, Normalisation, Optimizer, Settings, State};
+use crate::engine::{Engine, Optimizer, State};
 use crate::error::Result;
 use crate::vgg::initialisation;
 
@@ -60,15 +60,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     if arguments.refresh {
         tuning::forget(&Gpu::open(&options)?);
     }
-    let settings = Settings {
-        batch_size: arguments.batch_size,
-        normalisation: Normalisation::default(),
-        optimizer: Some(Optimizer::adam()),
-        label_smoothing: 0.0,
-        seed: 0,
-        threads: arguments.shared.threads(),
-        precise: arguments.shared.precise,
-    };
+    let settings = arguments.shared.settings(arguments.batch_size, Some(Optimizer::adam()));
     let state = State::new(initialisation::initialise(&plan, 0));
     let engine = GpuEngine::new(plan, settings, &state, &options)?;
     let (device, variants) = (engine.device(), engine.network().variants());

@@ -94,7 +94,7 @@ impl Network {
         metrics: &Slice,
     ) -> Result<Self> {
         let training = settings.optimizer.is_some();
-        let mut tuning = Tuning::open(gpu);
+        let mut tuning = Tuning::open(gpu, settings.precise);
         let mut chosen = vec![Chosen::default(); layout.steps.len()];
         let mut offered: Vec<[Vec<Variant>; 3]> = Vec::new();
         for (index, step) in layout.steps.iter().enumerate() {
@@ -104,7 +104,7 @@ impl Network {
                     let possible = candidates(&gpu.capabilities(), convolution, pass, settings.precise);
                     let before = state.variants.get(&variant_key(step, pass)).and_then(|name| Variant::parse(name));
                     let before = before.filter(|v| possible.contains(v));
-                    let known = || tuning.known(&tuning::key(convolution, pass, samples), &possible);
+                    let known = || tuning.known(&tuning.key(convolution, pass, samples), &possible);
                     let first = || if gpu.options.tune { None } else { possible.first().copied() };
                     chosen[index].0[at] = before.or_else(known).or_else(first);
                     all[at] = chosen[index].0[at].map_or(possible, |v| vec![v]);
@@ -118,7 +118,7 @@ impl Network {
             let Some(convolution) = &step.convolution else { continue };
             for (at, pass) in passes(index, training) {
                 if chosen[index].0[at].is_none() {
-                    let known = tuning.known(&tuning::key(convolution, pass, samples), &offered[index][at]);
+                    let known = tuning.known(&tuning.key(convolution, pass, samples), &offered[index][at]);
                     chosen[index].0[at] = match known {
                         Some(variant) => Some(variant),
                         None => {

@@ -11,14 +11,9 @@ use crate::error::Result;
 /// Choices made so far on one adapter: shape -> variant.
 pub struct Tuning<'a> {
     gpu: &'a Gpu,
+    precise: bool,
     chosen: BTreeMap<String, String>,
     changed: bool,
-}
-
-/// What a choice is kept under: everything that its speed depends on besides the adapter.
-pub fn key(convolution: &Convolution, pass: Pass, samples: usize) -> String {
-    let Convolution { kernel, height, width, inputs, outputs } = convolution;
-    format!("{} {kernel}x{kernel} {height}x{width} {inputs}>{outputs} n{samples}", pass.name())
 }
 
 /// Multiply-accumulates of one sample.
@@ -29,15 +24,23 @@ pub fn macs(convolution: &Convolution) -> u64 {
 
 impl<'a> Tuning<'a> {
     /// What is known of `gpu`.
-    pub fn open(gpu: &'a Gpu) -> Self {
+    pub fn open(gpu: &'a Gpu, precise: bool) -> Self {
         let loaded = gpu.options.store.as_ref().and_then(|store| store.load(&name(gpu)));
         let chosen = loaded.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        Self { gpu, chosen, changed: false }
+        Self { gpu, precise, chosen, changed: false }
     }
 
     /// All choices, by shape.
     pub fn choices(&self) -> &BTreeMap<String, String> {
         &self.chosen
+    }
+
+    /// What a choice is kept under: everything that its speed depends on besides the adapter, and whether all variants were
+    /// candidates.
+    pub fn key(&self, convolution: &Convolution, pass: Pass, samples: usize) -> String {
+        let Convolution { kernel, height, width, inputs, outputs } = convolution;
+        let precise = if self.precise { " precise" } else { "" };
+        format!("{} {kernel}x{kernel} {height}x{width} {inputs}>{outputs} n{samples}{precise}", pass.name())
     }
 
     /// The choice for a shape, if it was made before and is among `candidates`.
@@ -63,7 +66,7 @@ impl<'a> Tuning<'a> {
             }
         }
         if let Some((_, variant)) = best {
-            self.chosen.insert(key(convolution, pass, samples), variant.name());
+            self.chosen.insert(self.key(convolution, pass, samples), variant.name());
             self.changed = true;
         }
         Ok(best.map(|(_, variant)| variant))
