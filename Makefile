@@ -2,7 +2,7 @@
 # make test     formatting, lints and every test
 # make help     all targets
 # Needs Rust, make and a C compiler. On Debian and Ubuntu both targets install the Vulkan loader and Mesa's drivers where
-# they are missing; beside these and the crates nothing is fetched.
+# they are missing, and `make test` Chromium and axe-core; beside these and the crates nothing is fetched.
 
 # How the demo trains. Anything `vggkit train --help` knows may stand here.
 DEMO_TRAIN ?= --depth 11 --width 0.25 --batch-size 32 --epochs 10 --schedule cosine --warmup 1
@@ -18,11 +18,17 @@ DEMO_PREDICTIONS = $(DEMO_DATA)/predictions.csv
 # What the Vulkan loader reads; lavapipe, the software device that the GPU engine is tested on, is one of them.
 VULKAN_DRIVERS ?= /usr/share/vulkan/icd.d /usr/local/share/vulkan/icd.d /etc/vulkan/icd.d
 VULKAN_PACKAGES = libvulkan1 mesa-vulkan-drivers
+# What drives the report's page in the tests, VGGKIT_CHROMIUM before any of these; axe-core judges how accessible it is.
+# It is under the MPL and stays out of the repository; npm is the only one that Debian has to fetch it with.
+CHROMIUMS = chromium chromium-browser google-chrome google-chrome-stable
+AXE_CORE        = 4.14.1
+AXE_CORE_SHA512 = 1477dafa598d8d065f273d6af302aa203c02e83131707b7fa648cd41bd3d6b734f8c22a0dab86ee6a6f64b8afbe804b214d36db85a2826965edfb3a0b9d546b5
+AXE_CORE_FOLDER = $(TARGET)/axe-core-$(AXE_CORE)
 PORTABLE = aarch64-unknown-linux-gnu
 # Drivers complain about a machine without a session when this is unset.
 export XDG_RUNTIME_DIR ?= /tmp
 
-.PHONY: demo test build clean help tools portable vulkan
+.PHONY: demo test build clean help tools portable vulkan browser
 
 # Without Vulkan it trains on the CPU, so that what cannot be installed does not stop it.
 demo: build
@@ -37,7 +43,7 @@ demo: build
 	@echo "The page is file://$(CURDIR)/site/index.html"
 
 # The tests come last, so that their runner's closing line is the last that is printed.
-test: tools vulkan
+test: tools vulkan browser
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	@$(MAKE) --no-print-directory portable
@@ -75,6 +81,32 @@ vulkan:
 	echo "installing $(VULKAN_PACKAGES)"; \
 	$$as apt-get update -q && \
 	$$as env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(VULKAN_PACKAGES)
+
+# Chromium and axe-core, without which the tests of the report's page fail.
+browser:
+	@for name in "$$VGGKIT_CHROMIUM" $(CHROMIUMS); do \
+		if test -n "$$name" && command -v "$$name" >/dev/null; then chromium=; break; else chromium=chromium; fi; done; \
+	if test -e $(AXE_CORE_FOLDER)/axe.min.js || command -v npm >/dev/null; then npm=; else npm=npm; fi; \
+	if test -n "$$chromium$$npm"; then \
+		if ! command -v apt-get >/dev/null; then \
+			echo "Missing:" $$chromium $$npm". Chromium may be Chrome too, or any that VGGKIT_CHROMIUM names." >&2; \
+			exit 1; \
+		fi; \
+		if test "$$(id -u)" = 0; then as=; elif command -v sudo >/dev/null; then as=sudo; else \
+			echo "Missing. As root: apt-get install" $$chromium $$npm >&2; exit 1; fi; \
+		echo installing $$chromium $$npm; \
+		$$as apt-get update -q && \
+		$$as env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$chromium $$npm || { \
+			echo "Not among the system's packages:" $$chromium $$npm". Where Chromium is a snap only (Ubuntu), install" >&2; \
+			echo "Google Chrome, or name any Chromium in VGGKIT_CHROMIUM." >&2; exit 1; }; \
+	fi
+	@test -e $(AXE_CORE_FOLDER)/axe.min.js || { set -e; \
+	rm -rf $(AXE_CORE_FOLDER) $(AXE_CORE_FOLDER).partial; mkdir -p $(AXE_CORE_FOLDER).partial; cd $(AXE_CORE_FOLDER).partial; \
+	echo "npm pack axe-core@$(AXE_CORE)"; npm pack --silent axe-core@$(AXE_CORE); \
+	sums="sha512sum"; command -v $$sums >/dev/null || sums="shasum -a 512"; \
+	echo "$(AXE_CORE_SHA512)  axe-core-$(AXE_CORE).tgz" | $$sums -c -; \
+	tar -xzf axe-core-$(AXE_CORE).tgz --strip-components 1 package/axe.min.js package/LICENSE; \
+	cd - >/dev/null; mv $(AXE_CORE_FOLDER).partial $(AXE_CORE_FOLDER); }
 
 build:
 	$(CARGO) build --release --locked

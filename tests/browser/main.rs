@@ -1,0 +1,27 @@
+//! The rendered page in headless Chromium, as its readers meet it: with mouse, keyboard, screen reader, phone and
+//! printer, without JavaScript, and with names that attack it.
+
+#![cfg(unix)]
+
+#[path = "../report/fixture.rs"]
+#[allow(dead_code, reason = "shared with the tests of the report")]
+mod fixture;
+
+mod accessibility;
+mod chromium;
+mod devtools;
+mod hostile;
+mod keyboard;
+mod layout;
+mod links;
+mod page;
+mod pages;
+mod print;
+mod scripting;
+mod silence;
+mod tables;
+
+/// A fresh Chromium.
+fn browser() -> devtools::Browser {
+    devtools::Browser::start(&chromium::executable())
+}

@@ -1,0 +1,112 @@
+//! The pages that are looked at: rendered from data sets and runs of the program's own types.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use vggkit::files;
+use vggkit::inference::evaluation::{self, ClassAccuracy, Evaluation};
+use vggkit::vgg::Network;
+
+use super::fixture::{Fixture, Made};
+
+/// A rendered page, and what it was rendered from; both vanish with it.
+pub struct Rendered {
+    pub name: &'static str,
+    pub file: PathBuf,
+    pub fixture: Fixture,
+}
+
+/// A name as long as a folder's may be, with no place to break it.
+const LONG: &str = match std::str::from_utf8(&[b'W'; 255]) {
+    Ok(name) => name,
+    Err(_) => panic!("ASCII"),
+};
+
+/// Names of runs that try to leave their text, run, turn what follows around, and be read as a template; and long ones.
+pub const HOSTILE: [&str; 8] = [
+    "<script>alert(1)<x>",
+    "a\" onload='alert(2)' autofocus onfocus=alert(3) b=\"",
+    "javascript:alert(4)",
+    "{{ 7 * 7 }}{% include 'page.html' %}{# #}",
+    "--><!--]]>&lt;b&gt;&amp;#60;",
+    "\u{202e}gnp.exe\u{2066}\u{200f}",
+    "räksmörgås 💥 ' \" ` \\ %00 #fragment?query",
+    LONG,
+];
+
+/// Every kind of page.
+pub fn all() -> Vec<Rendered> {
+    vec![hostile(), large(), bare(), empty()]
+}
+
+/// Eight runs of hostile names, all that a data set can have, and things that could not be used.
+pub fn hostile() -> Rendered {
+    let fixture = Fixture::with_data();
+    for (i, name) in HOSTILE.into_iter().enumerate() {
+        fixture.add(&Made::new(name, [11, 13, 16, 19][i % 4], 0.2 + 0.05 * i as f64));
+    }
+    fixture.predict(&HOSTILE);
+    fixture.verify();
+    fs::create_dir_all(fixture.run("<img src=x onerror=alert(9)>")).expect("a folder that is not a run");
+    fs::create_dir_all(fixture.run(&"M".repeat(255))).expect("a folder that is not a run");
+    rendered("hostile", fixture)
+}
+
+/// The five networks of the replaced project on 200 classes.
+pub fn large() -> Rendered {
+    let fixture = Fixture::with_data();
+    for (name, depth, conv1x1, top1) in [
+        ("vgg11", 11, false, 0.407),
+        ("vgg13", 13, false, 0.417),
+        ("vgg16", 16, false, 0.394),
+        ("vgg16c", 16, true, 0.386),
+        ("vgg19", 19, false, 0.376),
+    ] {
+        let network = Network { depth, conv1x1, classes: 200, ..Network::default() };
+        fixture.add(&Made { network, epochs: 9, ..Made::new(name, depth, top1) });
+        let path = evaluation::path(&fixture.run(name), "val");
+        let mut evaluation: Evaluation = files::read_json(&path).expect("evaluation");
+        evaluation.per_class = (0..200).map(class).collect();
+        evaluation.confusion = (0..200).map(|t| (0..200).map(|p| confused(t, p)).collect()).collect();
+        files::write_json(&path, &evaluation).expect("evaluation");
+    }
+    fixture.predict(&["vgg11", "vgg13", "vgg16", "vgg16c", "vgg19"]);
+    rendered("large", fixture)
+}
+
+/// A data set and no run.
+pub fn bare() -> Rendered {
+    rendered("bare", Fixture::with_data())
+}
+
+/// Nothing at all.
+pub fn empty() -> Rendered {
+    rendered("empty", Fixture::empty())
+}
+
+fn rendered(name: &'static str, fixture: Fixture) -> Rendered {
+    let (report, _) = fixture.render();
+    Rendered { name, file: Path::new(&report.page).to_owned(), fixture }
+}
+
+fn class(i: usize) -> ClassAccuracy {
+    ClassAccuracy {
+        wnid: format!("n{:08}", 1_000_000 + i),
+        name: format!("class {i}"),
+        images: 50,
+        top1: confused(i, i) as f64 / 50.0,
+    }
+}
+
+/// Every true class has 50 images: most are hits, the rest is taken for two others.
+fn confused(truth: usize, predicted: usize) -> u32 {
+    let hits = 10 + truth * 7 % 31;
+    let first = (50 - hits) * 2 / 3;
+    let count = match (predicted + 200 - truth) % 200 {
+        0 => hits,
+        7 => first,
+        93 => 50 - hits - first,
+        _ => 0,
+    };
+    u32::try_from(count).expect("at most 50")
+}
