@@ -198,7 +198,9 @@ impl<'a> Page<'a> {
         self.eval("for (const image of document.images) image.loading = 'eager'");
         self.call("Emulation.setScrollbarsHidden", json!({ "hidden": true }));
         self.settle();
-        let picture = self.call("Page.captureScreenshot", json!({ "captureBeyondViewport": true }));
+        let clip =
+            self.eval("({ x: 0, y: 0, width: innerWidth, height: document.documentElement.scrollHeight, scale: 1 })");
+        let picture = self.call("Page.captureScreenshot", json!({ "captureBeyondViewport": true, "clip": clip }));
         std::fs::write(folder.join(format!("{name}.png")), decode(&picture)).expect("a screenshot");
     }
 }

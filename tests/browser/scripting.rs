@@ -8,7 +8,7 @@ const BROKEN: &str = "Array.from(document.images)
 
 /// What scripts add for use by hand is no content; a heading that sorts is.
 const LEAVE_OUT_CONTROLS: &str = "for (const e of document.querySelectorAll(
-    'input, select, label, output, [role=status], [role=tooltip], button:not(th button)')) e.remove()";
+    '[data-scripted], input, select, label, output, [role=status], [role=tooltip], button:not(th button)')) e.remove()";
 
 #[test]
 fn nothing_is_lost_without_scripts() {

@@ -26,6 +26,16 @@ fn pages_are_silent() {
 }
 
 #[test]
+fn links_from_elsewhere_may_be_broken() {
+    let browser = browser();
+    let made = pages::bare();
+    for fragment in ["#%", "#%zz", "#gone", "#<img src=x onerror=alert(1)>", "#:~:text=Data"] {
+        let page = Page::open(&browser, &made.file, fragment, LAPTOP);
+        assert_eq!(page.complaints(), Vec::<String>::new(), "{fragment}");
+    }
+}
+
+#[test]
 fn what_a_page_does_in_secret_is_noticed() {
     let browser = browser();
     let folder = tempfile::tempdir().expect("a folder");
