@@ -2,21 +2,28 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
 
 use super::{Shared, output};
-use crate::error::{Error, Result};
-use crate::report::{self, Problem, Sources};
+use crate::error::{Error, Kind, Result};
+use crate::report::{self, Fingerprint, Options, Problem, Report, Sources};
+use crate::training::stop::Stop;
 
 /// Render the runs as a static page
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   vggkit report                                  runs/ and data/ to site/index.html
+  vggkit report --open                           and show it in the browser
+  vggkit report --watch --open                   a page that follows the training in another terminal
   vggkit report --runs records --out /tmp/page   other runs, elsewhere
-  vggkit report --data data/demo                 with the images of the demo set")]
+  vggkit report --data data/demo                 with the images of the demo set
+
+Beside the page lies index_files/: the figures behind it as CSV and JSON, and its images with --split-assets.")]
 pub struct Arguments {
     #[command(flatten)]
     shared: Shared,
@@ -26,6 +33,15 @@ pub struct Arguments {
     /// Predictions on the test images, by `vggkit predict`
     #[arg(long, value_name = "FILE", default_value = "predictions.csv")]
     predictions: PathBuf,
+    /// Put images beside the page instead of into it
+    #[arg(long)]
+    split_assets: bool,
+    /// Open the page in the browser
+    #[arg(long)]
+    open: bool,
+    /// Render again whenever something changes, until the training that goes on has ended
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
 }
 
 /// What `--json` prints.
@@ -39,27 +55,86 @@ struct Summary<'a> {
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let Arguments { shared, out, predictions } = arguments;
+    let Arguments { shared, out, predictions, split_assets, open, watch } = arguments;
     let sources = Sources { runs: shared.runs.clone(), data: shared.data().to_path_buf(), predictions };
-    let report = report::render(&sources, &out)?;
+    let render = |live| report::render(&sources, &out, Options { split_assets, live });
+    let report = if watch { follow(&sources, render, open, shared.quiet)? } else { render(false)? };
+    if open && !watch {
+        show(&report)?;
+    }
     if !shared.quiet {
-        for Problem { place, what, help } in &report.problems {
-            output::note(&format!("warning: {place}: {what}"));
-            if !help.is_empty() {
-                output::note(&format!("  help: {help}"));
-            }
-        }
-        for missing in &report.missing {
-            output::note(&format!("note: {missing}"));
-        }
+        tell(&report);
     }
     let page = report.page.display().to_string();
     if shared.json {
         let (runs, problems, missing) = (report.runs, &report.problems[..], &report.missing[..]);
-        let summary = Summary { schema: "vggkit/report/1", page, runs, problems, missing };
-        output::line(&serde_json::to_string_pretty(&summary).map_err(|e| Error::data(&report.page, e))?);
+        output::json(&Summary { schema: "vggkit/report/1", page, runs, problems, missing })?;
     } else {
         output::line(&page);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What could not be used, and what was not there.
+fn tell(report: &Report) {
+    for Problem { place, what, help } in &report.problems {
+        output::note(&format!("warning: {place}: {what}"));
+        if !help.is_empty() {
+            output::note(&format!("  help: {help}"));
+        }
+    }
+    for missing in &report.missing {
+        output::note(&format!("note: {missing}"));
+    }
+}
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Renders a live page whenever something changed, until a training was seen and none goes on any more, or a signal
+/// comes; then once more as it stays.
+fn follow(sources: &Sources, render: impl Fn(bool) -> Result<Report>, open: bool, quiet: bool) -> Result<Report> {
+    let stop = Stop::on_signals()?;
+    let mut rendered: Option<(Fingerprint, Vec<String>)> = None;
+    let mut seen = false;
+    while stop.signal().is_none() {
+        let trained = report::trained_now(sources);
+        if seen && trained.is_empty() {
+            break;
+        }
+        if !quiet && !seen && rendered.is_none() && trained.is_empty() {
+            output::note("no training goes on; waiting for one to begin (Ctrl-C ends)");
+        }
+        seen |= !trained.is_empty();
+        let now = (report::fingerprint(sources), trained);
+        if rendered.as_ref() != Some(&now) {
+            let report = render(true)?;
+            if !quiet {
+                let trained = if now.1.is_empty() { "nothing".to_owned() } else { now.1.join(", ") };
+                output::note(&format!("{} rendered; in training: {trained}", report.page.display()));
+            }
+            if open && rendered.is_none() {
+                show(&report)?;
+            }
+            rendered = Some(now);
+        }
+        thread::sleep(LOOK);
+    }
+    render(false)
+}
+
+/// Opens the page with whatever the system opens pages with.
+fn show(report: &Report) -> Result<()> {
+    let page = report.page.canonicalize().map_err(|e| Error::io("cannot find", &report.page, e))?;
+    let opening = open::that_in_background(page);
+    // A browser that this starts may stay in the foreground; one that cannot be started says so soon.
+    let patience = Instant::now() + Duration::from_secs(2);
+    while !opening.is_finished() && Instant::now() < patience {
+        thread::sleep(Duration::from_millis(20));
+    }
+    if !opening.is_finished() || opening.join().is_ok_and(|opened| opened.is_ok()) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Io, "no browser could be started")
+        .with_help(format!("the page is rendered; open {} yourself", report.page.display())))
 }

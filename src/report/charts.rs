@@ -41,14 +41,18 @@ pub enum Measure {
     Accuracy,
     /// Cross-entropy.
     Loss,
+    /// Of the optimizer.
+    LearningRate,
+    /// Images per second.
+    Speed,
 }
 
 /// One curve.
 pub struct Curve {
     /// At its end; keep it short.
     pub label: String,
-    /// In the read-out of a point.
-    pub name: String,
+    /// The column of the chart's table that has its values, from 0.
+    pub column: usize,
     pub ink: Ink,
     /// Epoch and value, epochs ascending.
     pub points: Vec<(usize, f64)>,
@@ -75,21 +79,18 @@ const HEIGHT: i32 = 268;
 const MARGIN: [i32; 3] = [44, 22, 40];
 /// Between two labels at the right.
 const LINE: i32 = 14;
-/// A curve has at most about this many points to read out.
-const READ_OUTS: usize = 120;
 
 /// Draws one chart. Curves without points are left out.
 pub fn draw(spec: &Spec) -> Result<Svg> {
     let mut drawn = String::new();
-    let read_outs =
-        plot(spec, &mut drawn).map_err(|e| Error::new(Kind::Data, format!("cannot draw {:?}: {e}", spec.title)))?;
-    Ok(Svg(themed(&drawn, spec, &read_outs)))
+    plot(spec, &mut drawn).map_err(|e| Error::new(Kind::Data, format!("cannot draw {:?}: {e}", spec.title)))?;
+    Ok(Svg(themed(&drawn, spec)))
 }
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-/// Draws into `svg` and returns the read-outs: x, y, text.
-fn plot(spec: &Spec, svg: &mut String) -> Result<Vec<(i32, i32, String)>, Failed> {
+/// Draws into `svg`: axes, marks, the curves in their order, labels.
+fn plot(spec: &Spec, svg: &mut String) -> Result<(), Failed> {
     let size = |v: i32| u32::try_from(v * SCALE);
     let root = SVGBackend::with_string(svg, (size(WIDTH)?, size(HEIGHT)?)).into_drawing_area();
     let [left, top, bottom] = MARGIN;
@@ -132,7 +133,6 @@ fn plot(spec: &Spec, svg: &mut String) -> Result<Vec<(i32, i32, String)>, Failed
     }
 
     let mut labels = Vec::new();
-    let mut read_outs = Vec::new();
     for curve in spec.curves {
         let Some(&(end, value)) = curve.points.last() else { continue };
         let inside = |v: f64| v.clamp(y_range.start, y_range.end);
@@ -146,10 +146,6 @@ fn plot(spec: &Spec, svg: &mut String) -> Result<Vec<(i32, i32, String)>, Failed
             chart.draw_series([best])?;
         }
         labels.push((place(&chart, end, inside(value)).1, curve));
-        for &(epoch, v) in curve.points.iter().step_by(curve.points.len().div_ceil(READ_OUTS)) {
-            let (x, y) = place(&chart, epoch, inside(v));
-            read_outs.push((x, y, format!("{}, epoch {epoch}: {}", curve.name, value_text(v, spec.measure))));
-        }
     }
     labels.sort_by_key(|l| l.0);
     let x = (WIDTH - right + 6) * SCALE;
@@ -162,9 +158,7 @@ fn plot(spec: &Spec, svg: &mut String) -> Result<Vec<(i32, i32, String)>, Failed
     let axis = text(Ink::Label).pos(Pos::new(HPos::Right, VPos::Bottom));
     root.draw_text("epoch", &axis, ((WIDTH - right) * SCALE, (HEIGHT - 2) * SCALE))?;
     root.present()?;
-    drop(chart);
-    drop(root);
-    Ok(read_outs)
+    Ok(())
 }
 
 /// Room for the labels of the curves at the right.
@@ -204,8 +198,17 @@ fn text(ink: Ink) -> TextStyle<'static> {
 fn tick_text(value: f64, measure: Measure) -> String {
     match measure {
         Measure::Accuracy => format!("{:.0}\u{a0}%", 100.0 * value),
-        Measure::Loss => format!("{:.2}", value).trim_end_matches('0').trim_end_matches('.').to_owned(),
+        Measure::Loss => plain(value, 2),
+        Measure::LearningRate if value > 0.0 && value < 1e-4 => format!("{value:.0e}"),
+        Measure::LearningRate => plain(value, 5),
+        Measure::Speed => format!("{value:.0}"),
     }
+}
+
+/// Without the zeros at its end.
+fn plain(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 /// A value in words.
@@ -213,6 +216,9 @@ pub fn value_text(value: f64, measure: Measure) -> String {
     match measure {
         Measure::Accuracy => format::percent(value),
         Measure::Loss => format::loss(value),
+        Measure::LearningRate if value < 1e-4 => format!("{value:.2e}"),
+        Measure::LearningRate => plain(value, 6),
+        Measure::Speed => format::rate(value),
     }
 }
 
@@ -229,6 +235,8 @@ fn y_axis(values: impl Iterator<Item = f64>, measure: Measure) -> (std::ops::Ran
         Measure::Accuracy => (0.0, high.max(0.1)),
         Measure::Loss if low.is_finite() => (low.min(high - 0.1), high),
         Measure::Loss => (0.0, 1.0),
+        Measure::LearningRate => (0.0, high.max(1e-12)),
+        Measure::Speed => (0.0, high.max(1.0)),
     };
     let raw = (high - low) / 5.0;
     let power = 10_f64.powf(raw.log10().floor());
@@ -281,8 +289,9 @@ impl Ink {
     }
 }
 
-/// plotters' SVG with classes instead of colours and fonts, a title, a description, and read-outs.
-fn themed(drawn: &str, spec: &Spec, read_outs: &[(i32, i32, String)]) -> String {
+/// plotters' SVG with classes instead of colours and fonts, a title and a description. Each curve says which column of
+/// the table behind the chart has its values: that is what a read-out is made of.
+fn themed(drawn: &str, spec: &Spec) -> String {
     let escape = |t: &str| t.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
     let id = escape(spec.id);
     let mut svg = format!(
@@ -293,23 +302,23 @@ fn themed(drawn: &str, spec: &Spec, read_outs: &[(i32, i32, String)]) -> String 
         escape(spec.title),
         escape(spec.description)
     );
+    let mut columns = spec.curves.iter().filter(|c| !c.points.is_empty()).map(|c| c.column);
     // One tag or one text a line; texts are escaped, so a line that starts with `<` is a tag.
     for line in drawn.lines().filter(|l| !l.starts_with("<svg") && !l.starts_with("</svg")) {
         match line.strip_prefix('<') {
-            Some(tag) if !tag.starts_with('/') => svg.push_str(&themed_tag(tag)),
+            Some(tag) if !tag.starts_with('/') => {
+                let tag = themed_tag(tag);
+                // Curves are drawn ahead of the lines beside their labels, which find no column left.
+                let curve = tag.strip_prefix("<polyline ").filter(|rest| rest.contains("class=\"c"));
+                match curve.and_then(|rest| Some((rest, columns.next()?))) {
+                    Some((rest, column)) => svg.push_str(&format!("<polyline data-column=\"{column}\" {rest}")),
+                    None => svg.push_str(&tag),
+                }
+            }
             _ => svg.push_str(line.trim_end()),
         }
     }
-    svg.push_str("<g class=\"read-outs\">");
-    for (x, y, what) in read_outs {
-        svg.push_str(&format!(
-            "<circle cx=\"{x}\" cy=\"{y}\" r=\"{}\"><title>{}</title></circle>",
-            7 * SCALE,
-            escape(what)
-        ));
-    }
-    svg.push_str("</g></svg>");
-    svg
+    svg + "</svg>"
 }
 
 /// One opening tag, without its `<`.
@@ -348,7 +357,7 @@ mod tests {
     fn no_colour_font_or_address_is_left() -> Result<()> {
         let curves = [Curve {
             label: "<b>".into(),
-            name: "\"n\"".into(),
+            column: 7,
             ink: Ink::Run(5, 3),
             points: vec![(1, 2.0), (2, 1.5), (3, 1.7)],
             best: Some(2),
@@ -358,14 +367,14 @@ mod tests {
             assert!(!svg.contains(never), "{never} in {svg}");
         }
         assert!(svg.contains("class=\"c5 d3\"") && svg.contains("a &lt; b") && svg.contains("best"));
-        assert_eq!(svg.matches("<title>").count(), 3);
+        assert_eq!(svg.matches("data-column=\"7\"").count(), 1, "the curve, and not the line beside its label");
         Ok(())
     }
 
     #[test]
     fn one_epoch_no_points_and_flat_curves_are_drawn() -> Result<()> {
         for points in [vec![], vec![(1, 2.0)], vec![(1, 0.0), (900_000, 0.0)], vec![(7, 1e11), (8, -1e11)]] {
-            let curves = [Curve { label: "l".into(), name: "n".into(), ink: Ink::Train(0), points, best: None }];
+            let curves = [Curve { label: "l".into(), column: 1, ink: Ink::Train(0), points, best: None }];
             draw(&spec(&curves, &[]))?;
         }
         Ok(())

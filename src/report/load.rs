@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::discover;
 use super::predictions::Predictions;
 use crate::dataset::verify::{self, Verification};
 use crate::dataset::{Manifest, Pack, manifest};
@@ -55,8 +55,9 @@ pub struct Inputs {
 
 /// One run folder.
 pub struct LoadedRun {
-    /// Folder name.
+    /// Its path below the folder of the runs.
     pub name: String,
+    pub folder: PathBuf,
     pub run: Run,
     pub plan: Plan,
     pub history: Vec<Epoch>,
@@ -137,8 +138,8 @@ fn order(run: &LoadedRun) -> (usize, bool, bool, &str) {
 }
 
 fn load_runs(folder: &Path, problems: &mut Problems, missing: &mut Vec<String>) -> Vec<LoadedRun> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
+    let folders = match discover::run_folders(folder) {
+        Ok(folders) => folders,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             missing.push(format!("no runs at {}: `vggkit train -d 11` makes one", folder.display()));
             return Vec::new();
@@ -148,39 +149,30 @@ fn load_runs(folder: &Path, problems: &mut Problems, missing: &mut Vec<String>) 
             return Vec::new();
         }
     };
-    let mut folders: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.is_dir()).collect();
-    folders.retain(|f| !hidden(f));
-    folders.sort();
-    let runs: Vec<_> = folders.iter().filter_map(|f| load_run(f, problems)).collect();
     if folders.is_empty() {
         missing.push(format!("{} holds no run: `vggkit train -d 11` makes one", folder.display()));
     }
-    runs
+    folders.into_iter().filter_map(|(name, path)| load_run(name, path, problems)).collect()
 }
 
-fn hidden(folder: &Path) -> bool {
-    let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with('.') || name.ends_with(".partial")
-}
-
-fn load_run(folder: &Path, problems: &mut Problems) -> Option<LoadedRun> {
-    let settings = Run::path(folder);
+fn load_run(name: String, folder: PathBuf, problems: &mut Problems) -> Option<LoadedRun> {
+    let settings = Run::path(&folder);
     if !settings.exists() {
-        problems.add(folder, "has no run.toml, so it is not a run of vggkit; left out", "");
+        problems.add(&folder, "has no run.toml, so it is not a run of vggkit; left out", "");
         return None;
     }
     let run = problems
-        .keep(&settings, Run::load(folder).and_then(|r| check_schema(&settings, &r.schema.clone(), run::SCHEMA, r)))?;
+        .keep(&settings, Run::load(&folder).and_then(|r| check_schema(&settings, &r.schema.clone(), run::SCHEMA, r)))?;
     let plan = problems.keep(&settings, run.network.plan())?;
 
-    let log = history::path(folder);
+    let log = history::path(&folder);
     let history = if log.exists() {
         problems.keep(&log, files::read_json_lines(&log).and_then(|h| check_history(&log, h))).unwrap_or_default()
     } else {
         Vec::new()
     };
     let mut evaluation = |split: &str| {
-        let path = evaluation::path(folder, split);
+        let path = evaluation::path(&folder, split);
         let result = path.exists().then(|| {
             files::read_json::<Evaluation>(&path)
                 .and_then(|e| check_schema(&path, &e.schema.clone(), evaluation::SCHEMA, e))
@@ -190,9 +182,8 @@ fn load_run(folder: &Path, problems: &mut Problems) -> Option<LoadedRun> {
     };
     let on_val = evaluation(&run.data.val);
     let on_train = evaluation(&run.data.train);
-    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let loaded = LoadedRun { name, plan, history, evaluation: on_val, train_evaluation: on_train, run };
-    compare_figures(folder, &loaded, problems);
+    let loaded = LoadedRun { name, folder, plan, history, evaluation: on_val, train_evaluation: on_train, run };
+    compare_figures(&loaded, problems);
     Some(loaded)
 }
 
@@ -242,11 +233,11 @@ fn check_evaluation(path: &Path, e: Evaluation, classes: usize, split: &str) -> 
 }
 
 /// An evaluation that is a point off the history belongs to other weights.
-fn compare_figures(folder: &Path, run: &LoadedRun, problems: &mut Problems) {
+fn compare_figures(run: &LoadedRun, problems: &mut Problems) {
     let (Some(found), Some(best)) = (&run.evaluation, run.best()) else { return };
     if (found.top1 - best.val_top1).abs() > 0.01 {
         problems.add(
-            &evaluation::path(folder, &found.split),
+            &evaluation::path(&run.folder, &found.split),
             format!(
                 "says {:.1} % top-1, the best epoch of history.jsonl says {:.1} %: it may be older than the weights",
                 100.0 * found.top1,

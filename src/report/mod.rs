@@ -4,22 +4,27 @@
 //! changes none of those files. What cannot be read is named, on the page and to the caller, and stops nothing else.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::files;
 
+mod assets;
 mod charts;
+mod discover;
 mod format;
 mod images;
 mod load;
 mod page;
 mod predictions;
+mod raw;
 mod reference;
 mod statistics;
 mod view;
+mod watch;
 
 pub use load::{Problem, Sources};
+pub use watch::{Fingerprint, fingerprint, trained_now};
 
 /// What was rendered.
 #[derive(Clone, Debug)]
@@ -34,13 +39,38 @@ pub struct Report {
     pub missing: Vec<String>,
 }
 
-/// Renders `<out>/index.html`. The same inputs give the same bytes.
+/// How a page is to be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Images as files beside the page, not inside it.
+    pub split_assets: bool,
+    /// Trainings go on: the page says so and loads itself again every few seconds.
+    pub live: bool,
+}
+
+/// Beside the page: images where they are split off, and the raw figures. Browsers give the folder of a saved page this
+/// name too. It belongs to the page and is replaced as a whole.
+pub const FILES: &str = "index_files";
+
+/// Renders `<out>/index.html` and what lies beside it. The same inputs give the same bytes.
 ///
 /// Errors: the page cannot be written. Inputs that cannot be read are [`Report::problems`], not errors.
-pub fn render(sources: &Sources, out: &std::path::Path) -> Result<Report> {
+pub fn render(sources: &Sources, out: &Path, options: Options) -> Result<Report> {
     let inputs = load::load(sources);
-    let view = view::build(&inputs)?;
-    let html = page::render(&view)?;
+    let runs = view::Runs::new(&inputs);
+    let raw = raw::collect(&inputs, &runs)?;
+    let live =
+        options.live.then(|| view::Live::new(&runs, &watch::trained_now(sources), watch::reload_seconds(&inputs)));
+    let view = view::build(&inputs, &runs, &raw, live)?;
+    let mut html = page::render(&view, options.split_assets)?;
+    let mut beside: Vec<(String, Vec<u8>)> = Vec::new();
+    if options.split_assets {
+        let split = assets::split(&html, &format!("{FILES}/images"));
+        html = split.html;
+        beside.extend(split.files.into_iter().map(|(name, bytes)| (format!("images/{name}"), bytes)));
+    }
+    beside.extend(raw.into_files().map(|file| (format!("raw/{}", file.path), file.bytes)));
+    files::replace_folder(&out.join(FILES), beside)?;
     let page = out.join("index.html");
     files::write_atomic(&page, |w| w.write_all(html.as_bytes()))?;
     Ok(Report { page, runs: inputs.runs.len(), problems: view.problems, missing: inputs.missing })

@@ -16,9 +16,10 @@ const STYLE: &str = include_str!("../../templates/style.css");
 const SCRIPT: &str = include_str!("../../templates/script.js");
 
 /// Name and text of each template.
-const TEMPLATES: [(&str, &str); 10] = [
+const TEMPLATES: [(&str, &str); 11] = [
     ("page.html", include_str!("../../templates/page.html")),
     ("macros.html", include_str!("../../templates/macros.html")),
+    ("live.html", include_str!("../../templates/live.html")),
     ("verdict.html", include_str!("../../templates/verdict.html")),
     ("results.html", include_str!("../../templates/results.html")),
     ("architectures.html", include_str!("../../templates/architectures.html")),
@@ -29,8 +30,8 @@ const TEMPLATES: [(&str, &str); 10] = [
     ("problems.html", include_str!("../../templates/problems.html")),
 ];
 
-/// The finished HTML.
-pub fn render(page: &Page) -> Result<String> {
+/// The finished HTML. `images_beside`: the policy lets images be files too.
+pub fn render(page: &Page, images_beside: bool) -> Result<String> {
     let wrong = |e: minijinja::Error| Error::new(Kind::Data, format!("cannot render the page: {e:#}"));
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -41,15 +42,17 @@ pub fn render(page: &Page) -> Result<String> {
     }
     let template = environment.get_template("page.html").map_err(wrong)?;
     template
-        .render(context! { page => Serde(page), style => STYLE, script => SCRIPT, policy => policy() })
+        .render(context! { page => Serde(page), style => STYLE, script => SCRIPT, policy => policy(images_beside) })
         .map_err(wrong)
 }
 
-/// Nothing is loaded but embedded images; only this very style and script apply.
-fn policy() -> String {
+/// Nothing is loaded but embedded images, or those beside the page; only this very style and script apply.
+fn policy(images_beside: bool) -> String {
+    // A page opened from a folder has no origin of its own, so 'self' does not cover its neighbours: file: does.
+    let images = if images_beside { "data: 'self' file:" } else { "data:" };
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text.as_bytes()));
     format!(
-        "default-src 'none'; img-src data:; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'",
+        "default-src 'none'; img-src {images}; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'",
         hash(STYLE),
         hash(SCRIPT)
     )

@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod history;
 pub mod metrics;
+pub mod occupied;
 pub mod run;
 pub mod sampler;
 pub mod schedule;

@@ -150,6 +150,9 @@ pub struct Origin {
     pub finished: String,
     /// "epochs", "early stopping", "max steps", "signal", "diverged"; empty while it runs.
     pub stopped_by: String,
+    /// SHA-256 of best.safetensors once it has ended; empty while it runs and where no epoch was finished.
+    #[serde(default)]
+    pub best_sha256: String,
 }
 
 impl Run {

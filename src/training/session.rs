@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::checkpoint::{self, Classes, Progress};
 use super::history;
+use super::occupied::{self, Occupied};
 use super::run::{self, Data, Origin, Recipe, Run};
 use super::stop::Stop;
 use super::trainer::{self, Ending, Job, Observer};
@@ -46,6 +47,8 @@ pub struct Session {
     val: Pack,
     classes: Classes,
     options: Options,
+    /// Nobody else trains here.
+    _occupied: Occupied,
 }
 
 /// The two packs of a training. Errors: missing or damaged packs, no labels, different classes.
@@ -125,7 +128,7 @@ impl Session {
                 ..Origin::default()
             },
         };
-        clear(&folder)?;
+        let occupied = clear(&folder)?;
         // The checkpoint before run.toml: a folder with run.toml is a run that can be resumed.
         let classes = Classes { wnids: packs.train.wnids.clone(), names: packs.train.names.clone() };
         checkpoint::save_last(&folder, &plan, &state, &recipe.optimizer, &Progress::default(), &classes)?;
@@ -139,6 +142,7 @@ impl Session {
             val: packs.val.clone(),
             classes,
             options,
+            _occupied: occupied,
         })
     }
 
@@ -154,6 +158,7 @@ impl Session {
         options: Options,
     ) -> Result<Self> {
         let mut run = Run::load(&folder)?;
+        let occupied = occupied::occupy(&folder)?;
         if let Some(data) = data {
             run.data.folder = data.display().to_string();
         }
@@ -179,6 +184,7 @@ impl Session {
         let engine = open(&plan, &run.training, [&packs.train, &packs.val], &checkpoint.state, &options)?;
         run.origin.stopped_by.clear();
         run.origin.finished.clear();
+        run.origin.best_sha256.clear();
         run.origin.device = engine.device().clone();
         files::write_toml(&Run::path(&folder), &run)?;
         Ok(Self {
@@ -190,6 +196,7 @@ impl Session {
             val: packs.val,
             classes: checkpoint.classes,
             options,
+            _occupied: occupied,
         })
     }
 
@@ -214,6 +221,12 @@ impl Session {
             Err(_) => "error".to_owned(),
         };
         self.run.origin.finished = files::now();
+        let best = checkpoint::best_path(&self.folder);
+        if best.exists()
+            && let Ok(sha256) = files::sha256(&best)
+        {
+            self.run.origin.best_sha256 = sha256;
+        }
         let written = files::write_toml(&Run::path(&self.folder), &self.run);
         let ending = ending?; // the first error is the one to tell
         written?;
@@ -275,9 +288,11 @@ fn open(
     Ok(engine)
 }
 
-/// Takes away what an earlier training left in `folder`, run.toml first, so that no mixture looks like a run.
-fn clear(folder: &Path) -> Result<()> {
+/// Takes `folder` and clears away what an earlier training left there, run.toml first, so that no mixture looks like a
+/// run.
+fn clear(folder: &Path) -> Result<Occupied> {
     fs::create_dir_all(folder).map_err(|e| Error::io("cannot create the folder", folder, e))?;
+    let occupied = occupied::occupy(folder)?;
     let mut old = vec![Run::path(folder), checkpoint::last_path(folder), checkpoint::best_path(folder)];
     old.extend([history::path(folder), history::steps_path(folder)]);
     for path in old {
@@ -286,5 +301,6 @@ fn clear(folder: &Path) -> Result<()> {
             _ => {}
         }
     }
-    checkpoint::forget_evaluations(folder)
+    checkpoint::forget_evaluations(folder)?;
+    Ok(occupied)
 }

@@ -12,7 +12,7 @@ use vggkit::dataset::verify::{self, Finding, Severity, Verification};
 use vggkit::engine::{Device, Normalisation, Optimizer};
 use vggkit::files;
 use vggkit::inference::evaluation::{self, ClassAccuracy, Evaluation, Mistake};
-use vggkit::report::{self, Report, Sources};
+use vggkit::report::{self, Options, Report, Sources};
 use vggkit::training::history::{self, Epoch};
 use vggkit::training::run::{self, Augment, Data, Origin, Recipe, Run, Schedule};
 use vggkit::vgg::Network;
@@ -134,6 +134,7 @@ impl Fixture {
                 started: "2026-01-02T04:00:00Z".into(),
                 finished: "2026-01-02T05:00:00Z".into(),
                 stopped_by: "early stopping".into(),
+                best_sha256: "cafe".repeat(16),
             },
         };
         files::write_toml(&Run::path(&folder), &settings).expect("run.toml");
@@ -189,7 +190,7 @@ impl Fixture {
             data: self.data(),
             predictions: self.path().join("predictions.csv"),
         };
-        let report = report::render(&sources, &self.path().join("site")).expect("a page");
+        let report = report::render(&sources, &self.path().join("site"), Options::default()).expect("a page");
         let html = fs::read_to_string(&report.page).expect("the page");
         (report, html)
     }

@@ -79,14 +79,18 @@ fn the_policy_allows_this_style_and_this_script_alone() {
 
 #[test]
 fn links_arrive_and_readers_without_sight_are_told() {
-    let (_, page) = full().render();
+    let fixture = full();
+    let (report, page) = fixture.render();
     let tags = tags(&page);
     let ids: Vec<&str> = tags.iter().filter_map(|t| t.get("id")).collect();
     let unique: BTreeSet<&str> = ids.iter().copied().collect();
     assert_eq!(ids.len(), unique.len(), "an id stands twice");
     for tag in &tags {
         if let Some(target) = tag.get("href") {
-            assert!(unique.contains(&target[1..]), "{target} leads nowhere");
+            match target.strip_prefix('#') {
+                Some(id) => assert!(unique.contains(id), "{target} leads nowhere"),
+                None => assert!(report.page.with_file_name(target).is_file(), "{target} is not beside the page"),
+            }
         }
         for id in tag.get("aria-labelledby").unwrap_or_default().split_whitespace() {
             assert!(unique.contains(id), "{id} labels and is not there");

@@ -14,6 +14,8 @@ use crate::training::history::Epoch;
 pub struct Curves {
     /// Validation accuracy and loss of all comparable runs; empty where there are less than two.
     pub overlay: Vec<Chart>,
+    /// Learning rate and images per second of all comparable runs.
+    pub pace: Vec<Chart>,
     pub runs: Vec<RunCurves>,
     /// Runs without a finished epoch.
     pub empty: Vec<Identity>,
@@ -37,15 +39,29 @@ const SIDES: [(Measure, &str, Column, Column); 2] = [
     (Measure::Loss, "Loss", |e| e.train_loss, |e| e.val_loss),
 ];
 
+/// What the charts of all runs show beyond that: title, column, and where it ends in a sentence.
+const PACE: [(Measure, &str, Column); 2] = [
+    (Measure::LearningRate, "Learning rate", |e| e.lr),
+    (Measure::Speed, "Images per second in training", |e| e.images_per_s),
+];
+
 pub fn build(runs: &Runs) -> Result<Curves> {
     let (drawn, empty): (Vec<_>, Vec<_>) = runs.iter().partition(|d| !d.run.history.is_empty());
     let comparable: Vec<_> = drawn.iter().copied().filter(|d| d.identity.comparable).collect();
     let overlay = match comparable.len() {
         0 | 1 => Vec::new(),
-        _ => SIDES.iter().map(|side| overlay(&comparable, side)).collect::<Result<_>>()?,
+        _ => {
+            let title = |what: &str| format!("Validation {}", what.to_lowercase());
+            SIDES.iter().map(|(m, what, _, val)| together(&comparable, *m, title(what), *val)).collect::<Result<_>>()?
+        }
+    };
+    let pace = match comparable.len() {
+        0 => Vec::new(),
+        _ => PACE.iter().map(|(m, title, c)| together(&comparable, *m, (*title).into(), *c)).collect::<Result<_>>()?,
     };
     Ok(Curves {
         overlay,
+        pace,
         runs: drawn.into_iter().map(run_curves).collect::<Result<_>>()?,
         empty: empty.into_iter().map(|d| d.identity.clone()).collect(),
     })
@@ -55,25 +71,25 @@ fn points(d: &Described, column: Column) -> Vec<(usize, f64)> {
     d.run.history.iter().map(|e| (e.epoch, column(e))).collect()
 }
 
-fn overlay(runs: &[&Described], &(measure, what, _, column): &(Measure, &str, Column, Column)) -> Result<Chart> {
+fn together(runs: &[&Described], measure: Measure, title: String, column: Column) -> Result<Chart> {
     let several = |d: &Described| runs.iter().filter(|o| o.identity.colour == d.identity.colour).count() > 1;
     let curves: Vec<Curve> = runs
         .iter()
-        .map(|d| Curve {
+        .enumerate()
+        .map(|(i, d)| Curve {
             label: if several(d) { format::ellipsis(&d.identity.name, 13) } else { d.identity.network.clone() }
                 .replace("VGG-16 with 1×1", "VGG-16 1×1"),
-            name: d.identity.name.clone(),
+            column: i + 1,
             ink: Ink::Run(d.identity.colour, d.identity.dash),
             points: points(d, column),
             best: d.figures.best_epoch,
         })
         .collect();
-    let title = format!("Validation {}", what.to_lowercase());
     let description = format!(
         "{title} of {} over their epochs; a dot marks the best epoch of each. The numbers are in the table below.",
         format::counted(runs.len(), "run")
     );
-    let id = format!("overlay-{}", what.to_lowercase());
+    let id = format!("overlay-{}", title.to_lowercase().replace(' ', "-"));
     let svg = draw(&Spec { id: &id, title: &title, description: &description, measure, curves: &curves, marks: &[] })?;
     let last = curves.iter().flat_map(|c| c.points.iter().map(|p| p.0)).max().unwrap_or(0);
     let mut rows = Vec::new();
@@ -82,7 +98,7 @@ fn overlay(runs: &[&Described], &(measure, what, _, column): &(Measure, &str, Co
             |c: &Curve| c.points.iter().find(|p| p.0 == epoch).map_or("–".into(), |p| value_text(p.1, measure));
         rows.push(std::iter::once(epoch.to_string()).chain(curves.iter().map(value)).collect());
     }
-    let columns = std::iter::once("Epoch".to_owned()).chain(curves.iter().map(|c| c.name.clone())).collect();
+    let columns = std::iter::once("Epoch".to_owned()).chain(runs.iter().map(|d| d.identity.name.clone())).collect();
     Ok(Chart { svg, table: Table { caption: format!("{title} by epoch"), columns, rows }, title })
 }
 
@@ -96,16 +112,16 @@ fn run_curves(d: &Described) -> Result<RunCurves> {
 }
 
 fn run_chart(d: &Described, &(measure, what, train, val): &(Measure, &str, Column, Column)) -> Result<Chart> {
-    let curve = |label: &str, ink, column, best| Curve {
+    let curve = |label: &str, column, ink, values, best| Curve {
         label: label.to_owned(),
-        name: label.to_owned(),
+        column,
         ink,
-        points: points(d, column),
+        points: points(d, values),
         best,
     };
     let curves = [
-        curve("train", Ink::Train(d.identity.colour), train, None),
-        curve("validation", Ink::Run(d.identity.colour, 0), val, d.figures.best_epoch),
+        curve("train", 1, Ink::Train(d.identity.colour), train, None),
+        curve("validation", 2, Ink::Run(d.identity.colour, 0), val, d.figures.best_epoch),
     ];
     let mut marks: Vec<_> = d.figures.best_epoch.map(|b| (b, format!("best {b}"))).into_iter().collect();
     if d.run.run.origin.stopped_by == "early stopping" {

@@ -8,16 +8,22 @@ use serde::Serialize;
 use super::charts::Svg;
 use super::images::DataUri;
 use super::load::{Inputs, Problem};
+use super::raw::{RawFile, RawFiles};
 use crate::error::Result;
 
 mod architectures;
 mod curves;
 mod data;
 mod identity;
+mod layers;
+mod live;
 mod mistakes;
 mod provenance;
 mod results;
 mod verdict;
+
+pub use identity::{Described, Runs};
+pub use live::Live;
 
 /// The whole page.
 #[derive(Serialize)]
@@ -33,10 +39,18 @@ pub struct Page {
     pub verdict: Option<verdict::Verdict>,
     pub results: results::Results,
     pub architectures: architectures::Architectures,
+    /// What the trained networks are made of.
+    pub anatomies: Vec<layers::Anatomy>,
     pub curves: curves::Curves,
     pub data: data::Data,
     pub mistakes: mistakes::Mistakes,
     pub provenance: Vec<provenance::Provenance>,
+    /// Tables over all runs that lie beside the page.
+    pub tables: Vec<RawFile>,
+    /// Where they lie.
+    pub raw_folder: String,
+    /// Trainings that go on.
+    pub live: Option<Live>,
 }
 
 /// A table cell that a script can sort by.
@@ -86,11 +100,10 @@ pub struct Picture {
 }
 
 /// Makes the page of what was read.
-pub fn build(inputs: &Inputs) -> Result<Page> {
-    let runs = identity::Runs::new(inputs);
+pub fn build(inputs: &Inputs, runs: &Runs, raw: &RawFiles, live: Option<Live>) -> Result<Page> {
     let mut problems = inputs.problems.clone();
-    let data = data::build(inputs, &runs, &mut problems)?;
-    let verdict = verdict::build(inputs, &runs)?;
+    let data = data::build(inputs, runs, &mut problems)?;
+    let verdict = verdict::build(inputs, runs)?;
     Ok(Page {
         title: verdict
             .as_ref()
@@ -99,12 +112,16 @@ pub fn build(inputs: &Inputs) -> Result<Page> {
         synthetic: synthetic(inputs),
         date: date(inputs),
         verdict,
-        results: results::build(inputs, &runs),
-        architectures: architectures::build(inputs, &runs)?,
-        curves: curves::build(&runs)?,
+        results: results::build(inputs, runs),
+        architectures: architectures::build(inputs, runs)?,
+        anatomies: layers::build(runs),
+        curves: curves::build(runs)?,
         data,
-        mistakes: mistakes::build(inputs, &runs)?,
-        provenance: runs.iter().map(provenance::build).collect(),
+        mistakes: mistakes::build(inputs, runs)?,
+        provenance: runs.iter().zip(&raw.by_run).map(|(d, files)| provenance::build(d, files)).collect(),
+        tables: raw.tables.iter().map(RawFile::named).collect(),
+        raw_folder: format!("{}/raw", super::FILES),
+        live,
         problems,
     })
 }

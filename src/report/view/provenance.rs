@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::super::format;
+use super::super::raw::RawFile;
 use super::identity::{Described, Identity};
 use crate::engine::Optimizer;
 use crate::training::run::{Augment, Schedule};
@@ -14,9 +15,11 @@ pub struct Provenance {
     pub command: String,
     /// Heading and lines.
     pub groups: Vec<(&'static str, Vec<(&'static str, String)>)>,
+    /// Its files as they lie beside the page.
+    pub files: Vec<RawFile>,
 }
 
-pub fn build(d: &Described) -> Provenance {
+pub fn build(d: &Described, files: &[RawFile]) -> Provenance {
     let run = &d.run.run;
     let (network, recipe, data, origin) = (&run.network, &run.training, &run.data, &run.origin);
     let yes = |flag: bool| if flag { "yes" } else { "no" }.to_owned();
@@ -42,6 +45,7 @@ pub fn build(d: &Described) -> Provenance {
     Provenance {
         run: d.identity.clone(),
         command: known(&origin.command),
+        files: files.iter().map(RawFile::named).collect(),
         groups: vec![
             (
                 "Network",
@@ -75,6 +79,7 @@ pub fn build(d: &Described) -> Provenance {
                     ("Commit", known(&origin.commit)),
                     ("Started", known(&origin.started)),
                     ("Finished", if origin.finished.is_empty() { "not yet".into() } else { origin.finished.clone() }),
+                    ("Best weights", known(&origin.best_sha256)),
                     ("Stopped by", if origin.stopped_by.is_empty() { "–".into() } else { origin.stopped_by.clone() }),
                 ],
             ),

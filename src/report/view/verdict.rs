@@ -1,12 +1,12 @@
 //! The first screen: which network is best, by how much, and whether that can be trusted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::super::format;
 use super::super::load::{Inputs, LoadedRun};
-use super::super::reference::{REPLACED_CLASSES, REPLACED_RATE, REPLACED_README, Replaced, replaced};
+use super::super::reference::{PAPER, Paper, REPLACED_CLASSES, REPLACED_RATE, REPLACED_README, Replaced, replaced};
 use super::identity::{Described, Identity, Runs};
 use crate::error::Result;
 
@@ -46,6 +46,8 @@ pub struct Rank {
     pub high: f64,
     /// The replaced project's figure for this network.
     pub replaced: Option<(String, f64)>,
+    /// The paper's top-1 error on ImageNet for this configuration.
+    pub paper: Option<String>,
 }
 
 /// The verdict; `None` where no run has a validation accuracy.
@@ -209,6 +211,27 @@ fn rank(described: &Described, axis: f64) -> Option<Rank> {
         low: place(low),
         high: place(high),
         replaced: beside(described).map(|r| (format::percent(r.val_top1), place(r.val_top1))),
+        paper: paper(described).map(|p| format!("{:.1}\u{a0}%", p.top1_error)),
+    })
+}
+
+/// The paper's results for this run's configuration.
+fn paper(d: &Described) -> Option<&'static Paper> {
+    PAPER.iter().find(|p| p.letter == d.identity.letter)
+}
+
+/// How the networks lie here and in the paper, where at least three of them can be put in order.
+fn order(ranked: &[&Described]) -> Option<String> {
+    let mut seen = BTreeSet::new();
+    let here: Vec<&Described> = ranked.iter().copied().filter(|d| seen.insert(d.identity.letter)).collect();
+    let mut there = here.clone();
+    let error = |d: &Described| paper(d).map_or(f64::INFINITY, |p| p.top1_error);
+    there.sort_by(|a, b| error(a).total_cmp(&error(b)));
+    let names = |list: &[&Described]| list.iter().map(|d| d.identity.network.as_str()).collect::<Vec<_>>().join(", ");
+    let (ours, theirs) = (names(&here), names(&there));
+    (here.len() > 2).then(|| match ours == theirs {
+        true => format!("The order of the networks, {ours}, is the paper's on ImageNet."),
+        false => format!("From best to worst the order is {ours} here, and {theirs} in the paper, on ImageNet."),
     })
 }
 
@@ -221,6 +244,7 @@ fn caveats(inputs: &Inputs, runs: &Runs, best: &Described) -> Vec<String> {
     if let Some(reason) = other_conditions(best.run, inputs).filter(|_| !best.identity.synthetic) {
         list.push(format!("Figures of the replaced project are shown for orientation only: these runs have {reason}."));
     }
+    list.extend(order(&runs.ranked()));
     list.extend(budgets(&runs.ranked()));
     list.extend(spreads(&runs.ranked()));
     let others = runs.iter().filter(|d| !d.identity.comparable).count();

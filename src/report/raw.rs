@@ -1,0 +1,191 @@
+//! The figures behind the page as files beside it: two tables over all runs, and each run's own files as they are.
+//!
+//! It makes no figure of its own; what a run lacks is left empty.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::load::Inputs;
+use super::view::{Described, Runs};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::inference::evaluation;
+use crate::training::history;
+use crate::training::run::Run;
+
+/// A file that lies beside the page.
+#[derive(Clone, Debug, Serialize)]
+pub struct RawFile {
+    /// What to call it.
+    pub name: String,
+    /// Below `raw/`.
+    pub path: String,
+    /// Of its content, lower-case hexadecimal.
+    pub sha256: String,
+    #[serde(skip)]
+    pub bytes: Vec<u8>,
+}
+
+impl RawFile {
+    /// Without its content.
+    pub fn named(&self) -> Self {
+        Self { bytes: Vec::new(), ..self.clone() }
+    }
+}
+
+/// All of them.
+pub struct RawFiles {
+    /// `runs.csv`, `history.csv` and, where there is one, `predictions.csv`.
+    pub tables: Vec<RawFile>,
+    /// By run, in the order of the page.
+    pub by_run: Vec<Vec<RawFile>>,
+}
+
+impl RawFiles {
+    /// Every file.
+    pub fn into_files(self) -> impl Iterator<Item = RawFile> {
+        self.tables.into_iter().chain(self.by_run.into_iter().flatten())
+    }
+}
+
+/// A row of `runs.csv`: fractions in 0..1, seconds, images a second.
+#[derive(Serialize)]
+struct RunRow<'a> {
+    run: &'a str,
+    network: &'a str,
+    configuration: &'a str,
+    classes: usize,
+    image_size: usize,
+    width: f64,
+    parameters: usize,
+    macs: u64,
+    epochs: usize,
+    best_epoch: Option<usize>,
+    train_top1: Option<f64>,
+    train_loss: Option<f64>,
+    val_top1: Option<f64>,
+    val_top1_low: Option<f64>,
+    val_top1_high: Option<f64>,
+    val_top5: Option<f64>,
+    val_loss: Option<f64>,
+    val_images: Option<usize>,
+    seconds: Option<f64>,
+    images_per_s: Option<f64>,
+    engine: &'a str,
+    adapter: &'a str,
+    stopped_by: &'a str,
+    synthetic: bool,
+    manifest_sha256: &'a str,
+}
+
+/// A row of `history.csv`, as `history.jsonl` has it, with its run.
+#[derive(Serialize)]
+struct EpochRow<'a> {
+    run: &'a str,
+    epoch: usize,
+    step: u64,
+    lr: f64,
+    train_loss: f64,
+    train_top1: f64,
+    val_loss: f64,
+    val_top1: f64,
+    val_top5: f64,
+    seconds: f64,
+    images_per_s: f64,
+    time: &'a str,
+}
+
+/// Collects the files. Errors: one that was readable a moment ago no longer is.
+pub fn collect(inputs: &Inputs, runs: &Runs) -> Result<RawFiles> {
+    let mut tables = Vec::new();
+    if runs.iter().next().is_some() {
+        tables.push(table("runs.csv", runs.iter().map(run_row))?);
+        let epochs = runs.iter().flat_map(|d| d.run.history.iter().map(|epoch| epoch_row(&d.identity.name, epoch)));
+        tables.push(table("history.csv", epochs)?);
+    }
+    if inputs.predictions.is_some() {
+        tables.push(copy("predictions.csv", String::new(), &inputs.sources.predictions)?);
+    }
+    let by_run = runs.iter().map(of_run).collect::<Result<_>>()?;
+    Ok(RawFiles { tables, by_run })
+}
+
+fn of_run(d: &Described) -> Result<Vec<RawFile>> {
+    let folder = &d.run.folder;
+    let evaluations = [&d.run.evaluation, &d.run.train_evaluation];
+    let mut paths: Vec<PathBuf> = vec![Run::path(folder)];
+    paths.extend((!d.run.history.is_empty()).then(|| history::path(folder)));
+    paths.extend(evaluations.into_iter().flatten().map(|e| evaluation::path(folder, &e.split)));
+    let below = format!("{}/", d.identity.id);
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    paths.iter().map(|path| copy(&name(path), below.clone(), path)).collect()
+}
+
+fn copy(name: &str, below: String, path: &Path) -> Result<RawFile> {
+    let bytes = fs::read(path).map_err(|e| Error::io("cannot read", path, e))?;
+    Ok(raw_file(name, below, bytes))
+}
+
+fn raw_file(name: &str, below: String, bytes: Vec<u8>) -> RawFile {
+    let sha256 = files::hex(&Sha256::digest(&bytes));
+    RawFile { name: name.to_owned(), path: format!("{below}{name}"), sha256, bytes }
+}
+
+fn table<T: Serialize>(name: &str, rows: impl Iterator<Item = T>) -> Result<RawFile> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let written = rows.into_iter().try_for_each(|row| writer.serialize(row));
+    written.map_err(|e| Error::data(name, e))?;
+    let bytes = writer.into_inner().map_err(|e| Error::data(name, e))?;
+    Ok(raw_file(name, String::new(), bytes))
+}
+
+fn run_row<'a>(d: &'a Described) -> RunRow<'a> {
+    let (run, figures) = (&d.run.run, &d.figures);
+    RunRow {
+        run: &d.identity.name,
+        network: &d.identity.network,
+        configuration: d.identity.letter,
+        classes: run.network.classes,
+        image_size: run.network.image_size,
+        width: run.network.width,
+        parameters: d.run.plan.parameters(),
+        macs: d.run.plan.macs(),
+        epochs: figures.epochs,
+        best_epoch: figures.best_epoch,
+        train_top1: figures.train_top1,
+        train_loss: figures.train_loss,
+        val_top1: figures.val_top1,
+        val_top1_low: figures.val_interval.map(|i| i.0),
+        val_top1_high: figures.val_interval.map(|i| i.1),
+        val_top5: figures.val_top5,
+        val_loss: figures.val_loss,
+        val_images: figures.val_images,
+        seconds: figures.seconds,
+        images_per_s: figures.images_per_s,
+        engine: &run.origin.device.engine,
+        adapter: &run.origin.device.adapter,
+        stopped_by: &run.origin.stopped_by,
+        synthetic: run.data.synthetic,
+        manifest_sha256: &run.data.manifest_sha256,
+    }
+}
+
+fn epoch_row<'a>(run: &'a str, e: &'a history::Epoch) -> EpochRow<'a> {
+    EpochRow {
+        run,
+        epoch: e.epoch,
+        step: e.step,
+        lr: e.lr,
+        train_loss: e.train_loss,
+        train_top1: e.train_top1,
+        val_loss: e.val_loss,
+        val_top1: e.val_top1,
+        val_top5: e.val_top5,
+        seconds: e.seconds,
+        images_per_s: e.images_per_s,
+        time: &e.time,
+    }
+}
