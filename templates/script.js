@@ -44,7 +44,6 @@ const sortable = (table) => {
 document.querySelectorAll("table.sortable").forEach(sortable);
 
 // A chart reads out the row of its table that is nearest to the pointer, or that the arrow keys chose.
-const SVG = "http://www.w3.org/2000/svg";
 const readable = (figure) => {
   const chart = figure.querySelector("svg.chart");
   const table = figure.querySelector("table");
@@ -64,9 +63,9 @@ const readable = (figure) => {
   const places = at.map((points) => (points.length ? points[0].x : null));
   const [, , width, height] = chart.getAttribute("viewBox").split(" ").map(Number);
 
-  const line = document.createElementNS(SVG, "path");
+  const line = document.createElementNS(chart.namespaceURI, "path");
   line.setAttribute("class", "reading");
-  const dots = document.createElementNS(SVG, "g");
+  const dots = document.createElementNS(chart.namespaceURI, "g");
   const box = make("div", { className: "read-out", hidden: true });
   box.dataset.scripted = "";
   box.setAttribute("aria-hidden", "true");
@@ -94,7 +93,7 @@ const readable = (figure) => {
     const points = at[row].slice().sort((a, b) => a.y - b.y);
     line.setAttribute("d", `M${places[row]} 88V${height - 160}`);
     dots.replaceChildren(...points.map((point) => {
-      const dot = document.createElementNS(SVG, "circle");
+      const dot = document.createElementNS(chart.namespaceURI, "circle");
       for (const [name, value] of [["cx", point.x], ["cy", point.y], ["r", 16]]) dot.setAttribute(name, value);
       dot.setAttribute("class", point.curve.getAttribute("class"));
       return dot;
@@ -154,7 +153,7 @@ document.querySelectorAll("figure.plot").forEach(readable);
 // Many runs can be narrowed down by their names.
 const filtered = Array.from(document.querySelectorAll("[data-run]"));
 const names = new Set(filtered.map((element) => element.dataset.run));
-const place = document.getElementById("filter");
+const place = document.querySelector(".filter");
 if (place && names.size > 5) {
   const field = make("input", { type: "search", id: "filter-field", autocomplete: "off" });
   const count = make("span", { className: "quiet" });

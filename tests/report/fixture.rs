@@ -185,12 +185,16 @@ impl Fixture {
 
     /// Renders and reads the page.
     pub fn render(&self) -> (Report, String) {
+        self.render_as(Options::default())
+    }
+
+    pub fn render_as(&self, options: Options) -> (Report, String) {
         let sources = Sources {
             runs: self.path().join("runs"),
             data: self.data(),
             predictions: self.path().join("predictions.csv"),
         };
-        let report = report::render(&sources, &self.path().join("site"), Options::default()).expect("a page");
+        let report = report::render(&sources, &self.path().join("site"), options).expect("a page");
         let html = fs::read_to_string(&report.page).expect("the page");
         (report, html)
     }

@@ -89,7 +89,7 @@ fn anatomy(runs: &[&Described]) -> Anatomy {
         title += ", without batch normalisation";
     }
     Anatomy {
-        id: format!("layers-{}", first.identity.id.trim_start_matches("run-")),
+        id: anchor(first.identity.letter, &plan.network),
         title,
         colour: first.identity.colour,
         runs: runs.iter().map(|d| d.identity.clone()).collect(),
@@ -98,6 +98,14 @@ fn anatomy(runs: &[&Described]) -> Anatomy {
         parameters: format::count(plan.parameters()),
         macs: format::short(plan.macs() as f64),
     }
+}
+
+/// "layers-d-64-200": of the network alone, so that it stays whatever runs there are.
+fn anchor(letter: &str, network: &Network) -> String {
+    let Network { image_size, classes, width, batch_norm, .. } = network;
+    let width = if *width == 1.0 { String::new() } else { format!("-width-{width}").replace('.', "-") };
+    let plain = if *batch_norm { "" } else { "-without-batch-norm" };
+    format!("layers-{}-{image_size}-{classes}{width}{plain}", letter.to_lowercase())
 }
 
 fn row(layer: &Layer, all: u64) -> Row {
