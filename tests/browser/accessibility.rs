@@ -24,7 +24,10 @@ fn axe_finds_no_violation() {
     for made in pages::all() {
         let page = Page::open(&browser, &made.file, "", LAPTOP);
         page.unfold();
-        for view in [LAPTOP, View { dark: true, ..LAPTOP }, View { width: 320, ..LAPTOP }] {
+        let (dark, phone) = (View { dark: true, ..LAPTOP }, View { width: 320, ..LAPTOP });
+        // A page with little on it has nothing that the others lack but its hints.
+        let views = if ["bare", "empty"].contains(&made.name) { vec![dark] } else { vec![LAPTOP, dark, phone] };
+        for view in views {
             page.look(view);
             let violations = violations(&page, &axe);
             found.extend(violations.into_iter().map(|v| format!("{}, {}: {v}", made.name, view.name())));

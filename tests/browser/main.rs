@@ -8,6 +8,7 @@
 mod fixture;
 
 mod accessibility;
+mod charts;
 mod chromium;
 mod devtools;
 mod hostile;

@@ -45,7 +45,10 @@ pub enum Key {
     Enter,
     Space,
     Escape,
+    Left,
     Right,
+    Home,
+    End,
 }
 
 /// A tab of its own.
@@ -135,7 +138,10 @@ impl<'a> Page<'a> {
             Key::Enter => ("Enter", "Enter", 13, "\r"),
             Key::Space => (" ", "Space", 32, " "),
             Key::Escape => ("Escape", "Escape", 27, ""),
+            Key::Left => ("ArrowLeft", "ArrowLeft", 37, ""),
             Key::Right => ("ArrowRight", "ArrowRight", 39, ""),
+            Key::Home => ("Home", "Home", 36, ""),
+            Key::End => ("End", "End", 35, ""),
         };
         let mut event = json!({ "type": "keyDown", "key": name, "code": code, "windowsVirtualKeyCode": number });
         event["modifiers"] = if key == Key::BackTab { 8 } else { 0 }.into();

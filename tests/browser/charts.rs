@@ -1,0 +1,126 @@
+//! Charts read out what lies under the mouse or what the arrow keys chose: the very values of the table behind them.
+
+use serde::Deserialize;
+
+use super::page::{Key, LAPTOP, Page, View, WIDTHS};
+use super::{browser, pages};
+
+/// What the chart at PLACE on the page shows: the words of its read-out and of its slider, the row of its table that
+/// belongs there, and whether the read-out is wholly in sight.
+const STATE: &str = "(() => {
+  const figure = document.querySelectorAll('figure.plot')[PLACE], box = figure.querySelector('.read-out');
+  const slider = figure.querySelector('[role=slider]'), table = figure.querySelector('table');
+  const shown = box.checkVisibility(), r = box.getBoundingClientRect();
+  const rows = Array.from(table.tBodies[0].rows, (row) => Array.from(row.cells, (cell) => cell.textContent.trim()));
+  return {
+    shown,
+    words: box.textContent,
+    spoken: slider.ariaValueText,
+    now: slider.ariaValueNow,
+    rows,
+    inside: r.left >= 0 && r.right <= document.documentElement.clientWidth && r.top >= 0 && r.bottom <= innerHeight,
+    focused: document.activeElement === slider,
+  };
+})()";
+
+#[derive(Deserialize)]
+struct State {
+    shown: bool,
+    words: String,
+    spoken: String,
+    now: String,
+    rows: Vec<Vec<String>>,
+    inside: bool,
+    focused: bool,
+}
+
+impl State {
+    fn of(page: &Page, place: usize) -> Self {
+        serde_json::from_value(page.eval(&STATE.replace("PLACE", &place.to_string()))).expect("a chart's state")
+    }
+
+    /// The read-out and the slider say the epoch and every value of its row.
+    fn says(&self, epoch: &str, where_: &str) {
+        assert!(self.shown, "{where_}: no read-out");
+        assert_eq!(self.now, epoch, "{where_}");
+        let row = self.rows.iter().find(|row| row[0] == epoch).unwrap_or_else(|| panic!("{where_}: no row {epoch}"));
+        assert!(self.words.contains(&format!("epoch {epoch}")), "{where_}: {}", self.words);
+        let values: Vec<&String> = row[1..].iter().filter(|v| *v != "–").collect();
+        assert!(!values.is_empty(), "{where_}: {row:?}");
+        for value in values {
+            assert!(self.words.contains(value) && self.spoken.contains(value), "{where_}: {value} in {}", self.words);
+        }
+        assert!(self.inside, "{where_}: the read-out is not wholly in sight");
+    }
+}
+
+#[test]
+fn the_mouse_reads_every_chart_at_every_width() {
+    let browser = browser();
+    for made in [pages::large(), pages::hostile()] {
+        for width in WIDTHS {
+            let page = Page::open(&browser, &made.file, "", View { width, ..LAPTOP });
+            for place in 0..charts(&page) {
+                let where_ = format!("{}, chart {place} at {width}", made.name);
+                for epoch in ["1", "3", "5"] {
+                    page.hover(above(&page, place, epoch));
+                    State::of(&page, place).says(epoch, &where_);
+                }
+                page.hover((1.0, 1.0));
+                assert!(!State::of(&page, place).shown, "{where_}: the read-out stays when the mouse is gone");
+            }
+            assert_eq!(page.complaints(), Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn arrow_keys_read_every_chart() {
+    let browser = browser();
+    let made = pages::large();
+    let page = Page::open(&browser, &made.file, "", LAPTOP);
+    for place in 0..charts(&page) {
+        let where_ = format!("chart {place}");
+        let slider = format!("document.querySelectorAll('figure.plot')[{place}].querySelector('[role=slider]')");
+        page.eval(&format!("{slider}.focus({{ focusVisible: true }})"));
+        let last = State::of(&page, place).rows.last().map(|row| row[0].clone()).expect("a row");
+        for (key, epoch) in [
+            (Key::Home, "1"),
+            (Key::Left, "1"),
+            (Key::Right, "2"),
+            (Key::Right, "3"),
+            (Key::Left, "2"),
+            (Key::End, last.as_str()),
+            (Key::Right, last.as_str()),
+        ] {
+            page.press(key);
+            let state = State::of(&page, place);
+            assert!(state.focused, "{where_}: {key:?} takes the focus away");
+            state.says(epoch, &format!("{where_} after {key:?}"));
+        }
+        page.press(Key::Escape);
+        let state = State::of(&page, place);
+        assert!(!state.shown && state.focused, "{where_}: Escape closes the read-out");
+        page.press(Key::Tab);
+        assert!(!State::of(&page, place).focused, "{where_}: Tab does not lead on");
+    }
+    assert_eq!(page.complaints(), Vec::<String>::new());
+}
+
+fn charts(page: &Page) -> usize {
+    let count = page.eval("document.querySelectorAll('figure.plot').length").as_u64().expect("a number");
+    assert!(count >= 6, "only {count} charts");
+    usize::try_from(count).expect("a small number")
+}
+
+/// The middle of the chart's height above the tick of an epoch.
+fn above(page: &Page, place: usize, epoch: &str) -> (f64, f64) {
+    let figure = format!("document.querySelectorAll('figure.plot')[{place}]");
+    let (_, y) = page.middle(&format!("{figure}.querySelector('svg.chart')"));
+    let ticks = format!("Array.from({figure}.querySelectorAll('svg.chart text'))");
+    let x = page.eval(&format!(
+        "(() => {{ const r = {ticks}.findLast((t) => t.textContent === '{epoch}').getBoundingClientRect();
+         return r.x + r.width / 2; }})()"
+    ));
+    (x.as_f64().expect("a place"), y)
+}
