@@ -21,6 +21,7 @@ mod print;
 mod scripting;
 mod silence;
 mod tables;
+mod watch;
 
 /// A fresh Chromium.
 fn browser() -> devtools::Browser {
