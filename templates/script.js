@@ -107,8 +107,11 @@ const readable = (figure) => {
     box.replaceChildren(make("div", { textContent: `epoch ${rows[row].cells[0].textContent}` }), ...points.map(value));
     box.hidden = false;
     const right = places[row] > width / 2;
-    box.style.left = right ? "" : `calc(${(100 * places[row]) / width}% + .75rem)`;
-    box.style.right = right ? `calc(${100 - (100 * places[row]) / width}% + .75rem)` : "";
+    // Beside the line, away from the nearer edge, and on a narrow screen rather over the line than beyond the chart.
+    const x = (frame.clientWidth * places[row]) / width;
+    box.style.left = "0"; // so that its width is its own
+    const left = right ? x - 12 - box.offsetWidth : x + 12;
+    box.style.left = `${Math.max(0, Math.min(left, frame.clientWidth - box.offsetWidth))}px`;
   };
   const hide = () => {
     box.hidden = true;
@@ -181,11 +184,14 @@ if (location.hash) reveal();
 // A live page that loads itself again keeps open what was open.
 if (document.querySelector("meta[http-equiv=refresh]")) {
   const parts = Array.from(document.querySelectorAll("details"));
+  // Its own id, else that of the chart beside it, else its words: parts may come and go.
+  const name = (part) => part.id || part.parentElement.querySelector("[id]")?.id || part.firstElementChild.textContent;
   const kept = `open ${location.pathname}`;
   try {
-    for (const i of JSON.parse(sessionStorage.getItem(kept) || "[]")) if (parts[i]) parts[i].open = true;
+    const open = JSON.parse(sessionStorage.getItem(kept) || "[]");
+    for (const part of parts) if (open.includes(name(part))) part.open = true;
     window.addEventListener("pagehide", () => {
-      sessionStorage.setItem(kept, JSON.stringify(parts.flatMap((part, i) => (part.open ? [i] : []))));
+      sessionStorage.setItem(kept, JSON.stringify(parts.filter((part) => part.open).map(name)));
     });
   } catch { /* without storage they fold again */ }
 }

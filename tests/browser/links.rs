@@ -6,8 +6,8 @@ use super::fixture::Made;
 use super::page::{LAPTOP, Page, View, WIDTHS};
 use super::{browser, pages};
 
-/// What is inside a chart is named for screen readers, not for links.
-const IDS: &str = "Array.from(document.querySelectorAll('[id]:not(svg [id])'), (part) => part.id)";
+/// What is inside a chart is named for screen readers, and what is hidden for scripts; the rest is there for links.
+const IDS: &str = "Array.from(document.querySelectorAll('[id]:not(svg [id], [hidden])'), (part) => part.id)";
 
 /// Goes to each of IDS in turn and gives those that are then not in sight.
 const REACH: &str = r"(async () => {
