@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use vggkit::inference::answers::Answers;
 use vggkit::inference::evaluation::Evaluation;
+use vggkit::inference::inside::Inside;
 use vggkit::training::history::{Epoch, Step};
 use vggkit::training::run::Run;
 
@@ -50,6 +52,13 @@ fn runs_histories_steps_and_evaluations() {
     is_exactly::<Epoch>(&example("history.jsonl", "json"));
     is_exactly::<Step>(&example("steps.jsonl", "json"));
     is_exactly::<Evaluation>(&example("evaluation.json", "json"));
+    is_exactly::<Inside>(&example("inside.json", "json"));
+    let table = example("evaluation.csv", "csv") + "\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let (read, written) = (folder.path().join("read.csv"), folder.path().join("written.csv"));
+    std::fs::write(&read, &table).expect("a file");
+    Answers::read(&read, 3).and_then(|answers| answers.write(&written)).expect("evaluation.csv");
+    assert_eq!(std::fs::read_to_string(&written).expect("a file"), table);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `vggkit evaluate`: writes evaluation.json beside a run and prints what it says.
+//! `vggkit evaluate`: writes evaluation.json and evaluation.csv beside a run and prints what they say; on the split that
+//! the run validates on, inside.json as well.
 
 use std::process::ExitCode;
 
@@ -7,7 +8,9 @@ use clap::Args;
 use super::{Shared, output};
 use crate::dataset::Pack;
 use crate::error::{Error, Result};
+use crate::inference::answers::Answers;
 use crate::inference::evaluation::{self, Evaluation};
+use crate::inference::inside::{self, Inside};
 use crate::inference::model::{self, Model};
 use crate::{files, progress};
 
@@ -40,20 +43,36 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         let data = shared.data_given().map_or_else(|| model.run.data.folder.clone().into(), ToOwned::to_owned);
         let pack = Pack::open(&data, &arguments.split)?;
         let bar = progress::bar("evaluate", pack.images.count as u64, "images", shared.quiet || shared.json);
-        let evaluation =
+        let (evaluation, answers) =
             evaluation::evaluate(&mut model, &pack, &arguments.split, |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
         let path = evaluation::path(folder, &arguments.split);
+        // The evaluation itself last: what lies beside it is about the same network.
+        answers.write(&Answers::path(folder, &arguments.split))?;
+        if arguments.split == model.run.data.val {
+            look_inside(&mut model, &pack, &arguments)?;
+        }
         files::write_json(&path, &evaluation)?;
         if shared.json {
             let text = serde_json::to_string(&evaluation).map_err(|e| Error::data(&path, e))?;
             output::line(&text);
         } else if !shared.quiet {
             output::print(&summary(&model.name, &evaluation));
-            output::note(&format!("written to {}", path.display()));
+            output::note(&format!("written to {}, and beside it", path.display()));
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes inside.json.
+fn look_inside(model: &mut Model, pack: &Pack, arguments: &Arguments) -> Result<()> {
+    let shared = &arguments.shared;
+    let images = inside::choose(pack).len() as u64;
+    let bar = progress::bar("look inside", images, "images", shared.quiet || shared.json);
+    let threads = shared.threads();
+    let inside = inside::look(model, pack, &arguments.split, threads, |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    inside.write(&Inside::path(&model.folder))
 }
 
 fn summary(name: &str, evaluation: &Evaluation) -> String {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::answers::{Answer, Answers};
 use super::model::Model;
 use crate::dataset::Pack;
 use crate::engine::Source;
@@ -70,8 +71,14 @@ pub fn path(run: &Path, split: &str) -> PathBuf {
     run.join(if split == "val" { "evaluation.json".to_owned() } else { format!("evaluation-{split}.json") })
 }
 
-/// Measures a model on a labelled pack. `progress` is told after each batch how many images are done.
-pub fn evaluate(model: &mut Model, pack: &Pack, split: &str, progress: impl FnMut(usize)) -> Result<Evaluation> {
+/// Measures a model on a labelled pack, and says what it answered for each image. `progress` is told after each batch how
+/// many images are done.
+pub fn evaluate(
+    model: &mut Model,
+    pack: &Pack,
+    split: &str,
+    progress: impl FnMut(usize),
+) -> Result<(Evaluation, Answers)> {
     check_classes(model, pack)?;
     let labels = std::sync::Arc::clone(&pack.images.labels);
     if labels.is_empty() {
@@ -81,11 +88,13 @@ pub fn evaluate(model: &mut Model, pack: &Pack, split: &str, progress: impl FnMu
     let classes = pack.wnids.len();
     let mut confusion = vec![vec![0_u32; classes]; classes];
     let mut mistakes = Vec::new();
+    let mut rows = Vec::with_capacity(labels.len());
     let mut tally = metrics::Tally::default();
     let visit = |i: usize, logits: &[f32]| {
         let truth = labels[i] as usize;
         let predicted = metrics::predicted(logits);
         tally.add(logits, labels[i]);
+        rows.push(Answer::of(logits, labels[i]));
         confusion[truth][predicted] += 1;
         if predicted != truth {
             let probability = metrics::softmax(logits)[predicted];
@@ -99,7 +108,7 @@ pub fn evaluate(model: &mut Model, pack: &Pack, split: &str, progress: impl FnMu
     mistakes.sort_by(|a, b| b.probability.total_cmp(&a.probability).then_with(|| a.file.cmp(&b.file)));
     mistakes.truncate(MISTAKES);
     let scores = tally.scores();
-    Ok(Evaluation {
+    let evaluation = Evaluation {
         schema: SCHEMA.to_owned(),
         split: split.to_owned(),
         images: scores.images,
@@ -109,7 +118,8 @@ pub fn evaluate(model: &mut Model, pack: &Pack, split: &str, progress: impl FnMu
         per_class: per_class(pack, &confusion),
         confusion,
         mistakes,
-    })
+    };
+    Ok((evaluation, Answers { files: pack.files.clone(), rows }))
 }
 
 fn per_class(pack: &Pack, confusion: &[Vec<u32>]) -> Vec<ClassAccuracy> {

@@ -1,5 +1,9 @@
-//! A trained network at work: evaluation on a labelled split, predictions, votes over several networks.
+//! A trained network at work: evaluation on a labelled split, predictions, votes over several networks, and a look at
+//! what it looks at.
 
+pub mod answers;
 pub mod evaluation;
+pub mod grad_cam;
+pub mod inside;
 pub mod model;
 pub mod predictions;

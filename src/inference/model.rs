@@ -59,7 +59,8 @@ pub fn load_run(folder: &Path) -> Result<Run> {
     Run::load(folder)
 }
 
-fn inference_settings(run: &Run, threads: usize, precise: bool) -> Settings {
+/// The settings of an engine that infers with the best network of `run`.
+pub(super) fn inference_settings(run: &Run, threads: usize, precise: bool) -> Settings {
     Settings {
         // That of validation in training, so that an evaluation repeats its figures to the bit: the order in which a
         // matrix product adds depends on its size.

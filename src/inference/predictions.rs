@@ -1,5 +1,5 @@
 //! `predictions.csv`: for every test image a column a run (class index), then `vote`, `vote_wnid`, `vote_name`,
-//! `mean_softmax`, `mean_softmax_wnid`.
+//! `mean_softmax`, `mean_softmax_wnid`, `vote_probability` (the mean softmax of the vote's class).
 //!
 //! The vote is the class that most runs name; among equals the one with the higher mean softmax wins, then the lower
 //! class index.
@@ -16,7 +16,8 @@ use crate::training::checkpoint::Classes;
 use crate::training::metrics;
 
 /// The columns that are not runs, but for the first one, `image`; so no run may have such a name.
-pub const COLUMNS: [&str; 5] = ["vote", "vote_wnid", "vote_name", "mean_softmax", "mean_softmax_wnid"];
+pub const COLUMNS: [&str; 6] =
+    ["vote", "vote_wnid", "vote_name", "mean_softmax", "mean_softmax_wnid", "vote_probability"];
 
 /// What several models say of several images.
 pub struct Predictions {
@@ -107,6 +108,7 @@ impl Predictions {
                 row.extend(self.by_model[image].iter().map(ToString::to_string));
                 row.extend([vote.to_string(), self.classes.wnids[vote].clone(), self.classes.names[vote].clone()]);
                 row.extend([mean.to_string(), self.classes.wnids[mean].clone()]);
+                row.push(format!("{:.6}", self.mean_softmax[image][vote]));
                 writer.write_record(&row).map_err(failed)?;
             }
             writer.flush()

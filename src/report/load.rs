@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::discover;
+use super::evaluated;
 use super::predictions::Predictions;
 use crate::dataset::verify::{self, Verification};
 use crate::dataset::{Manifest, Pack, manifest};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::inference::answers::Answers;
 use crate::inference::evaluation::{self, Evaluation};
+use crate::inference::inside::Inside;
 use crate::training::history::{self, Epoch};
 use crate::training::run::{self, Run};
 use crate::vgg::Plan;
@@ -65,6 +68,10 @@ pub struct LoadedRun {
     pub evaluation: Option<Evaluation>,
     /// On the split that it was trained on.
     pub train_evaluation: Option<Evaluation>,
+    /// What `evaluation` counted, image by image.
+    pub answers: Option<Answers>,
+    /// Filters and maps of attention.
+    pub inside: Option<Inside>,
 }
 
 /// A prepared data set.
@@ -182,7 +189,14 @@ fn load_run(name: String, folder: PathBuf, problems: &mut Problems) -> Option<Lo
     };
     let on_val = evaluation(&run.data.val);
     let on_train = evaluation(&run.data.train);
-    let loaded = LoadedRun { name, folder, plan, history, evaluation: on_val, train_evaluation: on_train, run };
+    let path = Answers::path(&folder, &run.data.val);
+    let answers = on_val.as_ref().filter(|_| path.exists()).map(|e| evaluated::answers(&path, e));
+    let answers = answers.and_then(|a| problems.keep(&path, a));
+    let path = Inside::path(&folder);
+    let inside = path.exists().then(|| evaluated::inside(&path, run.network.classes));
+    let inside = inside.and_then(|i| problems.keep(&path, i));
+    let loaded =
+        LoadedRun { name, folder, plan, history, evaluation: on_val, train_evaluation: on_train, answers, inside, run };
     compare_figures(&loaded, problems);
     Some(loaded)
 }

@@ -12,11 +12,11 @@ use sha2::{Digest, Sha256};
 use super::view::Page;
 use crate::error::{Error, Kind, Result};
 
-const STYLE: &str = include_str!("../../templates/style.css");
-const SCRIPT: &str = include_str!("../../templates/script.js");
+const STYLE: &str = concat!(include_str!("../../templates/style.css"), include_str!("../../templates/parts.css"));
+const SCRIPT: &str = concat!(include_str!("../../templates/script.js"), include_str!("../../templates/matrix.js"));
 
 /// Name and text of each template.
-const TEMPLATES: [(&str, &str); 11] = [
+const TEMPLATES: [(&str, &str); 12] = [
     ("page.html", include_str!("../../templates/page.html")),
     ("macros.html", include_str!("../../templates/macros.html")),
     ("live.html", include_str!("../../templates/live.html")),
@@ -26,6 +26,7 @@ const TEMPLATES: [(&str, &str); 11] = [
     ("curves.html", include_str!("../../templates/curves.html")),
     ("data.html", include_str!("../../templates/data.html")),
     ("mistakes.html", include_str!("../../templates/mistakes.html")),
+    ("inside.html", include_str!("../../templates/inside.html")),
     ("provenance.html", include_str!("../../templates/provenance.html")),
     ("problems.html", include_str!("../../templates/problems.html")),
 ];

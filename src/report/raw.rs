@@ -12,7 +12,9 @@ use super::load::Inputs;
 use super::view::{Described, Runs};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::inference::answers::Answers;
 use crate::inference::evaluation;
+use crate::inference::inside::Inside;
 use crate::training::history;
 use crate::training::run::Run;
 
@@ -119,6 +121,8 @@ fn of_run(d: &Described) -> Result<Vec<RawFile>> {
     let mut paths: Vec<PathBuf> = vec![Run::path(folder)];
     paths.extend((!d.run.history.is_empty()).then(|| history::path(folder)));
     paths.extend(evaluations.into_iter().flatten().map(|e| evaluation::path(folder, &e.split)));
+    paths.extend(d.run.answers.iter().map(|_| Answers::path(folder, &d.run.run.data.val)));
+    paths.extend(d.run.inside.iter().map(|_| Inside::path(folder)));
     let below = format!("{}/", d.identity.id);
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     paths.iter().map(|path| copy(&name(path), below.clone(), path)).collect()

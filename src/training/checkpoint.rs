@@ -87,13 +87,15 @@ pub fn save_best(run: &Path, plan: &Plan, state: &State, progress: &Progress, cl
     save(&best_path(run), plan, state, &[], progress, classes)
 }
 
-/// Removes `evaluation.json` and `evaluation-<split>.json`.
+/// Removes what `vggkit evaluate` wrote: `evaluation.json`, `evaluation-<split>.json`, the `.csv` beside each, and
+/// `inside.json`.
 pub fn forget_evaluations(run: &Path) -> Result<()> {
     let failed = |e| Error::io("cannot list", run, e);
     for entry in std::fs::read_dir(run).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name == "evaluation.json" || (name.starts_with("evaluation-") && name.ends_with(".json")) {
+        let evaluation = name.strip_suffix(".json").or_else(|| name.strip_suffix(".csv"));
+        if evaluation.is_some_and(|n| n == "evaluation" || n.starts_with("evaluation-")) || name == "inside.json" {
             std::fs::remove_file(entry.path()).map_err(|e| Error::io("cannot remove", entry.path(), e))?;
         }
     }

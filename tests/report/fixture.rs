@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use vggkit::dataset::finding::Group;
 use vggkit::dataset::manifest::{self, Class, Manifest, Split};
 use vggkit::dataset::pack::Pack;
 use vggkit::dataset::pack_writer::{PackHeader, PackWriter};
 use vggkit::dataset::verify::{self, Finding, Severity, Verification};
 use vggkit::engine::{Device, Normalisation, Optimizer};
 use vggkit::files;
+use vggkit::inference::answers::{Answer, Answers};
 use vggkit::inference::evaluation::{self, ClassAccuracy, Evaluation, Mistake};
+use vggkit::inference::inside::{self, Attention, Inside};
 use vggkit::report::{self, Options, Report, Sources};
 use vggkit::training::history::{self, Epoch};
 use vggkit::training::run::{self, Augment, Data, Origin, Recipe, Run, Schedule};
@@ -36,12 +39,14 @@ pub struct Made {
     pub val_top1: f64,
     pub epochs: usize,
     pub synthetic: bool,
+    /// Which of a class's images are recognised: this many further on.
+    pub shift: usize,
 }
 
 impl Made {
     pub fn new(name: &'static str, depth: usize, val_top1: f64) -> Self {
         let network = Network { depth, classes: CLASSES.len(), ..Network::default() };
-        Self { name, network, val_top1, epochs: 5, synthetic: false }
+        Self { name, network, val_top1, epochs: 5, synthetic: false, shift: 0 }
     }
 }
 
@@ -106,7 +111,7 @@ impl Fixture {
         Split { images: count, labelled, pack: format!("packs/{split}.safetensors"), pack_sha256, ..Split::default() }
     }
 
-    /// Writes run.toml, history.jsonl and evaluation.json.
+    /// Writes run.toml, history.jsonl, evaluation.json, evaluation.csv and inside.json.
     pub fn add(&self, made: &Made) {
         let folder = self.run(made.name);
         fs::create_dir_all(&folder).expect("a run folder");
@@ -143,6 +148,8 @@ impl Fixture {
         }
         let evaluation = evaluation_of(made);
         files::write_json(&evaluation::path(&folder, "val"), &evaluation).expect("evaluation");
+        answers_of(made.shift).write(&Answers::path(&folder, "val")).expect("answers");
+        inside_of(made).write(&Inside::path(&folder)).expect("inside");
     }
 
     /// verify.json with an error about more files than it lists.
@@ -160,6 +167,24 @@ impl Fixture {
             created: "2026-01-02T03:30:00Z".into(),
             findings: vec![
                 finding(Severity::Error, "7 files <b>differ</b>", 7),
+                Finding {
+                    groups: vec![
+                        Group {
+                            distance: None,
+                            same_bytes: true,
+                            files: vec![
+                                "train/n00000001/train_12<b>.JPEG".into(),
+                                "val/n00000000/val_3<b>.JPEG".into(),
+                            ],
+                        },
+                        Group {
+                            distance: Some(5),
+                            same_bytes: false,
+                            files: vec!["test/images/test_7<b>.JPEG".into(), "val/n00000000/gone<u>.JPEG".into()],
+                        },
+                    ],
+                    ..finding(Severity::Warning, "2 groups across <i>splits</i>", 0)
+                },
                 finding(Severity::Note, "a part: 4 classes", 0),
             ],
             ..Verification::default()
@@ -170,14 +195,14 @@ impl Fixture {
     /// predictions.csv: run k says class (image + k) % 4, so the vote is that of the first.
     pub fn predict(&self, runs: &[&str]) {
         let mut writer = csv::Writer::from_path(self.path().join("predictions.csv")).expect("predictions");
-        let tail = ["vote", "vote_wnid", "vote_name", "mean_softmax", "mean_softmax_wnid"];
+        let tail = vggkit::inference::predictions::COLUMNS;
         writer.write_record(["image"].iter().chain(runs).chain(&tail)).expect("header");
         for image in 0..40 {
             let class = image % 4;
             let mut row = vec![format!("test_{image}<b>.JPEG")];
             row.extend((0..runs.len()).map(|k| ((image + k) % 4).to_string()));
             row.extend([class.to_string(), wnids()[class].clone(), CLASSES[class].into()]);
-            row.extend([class.to_string(), wnids()[class].clone()]);
+            row.extend([class.to_string(), wnids()[class].clone(), format!("0.{}", 40 + image)]);
             writer.write_record(&row).expect("row");
         }
         writer.flush().expect("predictions");
@@ -243,8 +268,45 @@ fn epoch_of(made: &Made, epoch: usize) -> Epoch {
     }
 }
 
+/// Images of each class that are recognised; the others are taken for the next class.
+const RIGHT: [usize; 4] = [10, 8, 2, 1];
+
+/// The k-th image of a class is recognised where (k + shift) % 10 is below what [`RIGHT`] says.
+fn answers_of(shift: usize) -> Answers {
+    let answer = |i: usize| {
+        let (truth, k) = (i / 10, i % 10);
+        let right = (k + shift) % 10 < RIGHT[truth];
+        let predicted = if right { truth } else { (truth + 1) % 4 };
+        let probability = 0.3 + 0.01 * i as f32;
+        let truth_probability = if right { probability } else { 0.1 };
+        Answer { truth: truth as u32, predicted: predicted as u32, probability, truth_probability }
+    };
+    Answers { files: (0..40).map(|i| format!("val_{i}<b>.JPEG")).collect(), rows: (0..40).map(answer).collect() }
+}
+
+/// Two filters, and maps of two images; the second has nothing to say.
+fn inside_of(made: &Made) -> Inside {
+    let look = |file: &str, truth, predicted, map: [u8; 4]| Attention {
+        file: file.into(),
+        truth,
+        predicted,
+        probability: 0.625,
+        truth_probability: 0.125,
+        height: 2,
+        width: 2,
+        map: map.to_vec(),
+    };
+    Inside {
+        schema: inside::SCHEMA.into(),
+        split: "val".into(),
+        kernel: 3,
+        filters: vec![vec![0.5; 27], (0..27).map(|i| i as f32 - made.network.depth as f32).collect()],
+        attention: vec![look("val_5<b>.JPEG", 0, 0, [255, 0, 0, 0]), look("val_25<b>.JPEG", 2, 3, [0; 4])],
+    }
+}
+
 fn evaluation_of(made: &Made) -> Evaluation {
-    let right = [10, 8, 2, 1];
+    let right = RIGHT.map(|n| n as u32);
     let confusion = (0..4).map(|t| {
         (0..4)
             .map(|p| {

@@ -12,7 +12,7 @@ impl Tag {
     }
 }
 
-const VOID: [&str; 3] = ["meta", "img", "br"];
+const VOID: [&str; 4] = ["meta", "img", "br", "input"];
 const RAW: [&str; 2] = ["script", "style"];
 
 /// All opening tags in order. Panics where tags do not nest, an attribute is not quoted, or a `<` stands in text.

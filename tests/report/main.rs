@@ -13,6 +13,7 @@ use vggkit::training::history::Epoch;
 
 mod fixture;
 mod html;
+mod parts;
 
 use fixture::{CLASSES, Fixture, Made};
 use html::{raw, tags, text};
@@ -134,6 +135,8 @@ fn every_part_shows_its_figures() {
         ("worst class", "10.0 %"),
         ("most confused", "90.0 %"),
         ("most confident mistake", "99.0 %"),
+        ("least confident hit", "30.0 %"),
+        ("confidence of a vote", "40.0 %"),
         ("command", "vggkit train --run"),
         ("commit", "0123abc"),
         ("adapter", "<i>Xeon"),
@@ -147,7 +150,8 @@ fn every_part_shows_its_figures() {
     }
     let tags = tags(&page);
     let pictures = tags.iter().filter(|t| t.name == "img").count();
-    assert_eq!(pictures, 32 + 32 + 40 + 19 + 12 + 12, "samples of train, val and test, and mistakes");
+    let (samples, mistakes, hits, inside) = (32 + 32 + 40, 19 + 12 + 12, 12 + 6 + 6, 2 + 3 * 2 + 3);
+    assert_eq!(pictures, samples + mistakes + hits + inside);
     assert!(!text.contains("ynthetic"), "nothing here is synthetic");
 }
 
@@ -161,7 +165,17 @@ fn what_verify_found_is_shown() {
     assert!(report.problems.is_empty(), "{:?}", report.problems);
     tags(&page);
     let page = text(&page);
-    for part in ["not fit to train on", "1 error, 1 note", "7 files <b>differ</b>", "val/<u>1.JPEG", "and 5 more"] {
+    for part in [
+        "not fit to train on",
+        "1 error, 1 warning, 1 note",
+        "7 files <b>differ</b>",
+        "val/<u>1.JPEG",
+        "and 5 more",
+        "2 groups across <i>splits</i>",
+        "same bytes",
+        "hashes 5 of 64 bits apart",
+        "no picture no class val/n00000000/gone<u>.JPEG",
+    ] {
         assert!(page.contains(part), "{part}");
     }
 }
@@ -180,9 +194,20 @@ fn synthetic_runs_are_marked_and_never_win_against_real_ones() {
 #[test]
 fn damaged_and_foreign_runs_are_named_and_stop_nothing() {
     let fixture = Fixture::with_data();
-    for name in
-        ["good", "no-history", "bad-history", "bad-evaluation", "old-evaluation", "bad-settings", "future", "half"]
-    {
+    for name in [
+        "good",
+        "no-history",
+        "bad-history",
+        "bad-evaluation",
+        "old-evaluation",
+        "bad-settings",
+        "future",
+        "half",
+        "bad-answers",
+        "other-answers",
+        "bad-map",
+        "bad-inside",
+    ] {
         fixture.add(&Made::new(name, 11, 0.4));
     }
     let write = |run: &str, file: &str, text: &str| fs::write(fixture.run(run).join(file), text).expect("a file");
@@ -199,6 +224,10 @@ fn damaged_and_foreign_runs_are_named_and_stop_nothing() {
     edit("bad-settings", "run.toml", "depth = 11", "depth = 12");
     edit("future", "run.toml", "vggkit/run/1", "vggkit/run/9");
     let whole = fs::read_to_string(fixture.run("half").join("history.jsonl")).expect("a file");
+    edit("bad-answers", "evaluation.csv", "0.30", "3.0");
+    edit("other-answers", "evaluation.csv", ",0,0,", ",0,3,");
+    edit("bad-map", "inside.json", "[255,0,0,0]", "[255,0,0]");
+    edit("bad-inside", "inside.json", "[{\"file\"", "[{\"fi");
     write("half", "history.jsonl", &whole[..whole.len() - 20]); // what a killed process leaves: no problem
     fs::create_dir_all(fixture.run("holiday <b>photos")).expect("a folder");
     fs::write(fixture.path().join("predictions.csv"), "image,vote\n").expect("a file");
@@ -216,14 +245,18 @@ fn damaged_and_foreign_runs_are_named_and_stop_nothing() {
         ("holiday <b>photos", "not a run of vggkit"),
         ("predictions.csv", "columns"),
         ("val.safetensors", "safetensors"),
+        ("bad-answers/evaluation.csv", "line 2: a probability"),
+        ("other-answers/evaluation.csv", "do not add up"),
+        ("bad-map/inside.json", "not of its size"),
+        ("bad-inside/inside.json", "line 1 column"),
     ] {
         let problem = report.problems.iter().find(|p| p.place.ends_with(place));
         let problem = problem.unwrap_or_else(|| panic!("{place} is not named: {:?}", report.problems));
         assert!(problem.what.contains(what), "{place}: {}", problem.what);
         assert!(page.contains(&problem.what.split_whitespace().collect::<Vec<_>>().join(" ")), "{place} on the page");
     }
-    assert_eq!(report.problems.len(), 8, "{:?}", report.problems);
-    assert_eq!(report.runs, 6, "all but bad-settings and future");
+    assert_eq!(report.problems.len(), 12, "{:?}", report.problems);
+    assert_eq!(report.runs, 10, "all but bad-settings and future");
     assert!(page.contains("40.0 %"));
 }
 
@@ -259,13 +292,21 @@ fn two_hundred_classes_fit_in_a_picture_and_in_four_megabytes() {
         vggkit::files::read_json(&path).expect("evaluation");
     let class = evaluation.per_class[0].clone();
     evaluation.per_class = (0..200)
-        .map(|i| vggkit::inference::evaluation::ClassAccuracy { name: format!("class {i}"), ..class.clone() })
+        .map(|i| vggkit::inference::evaluation::ClassAccuracy { name: format!("class <{i}>"), ..class.clone() })
         .collect();
-    evaluation.confusion = (0..200).map(|t| (0..200).map(|p| (t * 7 + p * 3) % 5).collect()).collect();
-    vggkit::files::write_json(&path, &evaluation).expect("evaluation");
+    // Classes i and i + 100 are taken for each other.
+    let count = |t: usize, p: usize| if t == p { 30 } else { 20 * u32::from(t % 100 == p % 100) };
+    evaluation.confusion = (0..200).map(|t| (0..200).map(|p| count(t, p)).collect()).collect();
+    files::write_json(&path, &evaluation).expect("evaluation");
+    fs::remove_file(fixture.run("large").join("evaluation.csv")).expect("a file");
+    fs::remove_file(fixture.run("large").join("inside.json")).expect("a file");
     let (report, page) = fixture.render();
     assert!(report.problems.is_empty(), "{:?}", report.problems);
     assert!(page.contains("Confusion matrix of large over 200 classes") && page.contains("data:image/png;base64,"));
+    let order = page.find("<ol class=\"classes\" id=\"order-1\">").expect("the order of the classes");
+    let place = |name: &str| page[order..].find(&format!("<bdi>class &lt;{name}&gt;</bdi>")).expect("a class");
+    assert!(place("0") < place("100") && place("100") < place("1"), "the confused stand together");
+    assert!(page.contains("data-counts=\"30.20ZZ"), "the counts are in that order too");
     assert!(page.len() < 4 << 20, "{} bytes", page.len());
 }
 

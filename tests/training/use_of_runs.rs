@@ -3,6 +3,9 @@
 use std::fs;
 
 use serde_json::Value;
+use vggkit::files;
+use vggkit::inference::answers::Answers;
+use vggkit::inference::inside::Inside;
 use vggkit::training::checkpoint;
 
 use crate::{data, fails, history, ok, on, resume, train, vggkit};
@@ -38,6 +41,27 @@ fn evaluate_and_predict_agree_with_the_history() {
     let rows = evaluation["confusion"].as_array().expect("rows");
     let counts = rows.iter().flat_map(|row| row.as_array().expect("columns"));
     assert_eq!(Some(counts.map(|n| n.as_u64().expect("a count")).sum()), evaluation["images"].as_u64());
+    let answers = Answers::read(&Answers::path(&runs.path().join("demo-a"), "val"), 3).expect("evaluation.csv");
+    let mut confusion = [[0_u64; 3]; 3];
+    answers.rows.iter().for_each(|a| confusion[a.truth as usize][a.predicted as usize] += 1);
+    assert_eq!(serde_json::json!(confusion), evaluation["confusion"], "the answers add up to the evaluation");
+    let mistake = &evaluation["mistakes"][0];
+    let at = answers.files.iter().position(|f| mistake["file"] == f.as_str()).expect("its image");
+    assert!(
+        (mistake["probability"].as_f64().expect("a number") - f64::from(answers.rows[at].probability)).abs() < 1e-6
+    );
+
+    let inside: Inside = files::read_json(&Inside::path(&runs.path().join("demo-a"))).expect("inside.json");
+    assert_eq!((inside.split.as_str(), inside.kernel, inside.attention.len()), ("val", 3, 3), "an image a class");
+    assert!(!inside.filters.is_empty() && inside.filters.iter().all(|f| f.len() == 27));
+    for look in &inside.attention {
+        let at = answers.files.iter().position(|f| *f == look.file).expect("its image");
+        let answer = answers.rows[at];
+        assert_eq!((look.truth, look.predicted), (answer.truth as usize, answer.predicted as usize));
+        assert!((look.probability - answer.probability).abs() < 1e-4, "the same network on another path");
+        assert_eq!(look.map.len(), look.height * look.width);
+        assert!(look.map.contains(&255) || look.map.iter().all(|v| *v == 0), "in steps of its largest value");
+    }
 
     let csv = runs.path().join("predictions.csv");
     let mut predict = vggkit(&["predict", "--quiet", "--out"]);
@@ -45,13 +69,15 @@ fn evaluate_and_predict_agree_with_the_history() {
     ok(on(predict, runs.path()));
     let mut reader = csv::Reader::from_path(&csv).expect("a table");
     let header: Vec<String> = reader.headers().expect("a header").iter().map(str::to_owned).collect();
-    let expected = "image demo-a demo-b vote vote_wnid vote_name mean_softmax mean_softmax_wnid";
+    let expected = "image demo-a demo-b vote vote_wnid vote_name mean_softmax mean_softmax_wnid vote_probability";
     assert_eq!(header.join(" "), expected);
     let rows: Vec<_> = reader.records().map(|row| row.expect("a row")).collect();
     assert!(!rows.is_empty());
     for row in &rows {
         assert!(row[3] == row[1] || row[3] == row[2], "the vote is one of the two: {row:?}");
         assert!(row[1] != row[2] || row[3] == row[1], "agreement wins: {row:?}");
+        let confidence: f64 = row[8].parse().expect("a number");
+        assert!((1.0 / 3.0 - 1e-6..=1.0).contains(&confidence) || row[3] != row[6], "{row:?}");
     }
 
     let files = walkdir::WalkDir::new(data().join("test")).into_iter().flatten();
@@ -70,9 +96,10 @@ fn an_evaluation_does_not_outlive_the_weights_that_it_is_about() {
     for split in ["val", "train"] {
         ok(on(vggkit(&["evaluate", "demo-a", "--quiet", "--split", split]), runs.path()));
     }
-    assert!(run.join("evaluation.json").exists() && run.join("evaluation-train.json").exists());
+    let written = ["evaluation.json", "evaluation.csv", "evaluation-train.json", "evaluation-train.csv", "inside.json"];
+    assert!(written.iter().all(|file| run.join(file).exists()));
     ok(resume(runs.path(), "demo-a", &[])); // ends its first epoch, so that there is a new best network
-    assert!(!run.join("evaluation.json").exists() && !run.join("evaluation-train.json").exists());
+    assert!(written.iter().all(|file| !run.join(file).exists()));
 }
 
 #[test]

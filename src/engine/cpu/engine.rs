@@ -90,6 +90,14 @@ impl CpuEngine {
         Ok(engine)
     }
 
+    /// What the average pooling of each sample of a batch is given in inference: the activations of the last convolution,
+    /// after its ReLU, [n, height, width, channels].
+    pub fn features(&mut self, batch: Batch<'_>) -> Result<Vec<f32>> {
+        let n = self.load(&batch, false)?;
+        let Self { network, pool, .. } = self;
+        Ok(pool.install(|| network.features(n).to_vec()))
+    }
+
     /// Fills the network's input and the labels; returns the batch's size.
     fn load(&mut self, batch: &Batch<'_>, labelled: bool) -> Result<usize> {
         let Self { plan, settings, network, pool, labels, train, held, .. } = self;

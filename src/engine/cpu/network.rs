@@ -120,6 +120,18 @@ impl Network {
         self.layout.steps = steps;
     }
 
+    /// Inference of `n` samples up to the average pooling: what that is given, [n, height, width, channels].
+    pub fn features(&mut self, n: usize) -> &[f32] {
+        let steps = take(&mut self.layout.steps);
+        let end = steps.iter().position(|s| matches!(s.work, Work::AveragePool { .. })).unwrap_or_default();
+        for (index, step) in steps[..end].iter().enumerate() {
+            self.forward_step(n, index, step, None);
+        }
+        let (slot, len) = (steps[end].x, n * steps[end].input.elements());
+        self.layout.steps = steps;
+        &self.slots[slot][..len]
+    }
+
     fn forward_step(&mut self, n: usize, index: usize, step: &Step, training: Option<(u64, u64)>) {
         let mut clock = Instant::now();
         let (inputs, outputs) = (n * step.input.elements(), n * step.output.elements());

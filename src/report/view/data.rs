@@ -2,25 +2,22 @@
 //!
 //! Samples are spread evenly over classes and files, so the same data shows the same images.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::super::format;
 use super::super::images::thumbnail;
 use super::super::load::{Inputs, LoadedData, Problem};
-use super::super::predictions::{Predictions, Row};
-use super::super::reference::REPLACED_CLASSES;
 use super::Picture;
-use super::identity::{Identity, Runs};
+use super::identity::Runs;
+use super::test_grid::{self, TestGrid};
+use super::verified::{self, Verified};
 use crate::dataset::Pack;
-use crate::dataset::verify::{Finding, Severity, Verification};
 use crate::error::Result;
 
 /// Labelled images shown of each split.
 const LABELLED: usize = 32;
-/// Test images shown.
-const UNLABELLED: usize = 40;
 
 /// Everything on the data.
 #[derive(Serialize)]
@@ -51,31 +48,6 @@ pub struct Set {
     pub verification: Option<Verified>,
 }
 
-/// As many files as a finding shows.
-const MOST_FILES: usize = 20;
-
-/// What `vggkit verify` found.
-#[derive(Serialize)]
-pub struct Verified {
-    /// No error was found.
-    pub fit: bool,
-    /// "1 error, 2 warnings and 1 note".
-    pub summary: String,
-    pub date: String,
-    pub findings: Vec<Found>,
-}
-
-/// A finding.
-#[derive(Serialize)]
-pub struct Found {
-    /// "error", "warning" or "note".
-    pub severity: &'static str,
-    pub message: String,
-    pub files: Vec<String>,
-    /// Files that are not listed.
-    pub more: usize,
-}
-
 /// A row of the table of splits.
 #[derive(Serialize)]
 pub struct SplitRow {
@@ -102,43 +74,10 @@ pub struct Sample {
     pub wnid: String,
 }
 
-/// Samples of the test split with what the runs made of them.
-#[derive(Serialize)]
-pub struct TestGrid {
-    pub of: String,
-    /// Runs with a column of predictions, in the order of the dots.
-    pub voters: Vec<Identity>,
-    /// The data set has less classes than the official test images are of.
-    pub fewer_classes: Option<usize>,
-    /// Share of images on which all runs agree.
-    pub unanimous: Option<String>,
-    pub samples: Vec<TestSample>,
-}
-
-/// A test image.
-#[derive(Serialize)]
-pub struct TestSample {
-    pub picture: Picture,
-    pub file: String,
-    /// Class by vote; `None` without predictions.
-    pub vote: Option<String>,
-    pub agreement: String,
-    pub dots: Vec<Dot>,
-}
-
-/// What one run says of a test image.
-#[derive(Serialize)]
-pub struct Dot {
-    pub colour: usize,
-    pub agrees: bool,
-    /// "vgg11: goldfish".
-    pub says: String,
-}
-
 pub fn build(inputs: &Inputs, runs: &Runs, problems: &mut Vec<Problem>) -> Result<Data> {
     let mut data = Data {
         folder: inputs.sources.data.display().to_string(),
-        set: inputs.data.as_ref().map(set),
+        set: inputs.data.as_ref().map(set).transpose()?,
         labelled: Vec::new(),
         test: None,
         predictions: inputs.sources.predictions.display().to_string(),
@@ -149,14 +88,14 @@ pub fn build(inputs: &Inputs, runs: &Runs, problems: &mut Vec<Problem>) -> Resul
     labelled.sort_by_key(|(split, _)| (*split != "train", *split));
     data.labelled = labelled.into_iter().map(|(split, pack)| grid(split, pack)).collect::<Result<_>>()?;
     if let Some((_, pack)) = packs.into_iter().find(|(_, p)| p.images.labels.is_empty()) {
-        let predictions = fitting_predictions(pack, inputs, problems);
+        let predictions = test_grid::fitting(pack, inputs, problems);
         data.predicted = predictions.is_some();
-        data.test = Some(test_grid(pack, predictions, runs)?);
+        data.test = Some(test_grid::build(pack, predictions, runs)?);
     }
     Ok(data)
 }
 
-fn set(data: &LoadedData) -> Set {
+fn set(data: &LoadedData) -> Result<Set> {
     let manifest = &data.manifest;
     let splits = manifest.splits.iter().map(|(name, split)| SplitRow {
         name: name.clone(),
@@ -173,7 +112,7 @@ fn set(data: &LoadedData) -> Set {
     let mut splits: Vec<_> = splits.collect();
     splits.sort_by_key(|s| ["train", "val", "test"].iter().position(|n| *n == s.name).unwrap_or(3));
     let of_255 = |v: f32| format!("{:.1}", f64::from(v) * 255.0);
-    Set {
+    Ok(Set {
         synthetic: manifest.synthetic,
         source: format!("{} {}", manifest.source.kind, manifest.source.path).trim().to_owned(),
         sha256: data.sha256.clone(),
@@ -185,34 +124,12 @@ fn set(data: &LoadedData) -> Set {
             .zip(manifest.mean.iter().zip(&manifest.std))
             .map(|(channel, (mean, std))| (channel, of_255(*mean), of_255(*std)))
             .collect(),
-        verification: data.verification.as_ref().map(verified),
-    }
-}
-
-fn verified(verification: &Verification) -> Verified {
-    let word = |severity| match severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-        Severity::Note => "note",
-    };
-    let counts = [Severity::Error, Severity::Warning, Severity::Note].map(|s| (verification.count(s), word(s)));
-    let found: Vec<_> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format::counted(*n, what)).collect();
-    let finding = |f: &Finding| {
-        let groups = f.groups.iter().map(|group| group.files.join(" = "));
-        let files: Vec<String> = f.files.iter().cloned().chain(groups).take(MOST_FILES).collect();
-        let more = f.count.saturating_sub(files.len());
-        Found { severity: word(f.severity), message: f.message.clone(), files, more }
-    };
-    Verified {
-        fit: verification.fit,
-        summary: if found.is_empty() { "nothing to report".into() } else { found.join(", ") },
-        date: verification.created.get(..10).unwrap_or_default().to_owned(),
-        findings: verification.findings.iter().map(finding).collect(),
-    }
+        verification: data.verification.as_ref().map(|v| verified::build(v, data)).transpose()?,
+    })
 }
 
 /// `wanted` of `available` indices, evenly spread.
-fn evenly(available: usize, wanted: usize) -> impl Iterator<Item = usize> {
+pub(super) fn evenly(available: usize, wanted: usize) -> impl Iterator<Item = usize> {
     let n = wanted.min(available);
     (0..n).map(move |i| (2 * i + 1) * available / (2 * n))
 }
@@ -251,82 +168,9 @@ fn grid(split: &str, pack: &Pack) -> Result<Grid> {
     })
 }
 
-fn file(pack: &Pack, index: usize) -> &str {
+/// The name of an image, or nothing.
+pub(super) fn file(pack: &Pack, index: usize) -> &str {
     pack.files.get(index).map_or("", String::as_str)
-}
-
-/// The predictions, unless they are of other images; says so where they are of others in part or whole.
-fn fitting_predictions<'a>(pack: &Pack, inputs: &'a Inputs, problems: &mut Vec<Problem>) -> Option<&'a Predictions> {
-    let predictions = inputs.predictions.as_ref()?;
-    let images: BTreeSet<&str> = predictions.rows.iter().map(|r| r.image.as_str()).collect();
-    let known = pack.files.iter().filter(|f| images.contains(f.as_str())).count();
-    if known < pack.files.len() {
-        problems.push(Problem {
-            place: inputs.sources.predictions.display().to_string(),
-            what: format!(
-                "predicts {known} of the {} test images of {}",
-                pack.files.len(),
-                inputs.sources.data.display()
-            ),
-            help: "run `vggkit predict` again on this data".into(),
-        });
-    }
-    (known > 0).then_some(predictions)
-}
-
-fn test_grid(pack: &Pack, predictions: Option<&Predictions>, runs: &Runs) -> Result<TestGrid> {
-    let rows: BTreeMap<&str, &Row> = predictions.iter().flat_map(|p| &p.rows).map(|r| (r.image.as_str(), r)).collect();
-    let mut samples = Vec::new();
-    for i in evenly(pack.images.count, UNLABELLED) {
-        let name = file(pack, i);
-        let said = predictions.zip(rows.get(name));
-        let source = thumbnail(pack, i)?;
-        samples.push(match said {
-            Some((predictions, row)) => predicted(predictions, row, pack, runs, source),
-            None => TestSample {
-                picture: Picture { source, alt: format!("test image {name}") },
-                file: name.to_owned(),
-                vote: None,
-                agreement: String::new(),
-                dots: Vec::new(),
-            },
-        });
-    }
-    let voters = predictions.iter().flat_map(|p| &p.runs).filter_map(|n| Some(runs.by_name(n)?.identity.clone()));
-    Ok(TestGrid {
-        of: format::counted(pack.images.count, "image"),
-        voters: voters.collect(),
-        fewer_classes: (!pack.synthetic && pack.wnids.len() < REPLACED_CLASSES).then_some(pack.wnids.len()),
-        unanimous: predictions.and_then(unanimous),
-        samples,
-    })
-}
-
-fn predicted(predictions: &Predictions, row: &Row, pack: &Pack, runs: &Runs, source: super::DataUri) -> TestSample {
-    let agree = row.by_run.iter().filter(|c| **c == row.vote).count();
-    let agreement = match row.by_run.len() {
-        1 => String::new(),
-        all => format!("{agree} of {all} agree"),
-    };
-    let dots = predictions.runs.iter().zip(&row.by_run).map(|(name, class)| {
-        let says = pack.names.get(*class).cloned().unwrap_or_else(|| format!("class {class}"));
-        Dot {
-            colour: runs.by_name(name).map_or(9, |d| d.identity.colour),
-            agrees: *class == row.vote,
-            says: format!("{name}: {says}"),
-        }
-    });
-    let name = if row.vote_name.is_empty() { row.vote_wnid.clone() } else { row.vote_name.clone() };
-    let picture = Picture { source, alt: format!("test image {}, predicted {name}", row.image) };
-    TestSample { picture, file: row.image.clone(), vote: Some(name), agreement, dots: dots.collect() }
-}
-
-fn unanimous(predictions: &Predictions) -> Option<String> {
-    if predictions.runs.len() < 2 || predictions.rows.is_empty() {
-        return None;
-    }
-    let same = predictions.rows.iter().filter(|r| r.by_run.iter().all(|c| *c == r.vote)).count();
-    Some(format::percent(same as f64 / predictions.rows.len() as f64))
 }
 
 #[cfg(test)]

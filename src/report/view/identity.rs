@@ -110,6 +110,14 @@ impl<'a> Runs<'a> {
         ranked.sort_by(|a, b| key(b).total_cmp(&key(a))); // stable: the smaller network first among equals
         ranked
     }
+
+    /// All runs: the ranked ones, then the others in their order.
+    pub fn best_first(&self) -> Vec<&Described<'a>> {
+        let ranked = self.ranked();
+        let others = self.iter().filter(|d| ranked.iter().all(|r| r.identity.id != d.identity.id));
+        let others: Vec<_> = others.collect();
+        ranked.into_iter().chain(others).collect()
+    }
 }
 
 /// "VGG-16 with 1×1".

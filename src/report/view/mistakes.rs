@@ -1,36 +1,46 @@
-//! What the networks get wrong: classes, pairs of classes, and single images, from the evaluations.
+//! What the networks get wrong: classes, pairs of classes and single images, from the evaluations; and what they barely get
+//! right.
 
 use std::collections::HashMap;
 
 use serde::Serialize;
 
 use super::super::format;
-use super::super::images::{DataUri, matrix, thumbnail};
+use super::super::images::thumbnail;
 use super::super::load::Inputs;
-use super::Picture;
+use super::agreement::{self, Agreement};
+use super::confusion::{self, Confusion, Order, Pair};
 use super::identity::{Described, Identity, Runs};
+use super::{Cell, Picture};
 use crate::dataset::Pack;
 use crate::error::Result;
-use crate::inference::evaluation::Evaluation;
+use crate::inference::evaluation::{ClassAccuracy, Evaluation};
 
-/// Up to this many classes the confusion matrix is a table, above it a picture.
-const TABLE_CLASSES: usize = 20;
+/// Runs shown, the best first: more would be a page that nobody reads to its end.
+pub const SHOWN: usize = 12;
 /// Classes shown at either end.
 const CLASSES: usize = 8;
-/// Pairs of classes shown.
-const PAIRS: usize = 10;
 /// Mistakes shown for the best run and for each other one.
-const IMAGES: [usize; 2] = [24, 12];
+const MISTAKES: [usize; 2] = [24, 12];
+/// Hits shown likewise.
+const HITS: [usize; 2] = [12, 6];
 
 /// The section.
 #[derive(Serialize)]
 pub struct Mistakes {
     /// The best run first.
     pub runs: Vec<RunMistakes>,
+    /// Orders of classes in the matrices.
+    pub orders: Vec<Order>,
     /// Accuracy of every class in every run.
     pub classes: Option<ClassTable>,
+    pub agreement: Option<Agreement>,
+    /// Evaluated runs beyond those shown.
+    pub more: usize,
     /// Runs without an evaluation.
     pub unevaluated: Vec<Identity>,
+    /// Evaluated runs without the answers to single images.
+    pub unanswered: Vec<Identity>,
 }
 
 /// Mistakes of one run.
@@ -43,7 +53,12 @@ pub struct RunMistakes {
     pub worst: Vec<ClassBar>,
     pub pairs: Vec<Pair>,
     pub confusion: Confusion,
-    pub images: Vec<MistakeView>,
+    /// The first matrix of its order: it draws the names that the others use again.
+    pub draws_names: bool,
+    /// The most confident mistakes.
+    pub mistakes: Vec<Shown>,
+    /// The least confident hits.
+    pub hits: Vec<Shown>,
 }
 
 /// A class with its accuracy.
@@ -57,35 +72,15 @@ pub struct ClassBar {
     pub length: f64,
 }
 
-/// Two classes that are taken for each other.
+/// A predicted image.
 #[derive(Serialize)]
-pub struct Pair {
-    pub truth: String,
-    pub predicted: String,
-    pub count: u32,
-    /// Of the images of the true class.
-    pub share: String,
-}
-
-/// The confusion matrix.
-#[derive(Serialize)]
-pub struct Confusion {
-    pub names: Vec<String>,
-    /// Few enough for headings that do not stand upright.
-    pub few: bool,
-    /// For few classes: counts with a shade from 0 to 9.
-    pub table: Option<Vec<Vec<(u32, usize)>>>,
-    /// For many.
-    pub picture: Option<DataUri>,
-}
-
-/// A wrong prediction.
-#[derive(Serialize)]
-pub struct MistakeView {
+pub struct Shown {
     pub picture: Option<Picture>,
     pub file: String,
     pub truth: String,
-    pub predicted: String,
+    /// `None` where it is the truth.
+    pub predicted: Option<String>,
+    /// Of the prediction.
     pub probability: String,
 }
 
@@ -101,28 +96,42 @@ pub struct ClassTable {
 pub struct ClassRow {
     pub name: String,
     pub wnid: String,
-    pub cells: Vec<super::Cell>,
+    /// Mean over the runs; only where there are several.
+    pub mean: Option<Cell>,
+    pub cells: Vec<Cell>,
 }
 
 pub fn build(inputs: &Inputs, runs: &Runs) -> Result<Mistakes> {
-    let best = runs.ranked().first().map(|d| d.identity.id.clone());
-    let evaluated = |d: &Described| d.run.evaluation.is_some();
-    let mut shown: Vec<_> = runs.iter().filter(|d| evaluated(d)).collect();
-    shown.sort_by_key(|d| Some(&d.identity.id) != best.as_ref()); // stable: the best first
-    let of_run = |(i, d): (usize, &&Described)| {
-        d.run.evaluation.as_ref().map(|e| of_run(d, e, inputs, IMAGES[usize::from(i > 0)]))
-    };
+    let (mut evaluated, unevaluated): (Vec<_>, Vec<_>) =
+        runs.best_first().into_iter().partition(|d| d.run.evaluation.is_some());
+    let more = evaluated.len().saturating_sub(SHOWN);
+    evaluated.truncate(SHOWN);
+    let evaluations: Vec<&Evaluation> = evaluated.iter().filter_map(|d| d.run.evaluation.as_ref()).collect();
+    let orders = confusion::orders(&evaluations);
+    let of_run = |(i, (d, e)): (usize, (&&Described, &&Evaluation))| of_run(d, e, inputs, &orders, usize::from(i > 0));
+    let identities = |list: &[&Described]| list.iter().map(|d| d.identity.clone()).collect();
+    let unanswered: Vec<_> = evaluated.iter().filter(|d| d.run.answers.is_none()).copied().collect();
+    let mut shown: Vec<RunMistakes> =
+        evaluated.iter().zip(&evaluations).enumerate().map(of_run).collect::<Result<_>>()?;
+    for order in 0..orders.len() {
+        shown.iter_mut().find(|r| r.confusion.order == order).into_iter().for_each(|r| r.draws_names = true);
+    }
     Ok(Mistakes {
-        runs: shown.iter().enumerate().filter_map(of_run).collect::<Result<_>>()?,
-        classes: class_table(runs),
-        unevaluated: runs.iter().filter(|d| !evaluated(d)).map(|d| d.identity.clone()).collect(),
+        runs: shown,
+        classes: class_table(&evaluated),
+        agreement: agreement::build(&evaluated),
+        orders,
+        more,
+        unevaluated: identities(&unevaluated),
+        unanswered: identities(&unanswered),
     })
 }
 
-fn of_run(d: &Described, e: &Evaluation, inputs: &Inputs, images: usize) -> Result<RunMistakes> {
+/// `rank` is 0 for the best run and 1 for any other.
+fn of_run(d: &Described, e: &Evaluation, inputs: &Inputs, orders: &[Order], rank: usize) -> Result<RunMistakes> {
     let mut classes: Vec<_> = e.per_class.iter().filter(|c| c.images > 0).collect();
     classes.sort_by(|a, b| b.top1.total_cmp(&a.top1).then_with(|| a.wnid.cmp(&b.wnid)));
-    let bars = |part: &[&crate::inference::evaluation::ClassAccuracy]| {
+    let bars = |part: &[&ClassAccuracy]| {
         part.iter()
             .map(|c| ClassBar {
                 name: c.name.clone(),
@@ -139,76 +148,85 @@ fn of_run(d: &Described, e: &Evaluation, inputs: &Inputs, images: usize) -> Resu
     } else {
         (&classes[..CLASSES], &classes[classes.len() - CLASSES..])
     };
+    let album = Album::new(d, e, inputs);
     Ok(RunMistakes {
         run: d.identity.clone(),
         split: e.split.clone(),
         best: bars(best),
         worst: bars(worst),
-        pairs: pairs(e),
-        confusion: confusion(e)?,
-        images: mistakes(d, e, inputs, images)?,
+        pairs: confusion::pairs(e),
+        confusion: confusion::build(e, orders)?,
+        draws_names: false,
+        mistakes: album.mistakes(MISTAKES[rank])?,
+        hits: album.hits(d, HITS[rank])?,
     })
 }
 
-fn pairs(e: &Evaluation) -> Vec<Pair> {
-    let mut wrong: Vec<(u32, usize, usize)> = Vec::new();
-    for (truth, row) in e.confusion.iter().enumerate() {
-        wrong.extend(row.iter().enumerate().filter(|(p, n)| *p != truth && **n > 0).map(|(p, n)| (*n, truth, p)));
+/// The images of an evaluated split, where they are at hand.
+struct Album<'a> {
+    evaluation: &'a Evaluation,
+    pack: Option<&'a Pack>,
+    places: HashMap<&'a str, usize>,
+}
+
+impl<'a> Album<'a> {
+    fn new(d: &Described, evaluation: &'a Evaluation, inputs: &'a Inputs) -> Self {
+        let same_data = inputs.data.as_ref().filter(|data| data.sha256 == d.run.run.data.manifest_sha256);
+        let pack = same_data.and_then(|data| data.packs.get(&evaluation.split));
+        let files = pack.iter().flat_map(|p| p.files.iter().enumerate());
+        Self { evaluation, pack, places: files.map(|(i, f)| (f.as_str(), i)).collect() }
     }
-    wrong.sort_by_key(|&(n, truth, predicted)| (std::cmp::Reverse(n), truth, predicted));
-    let pair = |(count, truth, predicted): (u32, usize, usize)| {
-        let of: u64 = e.confusion[truth].iter().map(|n| u64::from(*n)).sum();
-        Pair {
-            truth: e.per_class[truth].name.clone(),
-            predicted: e.per_class[predicted].name.clone(),
-            count,
-            share: format::percent(f64::from(count) / of.max(1) as f64),
-        }
-    };
-    wrong.into_iter().take(PAIRS).map(pair).collect()
-}
 
-fn confusion(e: &Evaluation) -> Result<Confusion> {
-    let side = e.confusion.len();
-    let share = |row: &[u32], n: u32| f64::from(n) / row.iter().map(|v| f64::from(*v)).sum::<f64>().max(1.0);
-    let shade = |row: &[u32], n: u32| if n == 0 { 0 } else { (share(row, n) * 10.0).ceil().clamp(1.0, 9.0) as usize };
-    let few = side <= TABLE_CLASSES;
-    let table = few.then(|| e.confusion.iter().map(|row| row.iter().map(|n| (*n, shade(row, *n))).collect()).collect());
-    let values = || e.confusion.iter().flat_map(|row| row.iter().map(|n| share(row, *n))).collect::<Vec<_>>();
-    let picture = if few { None } else { Some(matrix(&values(), side, (600 / side).clamp(1, 8))?) };
-    Ok(Confusion { few: side <= 12, names: e.per_class.iter().map(|c| c.name.clone()).collect(), table, picture })
-}
+    /// The most confident mistakes.
+    fn mistakes(&self, wanted: usize) -> Result<Vec<Shown>> {
+        let shown = self.evaluation.mistakes.iter().take(wanted);
+        shown.map(|m| self.show(&m.file, m.truth, m.predicted, m.probability)).collect()
+    }
 
-fn mistakes(d: &Described, e: &Evaluation, inputs: &Inputs, wanted: usize) -> Result<Vec<MistakeView>> {
-    let same_data = inputs.data.as_ref().filter(|data| data.sha256 == d.run.run.data.manifest_sha256);
-    let pack = same_data.and_then(|data| data.packs.get(&e.split));
-    let index: HashMap<&str, usize> =
-        pack.iter().flat_map(|p| p.files.iter().enumerate()).map(|(i, f)| (f.as_str(), i)).collect();
-    let view = |m: &crate::inference::evaluation::Mistake| {
-        let (truth, predicted) = (e.per_class[m.truth].name.clone(), e.per_class[m.predicted].name.clone());
-        let picture = match (pack, index.get(m.file.as_str())) {
-            (Some(pack), Some(&i)) => Some(picture(pack, i, &truth, &predicted)?),
+    /// The least confident hits; none without answers.
+    fn hits(&self, d: &Described, wanted: usize) -> Result<Vec<Shown>> {
+        let Some(answers) = &d.run.answers else { return Ok(Vec::new()) };
+        let mut right: Vec<_> = answers.rows.iter().zip(&answers.files).filter(|(a, _)| a.right()).collect();
+        right.sort_by(|(a, f), (b, g)| a.probability.total_cmp(&b.probability).then_with(|| f.cmp(g)));
+        let class = |a: u32| a as usize;
+        let shown = right.into_iter().take(wanted);
+        shown.map(|(a, f)| self.show(f, class(a.truth), class(a.predicted), f64::from(a.probability))).collect()
+    }
+
+    fn show(&self, file: &str, truth: usize, predicted: usize, probability: f64) -> Result<Shown> {
+        let name = |class: usize| self.evaluation.per_class[class].name.clone();
+        let wrong = (truth != predicted).then(|| name(predicted));
+        let alt = match &wrong {
+            Some(predicted) => format!("{}, taken for {predicted}", name(truth)),
+            None => format!("{}, recognised", name(truth)),
+        };
+        let picture = match (self.pack, self.places.get(file)) {
+            (Some(pack), Some(&index)) => Some(Picture { source: thumbnail(pack, index)?, alt }),
             _ => None,
         };
-        Ok(MistakeView { picture, file: m.file.clone(), truth, predicted, probability: format::percent(m.probability) })
-    };
-    e.mistakes.iter().take(wanted).map(view).collect()
+        let (file, probability) = (file.to_owned(), format::percent(probability));
+        Ok(Shown { picture, file, truth: name(truth), predicted: wrong, probability })
+    }
 }
 
-fn picture(pack: &Pack, index: usize, truth: &str, predicted: &str) -> Result<Picture> {
-    Ok(Picture { source: thumbnail(pack, index)?, alt: format!("{truth}, taken for {predicted}") })
-}
-
-/// Accuracy by class over the comparable runs that were evaluated.
-fn class_table(runs: &Runs) -> Option<ClassTable> {
-    let evaluated: Vec<_> =
-        runs.iter().filter(|d| d.identity.comparable).filter_map(|d| Some((d, d.run.evaluation.as_ref()?))).collect();
+/// Accuracy by class over the comparable runs of `evaluated`.
+fn class_table(evaluated: &[&Described]) -> Option<ClassTable> {
+    let evaluated: Vec<_> = evaluated
+        .iter()
+        .filter(|d| d.identity.comparable)
+        .filter_map(|d| Some((d, d.run.evaluation.as_ref()?)))
+        .collect();
     let (_, first) = evaluated.first()?;
     let rows = first.per_class.iter().enumerate().map(|(i, class)| {
-        let cell = |(_, e): &(_, &Evaluation)| {
-            super::Cell::optional(e.per_class.get(i).filter(|c| c.images > 0).map(|c| c.top1), format::percent)
-        };
-        ClassRow { name: class.name.clone(), wnid: class.wnid.clone(), cells: evaluated.iter().map(cell).collect() }
+        let of = |e: &Evaluation| e.per_class.get(i).filter(|c| c.images > 0).map(|c| c.top1);
+        let values: Vec<f64> = evaluated.iter().filter_map(|(_, e)| of(e)).collect();
+        let mean = (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
+        ClassRow {
+            name: class.name.clone(),
+            wnid: class.wnid.clone(),
+            mean: (evaluated.len() > 1).then(|| Cell::optional(mean, format::percent)),
+            cells: evaluated.iter().map(|(_, e)| Cell::optional(of(e), format::percent)).collect(),
+        }
     });
     Some(ClassTable { rows: rows.collect(), runs: evaluated.iter().map(|(d, _)| d.identity.clone()).collect() })
 }

@@ -11,16 +11,21 @@ use super::load::{Inputs, Problem};
 use super::raw::{RawFile, RawFiles};
 use crate::error::Result;
 
+mod agreement;
 mod architectures;
+mod confusion;
 mod curves;
 mod data;
 mod identity;
+mod inside;
 mod layers;
 mod live;
 mod mistakes;
 mod provenance;
 mod results;
+mod test_grid;
 mod verdict;
+mod verified;
 
 pub use identity::{Described, Runs};
 pub use live::Live;
@@ -44,6 +49,7 @@ pub struct Page {
     pub curves: curves::Curves,
     pub data: data::Data,
     pub mistakes: mistakes::Mistakes,
+    pub inside: inside::Inside,
     pub provenance: Vec<provenance::Provenance>,
     /// Tables over all runs that lie beside the page.
     pub tables: Vec<RawFile>,
@@ -118,6 +124,7 @@ pub fn build(inputs: &Inputs, runs: &Runs, raw: &RawFiles, live: Option<Live>) -
         curves: curves::build(runs)?,
         data,
         mistakes: mistakes::build(inputs, runs)?,
+        inside: inside::build(inputs, runs)?,
         provenance: runs.iter().zip(&raw.by_run).map(|(d, files)| provenance::build(d, files)).collect(),
         tables: raw.tables.iter().map(RawFile::named).collect(),
         raw_folder: format!("{}/raw", super::FILES),
