@@ -3,7 +3,7 @@
 for (const plot of document.querySelectorAll(".matrix-plot")) {
   const picture = plot.querySelector("img");
   const frame = plot.parentElement;
-  const readOut = frame.parentElement.querySelector(".read-out");
+  const readOut = frame.parentElement.querySelector(".cell-read-out");
   const list = document.getElementById(plot.dataset.classes);
   if (!list || !readOut) continue;
   const names = Array.from(list.querySelectorAll("li > bdi"), (name) => name.textContent);

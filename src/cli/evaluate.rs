@@ -58,7 +58,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             output::line(&text);
         } else if !shared.quiet {
             output::print(&summary(&model.name, &evaluation));
-            output::note(&format!("written to {}, and beside it", path.display()));
+            output::note(&format!("written to {}; beside it what it says of each image", path.display()));
         }
     }
     Ok(ExitCode::SUCCESS)

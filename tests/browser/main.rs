@@ -15,6 +15,7 @@ mod hostile;
 mod keyboard;
 mod layout;
 mod links;
+mod matrices;
 mod page;
 mod pages;
 mod print;

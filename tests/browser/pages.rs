@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use vggkit::files;
+use vggkit::inference::answers::{Answer, Answers};
 use vggkit::inference::evaluation::{self, ClassAccuracy, Evaluation};
 use vggkit::vgg::Network;
 
@@ -68,7 +69,9 @@ pub fn large() -> Rendered {
         let mut evaluation: Evaluation = files::read_json(&path).expect("evaluation");
         evaluation.per_class = (0..200).map(class).collect();
         evaluation.confusion = (0..200).map(|t| (0..200).map(|p| confused(t, p)).collect()).collect();
+        evaluation.images = 200 * 50;
         files::write_json(&path, &evaluation).expect("evaluation");
+        answers().write(&Answers::path(&fixture.run(name), "val")).expect("answers");
     }
     fixture.predict(&["vgg11", "vgg13", "vgg16", "vgg16c", "vgg19"]);
     rendered("large", fixture)
@@ -96,6 +99,15 @@ fn class(i: usize) -> ClassAccuracy {
         images: 50,
         top1: confused(i, i) as f64 / 50.0,
     }
+}
+
+/// The answers that [`confused`] counts.
+fn answers() -> Answers {
+    let counted = |(t, p): (usize, usize)| std::iter::repeat_n((t as u32, p as u32), confused(t, p) as usize);
+    let pairs = (0..200).flat_map(|t| (0..200).map(move |p| (t, p))).flat_map(counted);
+    let answer = |(truth, predicted)| Answer { truth, predicted, probability: 0.5, truth_probability: 0.25 };
+    let rows: Vec<Answer> = pairs.map(answer).collect();
+    Answers { files: (0..rows.len()).map(|i| format!("val_{i}<b>.JPEG")).collect(), rows }
 }
 
 /// Every true class has 50 images: most are hits, the rest is taken for two others.

@@ -67,6 +67,8 @@ pub struct Together {
 pub struct Shown {
     pub picture: Option<Picture>,
     pub file: String,
+    /// Without its folders.
+    pub name: String,
     /// Readable class; empty where it has none.
     pub class: String,
 }
@@ -147,7 +149,7 @@ impl<'a> Album<'a> {
         let mut parts = without_reason(file).splitn(3, '/');
         let (split, folder) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let name = name(file);
-        let mut shown = Shown { picture: None, file: file.to_owned(), class: String::new() };
+        let mut shown = Shown { picture: None, file: file.to_owned(), name: name.to_owned(), class: String::new() };
         let Some((split, pack)) = self.data.packs.get_key_value(split) else { return Ok(shown) };
         let labelled = !pack.images.labels.is_empty();
         let wanted = if labelled { format!("{folder}/{name}") } else { name.to_owned() };
