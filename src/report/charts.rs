@@ -200,7 +200,11 @@ fn tick_text(value: f64, measure: Measure) -> String {
         Measure::Accuracy => format!("{:.0}\u{a0}%", 100.0 * value),
         Measure::Loss => plain(value, 2),
         Measure::LearningRate if value > 0.0 && value < 1e-4 => format!("{value:.0e}"),
-        Measure::LearningRate => plain(value, 5),
+        Measure::LearningRate => {
+            let text = plain(value, 6);
+            // Beside the axis there is room for five characters.
+            if text.len() > 5 { text.parse().map_or(text, |rounded: f64| format!("{rounded:e}")) } else { text }
+        }
         Measure::Speed => format!("{value:.0}"),
     }
 }

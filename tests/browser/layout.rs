@@ -1,6 +1,6 @@
 //! Nothing sticks out of the page sideways at any width, and pictures of it are kept in target/screenshots.
 
-use super::page::{LAPTOP, Page, View};
+use super::page::{LAPTOP, Page, View, WIDTHS};
 use super::{browser, pages};
 
 /// Elements beyond the right edge that no scrolling ancestor holds; the innermost are the last.
@@ -34,6 +34,23 @@ fn nothing_sticks_out() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Words in a chart that reach beyond it, where they are cut.
+const CUT: &str = "Array.from(document.querySelectorAll('svg.chart text')).filter((t) => {
+  const words = t.getBoundingClientRect(), chart = t.closest('svg').getBoundingClientRect();
+  return words.left < chart.left - 1 || words.right > chart.right + 1 || words.bottom > chart.bottom + 1;
+}).map((t) => t.textContent)";
+
+#[test]
+fn no_word_in_a_chart_is_cut() {
+    let browser = browser();
+    let made = pages::large();
+    let page = Page::open(&browser, &made.file, "", LAPTOP);
+    for width in WIDTHS {
+        page.look(View { width, ..LAPTOP });
+        assert_eq!(page.texts(CUT), Vec::<String>::new(), "at {width}");
+    }
 }
 
 #[test]

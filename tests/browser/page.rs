@@ -153,6 +153,11 @@ impl<'a> Page<'a> {
         self.call("Input.dispatchKeyEvent", event);
     }
 
+    /// Types over what is selected, or deletes it.
+    pub fn type_text(&self, text: &str) {
+        self.call("Input.insertText", json!({ "text": text }));
+    }
+
     /// Moves the mouse to a place in the viewport.
     pub fn hover(&self, (x, y): (f64, f64)) {
         self.call("Input.dispatchMouseEvent", json!({ "type": "mouseMoved", "x": x, "y": y }));

@@ -1,4 +1,4 @@
-//! Tables sort by mouse and by keyboard, say how in `aria-sort`, and lose no row.
+//! Tables sort by mouse and by keyboard, say how in `aria-sort`, and lose no row; many runs are narrowed down by name.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +21,10 @@ const COLUMN: &str = "(() => {
     focused: document.activeElement === BUTTON,
   };
 })()";
+
+/// The rows of runs that are not filtered away.
+const SHOWN: &str = "Array.from(document.querySelectorAll('tr[data-run]'))
+  .filter((row) => row.checkVisibility()).map((row) => row.innerText)";
 
 #[derive(Deserialize)]
 struct Column {
@@ -74,6 +78,28 @@ fn accuracy_sorts_by_its_figures() {
             assert!(row.split_whitespace().any(|word| word == run), "{run} is not at its place: {names:#?}");
         }
     }
+}
+
+#[test]
+fn many_runs_are_narrowed_down_by_name() {
+    let browser = browser();
+    let made = pages::hostile();
+    let page = Page::open(&browser, &made.file, "", LAPTOP);
+    let shown = || page.texts(SHOWN);
+    let all = shown();
+    page.click(page.middle("document.querySelector('input[type=search]')"));
+    page.type_text("ONLOAD=");
+    let few = shown();
+    assert!(!few.is_empty() && few.iter().all(|row| row.contains("onload='alert(2)'")), "{few:?}");
+    let status = page.eval("document.querySelector('.filter [role=status]').textContent");
+    assert_eq!(status, format!("1 of {}", pages::HOSTILE.len()));
+    page.eval("document.querySelector('input[type=search]').select()");
+    page.type_text("<nothing has this>");
+    assert_eq!(shown(), Vec::<String>::new());
+    page.eval("document.querySelector('input[type=search]').select()");
+    page.type_text("");
+    assert_eq!(shown(), all);
+    assert_eq!(page.complaints(), Vec::<String>::new());
 }
 
 /// What `aria-sort` says. The column must be in that order, empty cells last, and the focus still at its heading.
