@@ -76,7 +76,7 @@ const SCALE: i32 = 4;
 const WIDTH: i32 = 440;
 const HEIGHT: i32 = 268;
 /// Left of the plot, above and below.
-const MARGIN: [i32; 3] = [44, 22, 40];
+const MARGIN: [i32; 3] = [52, 22, 40];
 /// Between two labels at the right.
 const LINE: i32 = 14;
 
@@ -164,7 +164,7 @@ fn plot(spec: &Spec, svg: &mut String) -> Result<(), Failed> {
 /// Room for the labels of the curves at the right.
 fn label_width(curves: &[Curve]) -> i32 {
     let longest = curves.iter().map(|c| c.label.chars().count()).max().unwrap_or(0);
-    i32::try_from(longest).unwrap_or(0).clamp(5, 13) * 7 + 28
+    i32::try_from(longest).unwrap_or(0).clamp(5, 13) * 8 + 30
 }
 
 /// An axis with ticks of our choosing; plotters' own may fall between epochs.
