@@ -288,6 +288,10 @@ mod tests {
 
         write(data.path(), &header());
         let whole = std::fs::read(&path).unwrap();
+        let mean = whole.windows(5).position(|bytes| bytes == b",0.25").unwrap();
+        std::fs::write(&path, [&whole[..mean], b",9e99", &whole[mean + 5..]].concat()).unwrap();
+        let error = Pack::open(data.path(), "train").err().unwrap().to_string();
+        assert!(error.contains("`mean` of `__metadata__` cannot be read: number out of range"), "{error}");
         for cut in [0, 4, 8, 100, whole.len() - 1] {
             std::fs::write(&path, &whole[..cut]).unwrap();
             let error = Pack::open(data.path(), "train").err().unwrap().to_string();

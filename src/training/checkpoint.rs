@@ -61,6 +61,14 @@ impl Default for Progress {
     }
 }
 
+impl Progress {
+    /// Whether a training can stand there: damage can turn one digit into another.
+    fn is_possible(&self) -> bool {
+        let counted = self.step < 1 << 53 && self.epoch >= 1 && self.top1 <= self.samples;
+        counted && self.seconds >= 0.0 && self.plateau.factor >= 0.0 && self.plateau.factor <= 1.0
+    }
+}
+
 /// What a network's outputs mean; travels with the weights, so that a prediction needs no data set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Classes {
@@ -191,11 +199,17 @@ pub fn load(path: &Path, plan: &Plan, optimizer: Option<&Optimizer>) -> Result<C
         return Err(Error::data(path, format!("is not a {SCHEMA} file")));
     }
     let progress: Progress = serde_json::from_str(field("progress")?).map_err(broken)?;
+    if !progress.is_possible() {
+        return Err(Error::data(path, "damaged metadata: no training can stand where its progress says"));
+    }
     let mut state = State::new(loaded.tensors);
     state.step = progress.step;
     state.variants = serde_json::from_str(field("variants")?).map_err(broken)?;
     let scaling = loaded.metadata.get("loss_scaling");
     state.loss_scaling = scaling.map(|text| serde_json::from_str(text)).transpose().map_err(broken)?;
+    if state.loss_scaling.is_some_and(|scaling| scaling.scale <= 0.0) {
+        return Err(Error::data(path, "damaged metadata: the loss is scaled by a number that is not positive"));
+    }
     let classes = Classes {
         wnids: serde_json::from_str(field("wnids")?).map_err(broken)?,
         names: serde_json::from_str(field("names")?).map_err(broken)?,
