@@ -3,6 +3,7 @@
 //! It does not collect several findings; `dataset::verify` has its own list for that.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// The crate's result.
@@ -57,9 +58,16 @@ impl Error {
     /// The operating system refused something about `path`; `doing` is a verb phrase such as "cannot read".
     pub fn io(doing: &str, path: impl AsRef<Path>, source: std::io::Error) -> Self {
         let mut error = Self::new(Kind::Io, format!("{doing} {}", path.as_ref().display()));
-        if source.raw_os_error() == Some(28) {
-            error.help = Some("the disk is full: free some space and run the same command again".into());
-        }
+        error.help = match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                Some("the disk is full: free some space and run the same command again".into())
+            }
+            ErrorKind::FileTooLarge => Some(
+                "files of this size are not allowed there, by a limit (ulimit -f) or by the file system (FAT has 4 GB)"
+                    .into(),
+            ),
+            _ => None,
+        };
         error.source = Some(Box::new(source));
         error
     }

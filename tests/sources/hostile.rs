@@ -165,6 +165,34 @@ fn bombs_are_refused() {
 }
 
 #[test]
+fn more_entries_than_any_data_set_has_are_refused() {
+    const ENTRIES: u32 = 1_000_001;
+    let archive = Archive::new();
+    // Written by hand: one header and a directory whose entries all point to it, at the end as zip64 counts them.
+    let name = |i: u32| format!("{i:07}");
+    let mut bytes = b"PK\x03\x04\x0a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x07\0\0\0".to_vec();
+    bytes.extend(name(0).bytes());
+    let directory = bytes.len() as u64;
+    for i in 0..ENTRIES {
+        bytes.extend(b"PK\x01\x02\x0a\0\x0a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x07\0");
+        bytes.extend([0; 16]);
+        bytes.extend(name(i).bytes());
+    }
+    let end = bytes.len() as u64;
+    bytes.extend(b"PK\x06\x06");
+    bytes.extend(44_u64.to_le_bytes());
+    bytes.extend([45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    for number in [ENTRIES.into(), ENTRIES.into(), end - directory, directory] {
+        bytes.extend(u64::to_le_bytes(number));
+    }
+    bytes.extend(b"PK\x06\x07\0\0\0\0");
+    bytes.extend(end.to_le_bytes());
+    bytes.extend(1_u32.to_le_bytes());
+    bytes.extend(b"PK\x05\x06\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0");
+    archive.refused(&bytes, &["refused: 1000001 entries", "no data set has over 1000000"]);
+}
+
+#[test]
 fn damage_is_named() {
     let archive = Archive::new();
     let good = &archive.good;
