@@ -238,7 +238,9 @@ impl<'a> Download<'a> {
         let lasting = |message: String| Error::new(Kind::Io, message).with_help(other_ways(self.path)).into();
         match error {
             ureq::Error::TlsRequired | ureq::Error::Tls(_) => {
-                lasting(format!("{} leads to an address with https, which vggkit does not speak", self.url))
+                let message = format!("{} leads to an address with https, which vggkit does not speak", self.url);
+                let help = "fetch the archive with a browser or `curl -LO`, and name the file with --source";
+                Error::new(Kind::Io, message).with_help(help).into()
             }
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
                 Error::usage(format!("`{}` is no address such as {OFFICIAL_URL}", self.url)).into()
