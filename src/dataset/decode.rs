@@ -47,7 +47,8 @@ pub fn size(bytes: &[u8]) -> Result<Size, String> {
         let (columns, rows) = png(bytes)?.dimensions();
         return Ok((rows as usize, columns as usize));
     }
-    headers(bytes).map(|(_, size)| size)
+    begins(bytes)?;
+    headers(&mut JpegDecoder::new_with_options(ZCursor::new(bytes), options()))
 }
 
 impl Decoded {
@@ -82,7 +83,9 @@ fn decode_png(bytes: &[u8]) -> Result<Decoded, String> {
 }
 
 fn decode_jpeg(jpeg: &[u8]) -> Result<Decoded, String> {
-    let (mut decoder, size) = headers(jpeg)?;
+    begins(jpeg)?;
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options());
+    let size = headers(&mut decoder)?;
     if !ends(jpeg) {
         return Err("the file ends early (no end-of-image marker)".into());
     }
@@ -94,22 +97,29 @@ fn decode_jpeg(jpeg: &[u8]) -> Result<Decoded, String> {
     Ok(Decoded { size, pixels, greyscale })
 }
 
-fn headers(jpeg: &[u8]) -> Result<(Decoder<'_>, Size), String> {
+fn begins(jpeg: &[u8]) -> Result<(), String> {
     if jpeg.is_empty() {
         return Err("the file is empty".into());
     }
     if !jpeg.starts_with(&[0xff, 0xd8]) {
         return Err("neither a JPEG nor a PNG file".into());
     }
-    let options = DecoderOptions::default()
+    Ok(())
+}
+
+fn options() -> DecoderOptions {
+    DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(LARGEST_SIDE)
         .set_max_height(LARGEST_SIDE)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options);
+        .jpeg_set_out_colorspace(ColorSpace::RGB)
+}
+
+/// Rows and columns. By reference: a decoder has 30 kB of tables, which cost more to move than an image to convert.
+fn headers(decoder: &mut Decoder) -> Result<Size, String> {
     decoder.decode_headers().map_err(|e| e.to_string())?;
     let (columns, rows) = decoder.dimensions().ok_or("no size in its headers")?;
-    Ok((decoder, (rows, columns)))
+    Ok((rows, columns))
 }
 
 /// Whether the end-of-image marker is there; some writers pad after it.
