@@ -28,7 +28,7 @@ PORTABLE = aarch64-unknown-linux-gnu
 # Drivers complain about a machine without a session when this is unset.
 export XDG_RUNTIME_DIR ?= /tmp
 
-.PHONY: demo test build clean help tools portable vulkan browser
+.PHONY: demo test build clean help tools portable vulkan browser fuzz
 
 # Without Vulkan it trains on the CPU, so that what cannot be installed does not stop it.
 demo: build
@@ -111,6 +111,13 @@ browser:
 build:
 	$(CARGO) build --release --locked
 
+# Looks for inputs that break what reads files, 15 minutes a target; needs what fuzz/README.md names, and `test` does not.
+FUZZ_SECONDS ?= 900
+fuzz:
+	set -e; for target in $$($(CARGO) +nightly fuzz list); do \
+		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=20; \
+	done
+
 # What the demo made and what cargo built; real data and real runs stay.
 clean:
 	rm -rf $(DEMO_DATA) runs/$(DEMO_RUN)
@@ -120,4 +127,5 @@ help:
 	@echo "make demo     prepare the demo set, train, evaluate, predict, render site/index.html"
 	@echo "make test     formatting, lints, all tests"
 	@echo "make build    $(VGGKIT)"
+	@echo "make fuzz     look for inputs that break what reads files (fuzz/README.md)"
 	@echo "make clean    remove what the demo made and what cargo built"
