@@ -76,7 +76,7 @@ const readable = (figure) => {
   set("aria-label", `${chart.querySelector("title").textContent}: values by epoch`);
   set("aria-valuemin", rows[0].cells[0].textContent);
   set("aria-valuemax", rows[rows.length - 1].cells[0].textContent);
-  const frame = make("div", { className: "frame" });
+  const frame = make("div", { className: "chart-frame" });
   chart.replaceWith(frame);
   frame.append(chart, slider, box);
 

@@ -153,7 +153,7 @@ fn plot(spec: &Spec, svg: &mut String) -> Result<(), Failed> {
     for ((_, curve), y) in labels.iter().zip(heights) {
         root.draw(&PathElement::new([(x, y), (x + 14 * SCALE, y)], curve.ink.colour()))?;
         let beside = (x + 18 * SCALE, y);
-        root.draw_text(&curve.label, &text(Ink::Label).pos(Pos::new(HPos::Left, VPos::Center)), beside)?;
+        root.draw_text(&fit(&curve.label), &text(Ink::Label).pos(Pos::new(HPos::Left, VPos::Center)), beside)?;
     }
     let axis = text(Ink::Label).pos(Pos::new(HPos::Right, VPos::Bottom));
     root.draw_text("epoch", &axis, ((WIDTH - right) * SCALE, (HEIGHT - 2) * SCALE))?;
@@ -161,10 +161,28 @@ fn plot(spec: &Spec, svg: &mut String) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Room for the labels of the curves at the right.
+/// Room for the labels of the curves at the right, but never more than a third of the chart.
 fn label_width(curves: &[Curve]) -> i32 {
-    let longest = curves.iter().map(|c| c.label.chars().count()).max().unwrap_or(0);
-    i32::try_from(longest).unwrap_or(0).clamp(5, 13) * 8 + 30
+    let longest = curves.iter().map(|c| text_width(&c.label)).max().unwrap_or(0);
+    longest.clamp(5 * NARROW, WIDTH / 3) + 30
+}
+
+/// Of a letter in a label, in the chart's units: most sans-serif letters, and those that are as wide as high.
+const NARROW: i32 = 8;
+const WIDE: i32 = 11;
+
+/// About how wide a label is; its font is the reader's.
+fn text_width(text: &str) -> i32 {
+    text.chars().map(|c| if c.is_ascii() && !"mwMW@%&".contains(c) { NARROW } else { WIDE }).sum()
+}
+
+/// A label that leaves most of the chart to its curves: cut, with an ellipsis, where it is too long.
+fn fit(label: &str) -> String {
+    let mut cut = label.to_owned();
+    while text_width(&cut) > WIDTH / 3 {
+        cut = format::ellipsis(&cut, cut.chars().count() - 1);
+    }
+    cut
 }
 
 /// An axis with ticks of our choosing; plotters' own may fall between epochs.
@@ -388,6 +406,15 @@ mod tests {
     fn labels_keep_their_distance() {
         assert_eq!(spread(vec![10, 11, 12], 5, 0, 100), [10, 15, 20]);
         assert_eq!(spread(vec![96, 98, 99], 5, 0, 100), [90, 95, 100]);
+    }
+
+    #[test]
+    fn labels_fit_beside_the_chart() {
+        assert_eq!(fit("vgg11-seed0"), "vgg11-seed0");
+        for long in ["W".repeat(80), "日本".repeat(9), "i".repeat(40)] {
+            let cut = fit(&long);
+            assert!(cut.ends_with('…') && text_width(&cut) <= WIDTH / 3, "{cut}");
+        }
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn together(runs: &[&Described], measure: Measure, title: String, column: Column
         .iter()
         .enumerate()
         .map(|(i, d)| Curve {
-            label: if several(d) { format::ellipsis(&d.identity.name, 13) } else { d.identity.network.clone() }
+            label: if several(d) { d.identity.name.clone() } else { d.identity.network.clone() }
                 .replace("VGG-16 with 1×1", "VGG-16 1×1"),
             column: i + 1,
             ink: Ink::Run(d.identity.colour, d.identity.dash),
