@@ -53,6 +53,7 @@ fn networks_are_compared_image_by_image() {
     let page = text(&fixture.render().1);
     assert!(page.contains("52.5 % 0.0 % 47.5 % +52.5 < 0.001 more than chance"));
     assert!(page.contains("The difference is more than chance."));
+    assert!(page.contains("Image by image, that is more than chance. "), "in the verdict as well");
 }
 
 #[test]

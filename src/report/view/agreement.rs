@@ -50,6 +50,13 @@ pub struct Compared {
     pub more_than_chance: bool,
 }
 
+impl Agreement {
+    /// The comparison of these two, the better one first.
+    pub fn between(&self, first: &Identity, second: &Identity) -> Option<&Compared> {
+        self.pairs.iter().find(|pair| pair.first.id == first.id && pair.second.id == second.id)
+    }
+}
+
 /// Counts of a pair.
 #[derive(Default)]
 struct Counts {

@@ -109,7 +109,8 @@ pub struct Picture {
 pub fn build(inputs: &Inputs, runs: &Runs, raw: &RawFiles, live: Option<Live>) -> Result<Page> {
     let mut problems = inputs.problems.clone();
     let data = data::build(inputs, runs, &mut problems)?;
-    let verdict = verdict::build(inputs, runs)?;
+    let mistakes = mistakes::build(inputs, runs)?;
+    let verdict = verdict::build(inputs, runs, mistakes.agreement.as_ref())?;
     Ok(Page {
         title: verdict
             .as_ref()
@@ -123,7 +124,7 @@ pub fn build(inputs: &Inputs, runs: &Runs, raw: &RawFiles, live: Option<Live>) -
         anatomies: layers::build(runs),
         curves: curves::build(runs)?,
         data,
-        mistakes: mistakes::build(inputs, runs)?,
+        mistakes,
         inside: inside::build(inputs, runs)?,
         provenance: runs.iter().zip(&raw.by_run).map(|(d, files)| provenance::build(d, files)).collect(),
         tables: raw.tables.iter().map(RawFile::named).collect(),

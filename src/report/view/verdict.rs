@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::super::format;
 use super::super::load::{Inputs, LoadedRun};
 use super::super::reference::{PAPER, Paper, REPLACED_CLASSES, REPLACED_RATE, REPLACED_README, Replaced, replaced};
+use super::agreement::Agreement;
 use super::identity::{Described, Identity, Runs};
 use crate::error::Result;
 
@@ -51,14 +52,15 @@ pub struct Rank {
 }
 
 /// The verdict; `None` where no run has a validation accuracy.
-pub fn build(inputs: &Inputs, runs: &Runs) -> Result<Option<Verdict>> {
+/// `agreement` is the comparison image by image, where there is one.
+pub fn build(inputs: &Inputs, runs: &Runs, agreement: Option<&Agreement>) -> Result<Option<Verdict>> {
     let ranked = runs.ranked();
     let Some(best) = ranked.first() else { return Ok(None) };
     let Some(top1) = best.figures.val_top1 else { return Ok(None) };
     let axis = axis(&ranked);
     Ok(Some(Verdict {
         headline: headline(&ranked, best, top1),
-        summary: summary(inputs, &ranked, best, top1),
+        summary: summary(inputs, &ranked, best, top1, agreement),
         run: best.identity.clone(),
         tiles: tiles(best, top1),
         replaced_shown: ranked.iter().any(|d| beside(d).is_some()),
@@ -105,7 +107,13 @@ fn beside(d: &Described) -> Option<&'static Replaced> {
     replaced(&d.run.run.network).filter(|_| !d.identity.synthetic)
 }
 
-fn summary(inputs: &Inputs, ranked: &[&Described], best: &Described, top1: f64) -> Vec<String> {
+fn summary(
+    inputs: &Inputs,
+    ranked: &[&Described],
+    best: &Described,
+    top1: f64,
+    agreement: Option<&Agreement>,
+) -> Vec<String> {
     let classes = format::counted(best.run.run.network.classes, "class");
     let data = if best.identity.synthetic { "the synthetic demo set" } else { "Tiny ImageNet" };
     let measured = best.figures.val_images.map_or(String::new(), |n| format!(", on {}", format::counted(n, "image")));
@@ -116,9 +124,13 @@ fn summary(inputs: &Inputs, ranked: &[&Described], best: &Described, top1: f64) 
     if let Some(second) = ranked.get(1)
         && let Some(other) = second.figures.val_top1
     {
-        let overlap = match (best.figures.val_interval, second.figures.val_interval) {
-            (Some(a), Some(b)) if a.0 <= b.1 => " Their 95\u{a0}% intervals overlap: this much can be chance.",
-            (Some(_), Some(_)) => " Their 95\u{a0}% intervals do not overlap.",
+        // Image by image says more than two intervals that know nothing of each other.
+        let pair = agreement.and_then(|a| a.between(&best.identity, &second.identity));
+        let chance = match (pair, best.figures.val_interval, second.figures.val_interval) {
+            (Some(pair), ..) if pair.more_than_chance => " Image by image, that is more than chance.",
+            (Some(_), ..) => " Image by image, this much can be chance.",
+            (None, Some(a), Some(b)) if a.0 <= b.1 => " Their 95\u{a0}% intervals overlap: this much can be chance.",
+            (None, Some(_), Some(_)) => " Their 95\u{a0}% intervals do not overlap.",
             _ => "",
         };
         let name = if second.identity.network == best.identity.network {
@@ -127,8 +139,8 @@ fn summary(inputs: &Inputs, ranked: &[&Described], best: &Described, top1: f64) 
             &second.identity.network
         };
         list.push(match format!("{:.1}", 100.0 * (top1 - other)).as_str() {
-            "0.0" => overlap.trim_start().to_owned(), // the headline says that they are level
-            lead => format!("{lead} points ahead of {name}.{overlap}"),
+            "0.0" => chance.trim_start().to_owned(), // the headline says that they are level
+            lead => format!("{lead} points ahead of {name}.{chance}"),
         });
     }
     if let Some(theirs) = beside(best) {
