@@ -100,7 +100,7 @@ const readable = (figure) => {
     }));
     chart.append(line, dots);
     const value = (point) => {
-      const key = make("span", { className: `key ${point.curve.getAttribute("class")}` });
+      const key = make("span", { className: `line ${point.curve.getAttribute("class")}` });
       const name = make("span", { className: "name", textContent: names[point.column] });
       return make("div", {}, key, name, make("b", { textContent: rows[row].cells[point.column].textContent }));
     };

@@ -148,8 +148,14 @@ fn summary(
         list.push(match other_conditions(best.run, inputs) {
             None => {
                 let points = 100.0 * (top1 - theirs.val_top1);
-                let side = if points < 0.0 { "below" } else { "above" };
-                format!("{:.1} points {side} the {their_text} of the replaced project's {}.", points.abs(), best.identity.network)
+                let network = &best.identity.network;
+                match format!("{:.1}", points.abs()).as_str() {
+                    "0.0" => format!("Level with the {their_text} of the replaced project's {network}."),
+                    off => {
+                        let side = if points < 0.0 { "below" } else { "above" };
+                        format!("{off} points {side} the {their_text} of the replaced project's {network}.")
+                    }
+                }
             }
             Some(reason) => format!(
                 "The replaced project's {} reached {their_text} on all of Tiny ImageNet; this run has {reason}, so the two \
