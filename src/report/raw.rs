@@ -100,7 +100,7 @@ struct EpochRow<'a> {
     time: &'a str,
 }
 
-/// Collects the files. Errors: one that was readable a moment ago no longer is.
+/// Collects the files. Errors: one that is still there can no longer be read.
 pub fn collect(inputs: &Inputs, runs: &Runs) -> Result<RawFiles> {
     let mut tables = Vec::new();
     if runs.iter().next().is_some() {
@@ -109,7 +109,7 @@ pub fn collect(inputs: &Inputs, runs: &Runs) -> Result<RawFiles> {
         tables.push(table("history.csv", epochs)?);
     }
     if inputs.predictions.is_some() {
-        tables.push(copy("predictions.csv", String::new(), &inputs.sources.predictions)?);
+        tables.extend(copy("predictions.csv", String::new(), &inputs.sources.predictions)?);
     }
     let by_run = runs.iter().map(of_run).collect::<Result<_>>()?;
     Ok(RawFiles { tables, by_run })
@@ -125,12 +125,16 @@ fn of_run(d: &Described) -> Result<Vec<RawFile>> {
     paths.extend(d.run.inside.iter().map(|_| Inside::path(folder)));
     let below = format!("{}/", d.identity.id);
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    paths.iter().map(|path| copy(&name(path), below.clone(), path)).collect()
+    paths.iter().filter_map(|path| copy(&name(path), below.clone(), path).transpose()).collect()
 }
 
-fn copy(name: &str, below: String, path: &Path) -> Result<RawFile> {
-    let bytes = fs::read(path).map_err(|e| Error::io("cannot read", path, e))?;
-    Ok(raw_file(name, below, bytes))
+/// A file as it is; `None` where it is gone by now: a training that goes on takes the evaluation of older weights away.
+fn copy(name: &str, below: String, path: &Path) -> Result<Option<RawFile>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(raw_file(name, below, bytes))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("cannot read", path, e)),
+    }
 }
 
 fn raw_file(name: &str, below: String, bytes: Vec<u8>) -> RawFile {
@@ -191,5 +195,19 @@ fn epoch_row<'a>(run: &'a str, e: &'a history::Epoch) -> EpochRow<'a> {
         seconds: e.seconds,
         images_per_s: e.images_per_s,
         time: &e.time,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_went_away_is_left_out_and_one_that_cannot_be_read_is_named() -> Result<()> {
+        let folder = tempfile::tempdir().map_err(|e| Error::io("cannot create", "a folder", e))?;
+        assert!(copy("a", String::new(), &folder.path().join("gone"))?.is_none());
+        let refused = copy("a", String::new(), folder.path()).expect_err("a folder is not a file");
+        assert!(refused.to_string().starts_with("cannot read"), "{refused}");
+        Ok(())
     }
 }
