@@ -8,9 +8,10 @@
 //! changes less than the clock's, is of all threads and child processes. Both are told on Linux only.
 
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use vggkit::bench::memory::anonymous;
 use vggkit::cli::output::line;
 use vggkit::dataset::source::{self, Source};
 
@@ -107,27 +108,20 @@ fn run(arguments: &[&str], images: f64) -> Run {
     let (begun, cpu) = (Instant::now(), children_cpu_s());
     let mut command = Command::new(env!("CARGO_BIN_EXE_vggkit"));
     let mut child = command.args(arguments).arg("--quiet").stdout(Stdio::null()).spawn().expect("vggkit starts");
-    let mut anonymous_kb = 0;
+    let mut bytes = None;
     let status = loop {
         if let Some(status) = child.try_wait().expect("vggkit is waited for") {
             break status;
         }
-        anonymous_kb = anonymous_kb.max(anonymous(&child));
+        bytes = bytes.max(anonymous(&child.id().to_string()));
         std::thread::sleep(Duration::from_millis(10));
     };
     assert!(status.success(), "vggkit {arguments:?}: {status}");
     Run {
         images_per_s: images / begun.elapsed().as_secs_f64(),
         cpu_us: (children_cpu_s() - cpu) / images * 1e6,
-        anonymous_mb: anonymous_kb as f64 / 1e3,
+        anonymous_mb: bytes.unwrap_or_default() as f64 / 1e6,
     }
-}
-
-/// Anonymous memory of a process now, in kB.
-fn anonymous(child: &Child) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 /// User and system time of all children that have ended, and of theirs: fields 16 and 17 of /proc/self/stat, in ticks of

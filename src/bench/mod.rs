@@ -1,6 +1,7 @@
 //! How fast an engine is: images per second, and the time of every operation beside the device's limits.
-//! [`pytorch`] measures the same network in PyTorch. Trains nothing that is kept.
+//! [`pytorch`] measures the same network in PyTorch, [`memory`] what the whole process takes. Trains nothing that is kept.
 
+pub mod memory;
 pub mod pytorch;
 
 use std::sync::Arc;
@@ -64,6 +65,9 @@ pub struct Measured {
     pub micro_batch: usize,
     /// What the engine allocates.
     pub memory_bytes: u64,
+    /// The most that the whole process had while it was measured, without what files back and what is on a card.
+    #[serde(default)]
+    pub peak_memory_bytes: Option<u64>,
     /// From the start of building the engine to the end of the first step.
     pub seconds_to_first_step: f64,
     /// The median of `rounds`.
@@ -217,6 +221,7 @@ impl<'a> Rounds<'a> {
             network: network.clone(),
             micro_batch: self.picks.len(),
             memory_bytes: self.engine.memory(),
+            peak_memory_bytes: None,
             seconds_to_first_step: self.seconds_to_first_step,
             images_per_s,
             rounds: self.rounds.clone(),

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::network_arguments::NetworkArguments;
 use super::{Shared, output, values};
+use crate::bench::memory::Watch;
 use crate::bench::pytorch::{self, Precision, Question};
 use crate::bench::{self, Benchmark, Comparison, Measured, Mode, Rounds, operations};
 use crate::engine::gpu::{GpuEngine, limits};
@@ -88,7 +89,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     };
     let earlier = arguments.compare.as_deref().map(|path| earlier(path, &report)).transpose()?;
     for network in networks {
+        let watch = Watch::begin();
         let mut measured = measure(&arguments, &network, &mut report)?;
+        measured.peak_memory_bytes = watch.peak();
         let before = earlier.as_ref().and_then(|e| e.networks.iter().find(|n| n.network == network));
         measured.earlier = before.map(|before| measured.beside(before));
         if !arguments.shared.json {
@@ -139,6 +142,7 @@ fn measure(arguments: &Arguments, network: &Network, report: &mut Benchmark) -> 
     } else {
         target.check_cpu()?;
         let mut engine = cpu::CpuEngine::new(plan.clone(), settings, &state)?;
+        drop(state); // its memory would count as the engine's
         if report.limits.is_none() {
             report.limits = Some(cpu::limits::measure(arguments.shared.threads())?);
         }
@@ -201,13 +205,14 @@ fn percent(share: Option<f64>) -> String {
 
 fn table(measured: &Measured) {
     output::line(&format!(
-        "\n{}: {:.1} images/s · {:.1} GF/s as direct convolution {}· first step after {:.1} s · {} of memory{}",
+        "\n{}: {:.1} images/s · {:.1} GF/s as direct convolution {}· first step after {:.1} s · {} of memory{}{}",
         measured.network.title(),
         measured.images_per_s,
         measured.flops / 1e9,
         measured.share_of_limit.map_or_else(String::new, |s| format!("({:.0} % of the limit) ", 100.0 * s)),
         measured.seconds_to_first_step,
         indicatif::HumanBytes(measured.memory_bytes),
+        measured.peak_memory_bytes.map_or_else(String::new, |b| format!(", the process {}", indicatif::HumanBytes(b))),
         if measured.operations.is_empty() { "" } else { "\n" },
     ));
     if let Some(Comparison { images_per_s, ratio, slower }) = &measured.earlier {

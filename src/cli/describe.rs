@@ -12,7 +12,7 @@ use crate::engine::Optimizer;
 use crate::engine::cpu::{self, Memory};
 use crate::engine::gpu::{self, adapter::Capabilities};
 use crate::error::Result;
-use crate::vgg::{Layer, Network, Operation, Plan};
+use crate::vgg::{Layer, Network, Plan};
 
 /// The value of `schema`.
 const SCHEMA: &str = "vggkit/describe/1";
@@ -149,15 +149,18 @@ fn table(description: &Description<'_>) -> String {
         network.dropout,
         size = network.image_size,
     );
+    let widest = description.layers.iter().map(|l| l.layer.operation.name().len()).max().unwrap_or_default();
+    let row = |name: &str, operation: &str, kernel: &str, shape: &str, [parameters, macs, bytes]: [String; 3]| {
+        format!("{name:<13} {operation:<widest$} {kernel:<6} {shape:<13} {parameters:>13} {macs:>15} {bytes:>11}\n")
+    };
     text += &row("layer", "operation", "kernel", "output", ["parameters", "MACs", "activation"].map(String::from));
     for DescribedLayer { layer, activation_bytes } in &description.layers {
-        let (operation, kernel) = operation(layer.operation);
         let shape = match layer.output {
             output if output.pixels() == 1 => output.channels.to_string(),
             output => format!("{}x{}x{}", output.height, output.width, output.channels),
         };
         let figures = figures(layer.parameters, layer.macs, *activation_bytes);
-        text += &row(&layer.name, operation, &kernel, &shape, figures);
+        text += &row(&layer.name, layer.operation.name(), &layer.operation.size(), &shape, figures);
     }
     let Totals { parameters, macs, activation_bytes } = description.totals;
     text += &row("total", "", "", "", figures(parameters, macs, activation_bytes));
@@ -188,24 +191,6 @@ fn table(description: &Description<'_>) -> String {
 fn figures(parameters: usize, macs: u64, activation_bytes: u64) -> [String; 3] {
     let count = |number: u64| if number == 0 { String::new() } else { HumanCount(number).to_string() };
     [count(parameters as u64), count(macs), HumanBytes(activation_bytes).to_string()]
-}
-
-fn row(name: &str, operation: &str, kernel: &str, shape: &str, [parameters, macs, bytes]: [String; 3]) -> String {
-    format!("{name:<13} {operation:<20} {kernel:<6} {shape:<13} {parameters:>13} {macs:>15} {bytes:>11}\n")
-}
-
-/// Name and kernel for people.
-fn operation(operation: Operation) -> (&'static str, String) {
-    match operation {
-        Operation::Conv2d { kernel } => ("convolution", format!("{kernel}x{kernel}")),
-        Operation::BatchNorm2d => ("batch normalisation", String::new()),
-        Operation::Relu => ("ReLU", String::new()),
-        Operation::LocalResponseNorm => ("local response norm.", String::new()),
-        Operation::MaxPool2d => ("max pooling", "2x2".into()),
-        Operation::AdaptiveAvgPool2d { size } => ("average pooling", format!("to {size}x{size}")),
-        Operation::Linear => ("linear", String::new()),
-        Operation::Dropout { probability } => ("dropout", format!("{probability}")),
-    }
 }
 
 #[cfg(test)]

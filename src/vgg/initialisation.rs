@@ -5,7 +5,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
-use super::plan::{Operation, Plan, Role};
+use super::operation::Operation;
+use super::plan::{Plan, Role};
 
 /// Standard deviation of a linear layer's first weights.
 const LINEAR_STD: f32 = 0.01;

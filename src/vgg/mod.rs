@@ -3,9 +3,11 @@
 //! Nothing here computes; `engine` executes a plan.
 
 pub mod initialisation;
+pub mod operation;
 pub mod plan;
 pub mod table;
 pub mod weights;
 
-pub use plan::{Layer, Network, Operation, Plan, Shape};
+pub use operation::Operation;
+pub use plan::{Layer, Network, Plan, Shape};
 pub use table::{Configuration, Convolution};

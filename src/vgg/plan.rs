@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::operation::Operation;
 use super::table::{Configuration, HIDDEN, configuration, depths, nearest_depth};
 use crate::error::{Error, Result};
 
@@ -34,39 +35,6 @@ impl Shape {
     pub const fn elements(&self) -> usize {
         self.pixels() * self.channels
     }
-}
-
-/// What a layer computes. Constants are those of the paper and of PyTorch's defaults.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Operation {
-    /// Square convolution, stride 1, zero padding `kernel / 2`, with bias. Weight OIHW.
-    Conv2d {
-        /// 1 or 3.
-        kernel: usize,
-    },
-    /// Over N, H, W: eps 1e-5, momentum 0.1, running variance unbiased (torch.nn.BatchNorm2d).
-    BatchNorm2d,
-    /// max(x, 0).
-    Relu,
-    /// Krizhevsky et al. 2012, section 3.3: x / (k + alpha * sum over `size` neighbouring channels of x^2)^beta with
-    /// k = 2, size = 5, alpha = 1e-4, beta = 0.75. (torch.nn.LocalResponseNorm divides alpha by size: use 5e-4 there.)
-    LocalResponseNorm,
-    /// 2x2, stride 2, no padding: an odd last row or column is dropped (torch.nn.MaxPool2d).
-    MaxPool2d,
-    /// To `size` x `size` with torch.nn.AdaptiveAvgPool2d's windows: floor(i*in/size) .. ceil((i+1)*in/size).
-    /// Its output is flattened channel first (C, H, W), so that the linear weights are torchvision's.
-    AdaptiveAvgPool2d {
-        /// Output height and width.
-        size: usize,
-    },
-    /// y = x W^T + b, weight [out, in].
-    Linear,
-    /// Inverted dropout with this probability of zero; present in every plan (torchvision's indices), idle at 0.
-    Dropout {
-        /// Probability that an element is dropped.
-        probability: f32,
-    },
 }
 
 /// One layer of a plan.

@@ -12,7 +12,8 @@ use memmap2::Mmap;
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 
-use super::plan::{Operation, Plan};
+use super::operation::Operation;
+use super::plan::Plan;
 use crate::error::{Error, Result};
 use crate::files;
 

@@ -127,17 +127,9 @@ fn shape(shape: Shape) -> String {
     }
 }
 
+/// "convolution 3×3".
 fn operation(operation: Operation) -> String {
-    match operation {
-        Operation::Conv2d { kernel } => format!("convolution {kernel}×{kernel}"),
-        Operation::BatchNorm2d => "batch normalisation".into(),
-        Operation::Relu => "ReLU".into(),
-        Operation::LocalResponseNorm => "local response normalisation".into(),
-        Operation::MaxPool2d => "max pooling 2×2".into(),
-        Operation::AdaptiveAvgPool2d { size } => format!("average pooling to {size}×{size}"),
-        Operation::Linear => "linear".into(),
-        Operation::Dropout { probability } => format!("dropout {probability}"),
-    }
+    format!("{} {}", operation.name(), operation.size().replace('x', "×")).trim_end().to_owned()
 }
 
 /// Units of the view box for 64 pixels of height, and channels for one unit of width.

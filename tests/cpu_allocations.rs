@@ -1,0 +1,68 @@
+//! A step of the CPU engine allocates none of its buffers. A test binary of its own, because it
+//! counts what the whole process allocates.
+#![allow(missing_docs, reason = "a test")]
+
+use std::sync::Arc;
+
+use vggkit::engine::cpu::CpuEngine;
+use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State};
+use vggkit::vgg::Network;
+use vggkit::vgg::initialisation::initialise;
+
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+const BATCH: usize = 6;
+const STEPS: u64 = 10;
+
+/// Our kernels allocate nothing. The `gemm` crate packs a few KB for each slab of a linear layer's weight gradient (52 KB a
+/// step of this network), and threads are handed their work; the engine's memory is more than 100 times this bound.
+const BYTES_A_STEP: u64 = 64 << 10;
+
+fn bytes_a_step(engine: &mut CpuEngine, mut step: impl FnMut(&mut CpuEngine)) -> u64 {
+    for _ in 0..3 {
+        step(engine);
+    }
+    let before = dhat::HeapStats::get().total_bytes;
+    for _ in 0..STEPS {
+        step(engine);
+    }
+    (dhat::HeapStats::get().total_bytes - before) / STEPS
+}
+
+#[test]
+fn steps_allocate_next_to_nothing() {
+    let _profiler = dhat::Profiler::builder().testing().build();
+    let normalisation = Normalisation { mean: [0.5; 3], std: [0.5; 3] };
+    let optimizer = Some(Optimizer::adam());
+    for batch_norm in [true, false] {
+        let network = Network { width: 0.25, dropout: 0.5, classes: 10, batch_norm, ..Network::default() };
+        let plan = network.plan().expect("a network");
+        let state = State::new(initialise(&plan, 1));
+        let settings = Settings {
+            batch_size: BATCH,
+            normalisation,
+            optimizer,
+            label_smoothing: 0.1,
+            seed: 0,
+            threads: 2,
+            precise: false,
+        };
+        let mut engine = CpuEngine::new(plan, settings, &state).expect("an engine");
+        let pixels = (0..BATCH * 64 * 64 * 3).map(|i| (i * 31 % 251) as u8).collect::<Vec<u8>>();
+        let labels = (0..BATCH as u32).collect::<Vec<u32>>().into();
+        let images = Images { pixels: Arc::new(pixels), count: BATCH, height: 64, width: 64, labels };
+        engine.attach(Source::Train, images).expect("fits");
+        let picks: Vec<Pick> = (0..BATCH as u32).map(|index| Pick { index, ..Pick::default() }).collect();
+        let mut logits = Vec::new();
+        let trained = bytes_a_step(&mut engine, |engine| {
+            engine.train_step(Batch::Picks(Source::Train, &picks), 1e-3).expect("a step");
+        });
+        let inferred = bytes_a_step(&mut engine, |engine| {
+            engine.logits(Batch::Picks(Source::Train, &picks), &mut logits).expect("logits");
+        });
+        assert!(engine.memory() > 100 * BYTES_A_STEP, "{} bytes in all say little", engine.memory());
+        assert!(trained <= BYTES_A_STEP, "batch_norm {batch_norm}: {trained} bytes a training step");
+        assert!(inferred <= BYTES_A_STEP, "batch_norm {batch_norm}: {inferred} bytes an inference");
+    }
+}
