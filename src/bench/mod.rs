@@ -68,7 +68,7 @@ pub struct Measured {
     /// The most that the whole process had while it was measured, without what files back and what is on a card.
     #[serde(default)]
     pub peak_memory_bytes: Option<u64>,
-    /// From the start of building the engine to the end of the first step.
+    /// From drawing the first weights to the end of the first step, without measuring limits.
     pub seconds_to_first_step: f64,
     /// The median of `rounds`.
     pub images_per_s: f64,
@@ -169,14 +169,15 @@ pub struct Rounds<'a> {
 }
 
 impl<'a> Rounds<'a> {
-    /// Does two steps of `batch_size` images. `started` is when the engine began to be built.
+    /// Does two steps of `batch_size` images, with an engine that took `built` to be made.
     pub fn warm(
         engine: &'a mut dyn Engine,
         mode: Mode,
         network: &Network,
         batch_size: usize,
-        started: Instant,
+        built: Duration,
     ) -> Result<Self> {
+        let started = Instant::now();
         engine.attach(Source::Train, images(network))?;
         let picks = (0..batch_size).map(|i| Pick { index: (i * 37 % IMAGES) as u32, ..Pick::default() }).collect();
         let (logits, rounds) = (Vec::new(), Vec::new());
@@ -184,7 +185,7 @@ impl<'a> Rounds<'a> {
         let mut warm = Self { engine, mode, picks, logits, seconds_to_first_step: 0.0, rounds, steps: 0, clocks };
         warm.step()?;
         warm.engine.drain_metrics()?;
-        warm.seconds_to_first_step = started.elapsed().as_secs_f64();
+        warm.seconds_to_first_step = (built + started.elapsed()).as_secs_f64();
         warm.step()?;
         warm.engine.drain_metrics()?;
         warm.clocks = warm.engine.timings();

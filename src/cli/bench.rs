@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -89,9 +89,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     };
     let earlier = arguments.compare.as_deref().map(|path| earlier(path, &report)).transpose()?;
     for network in networks {
-        let watch = Watch::begin();
         let mut measured = measure(&arguments, &network, &mut report)?;
-        measured.peak_memory_bytes = watch.peak();
         let before = earlier.as_ref().and_then(|e| e.networks.iter().find(|n| n.network == network));
         measured.earlier = before.map(|before| measured.beside(before));
         if !arguments.shared.json {
@@ -119,39 +117,44 @@ fn earlier(path: &Path, now: &Benchmark) -> Result<Benchmark> {
     Ok(earlier)
 }
 
-/// One network; puts the device and its limits into `report`.
+/// One network; puts the device and its limits into `report`. Measuring the limits counts neither as the network's time nor,
+/// on a CPU, as its memory.
 fn measure(arguments: &Arguments, network: &Network, report: &mut Benchmark) -> Result<Measured> {
     let plan = network.plan()?;
+    let target = arguments.shared.target();
+    if !target.is_gpu() {
+        target.check_cpu()?;
+        if report.limits.is_none() {
+            report.limits = Some(cpu::limits::measure(arguments.shared.threads())?);
+        }
+    }
+    let (watch, started) = (Watch::begin(), Instant::now());
     let state = State::new(initialisation::initialise(&plan, 0));
     let optimizer = (arguments.mode == Mode::Train).then(Optimizer::adam);
     let settings = arguments.shared.settings(arguments.batch_size, optimizer);
-    let target = arguments.shared.target();
-    let started = Instant::now();
-    if target.is_gpu() {
+    let mut measured = if target.is_gpu() {
         let mut engine = GpuEngine::new(plan.clone(), settings, &state, &target.gpu)?;
+        let built = started.elapsed();
         if report.limits.is_none() {
             report.limits = Some(limits::measure(engine.gpu())?);
         }
         let software = engine.gpu().software();
-        let mut measured = rounds(&mut engine, arguments, &plan, started, report, !software)?;
+        let mut measured = rounds(&mut engine, arguments, &plan, built, report, !software)?;
         measured.micro_batch = engine.micro_batch();
         if !arguments.no_layers {
             measured.operations = operations(&engine, arguments.mode, report.limits)?;
         }
-        Ok(measured)
+        measured
     } else {
-        target.check_cpu()?;
-        let mut engine = cpu::CpuEngine::new(plan.clone(), settings, &state)?;
-        drop(state); // its memory would count as the engine's
-        if report.limits.is_none() {
-            report.limits = Some(cpu::limits::measure(arguments.shared.threads())?);
-        }
-        let mut measured = rounds(&mut engine, arguments, &plan, started, report, false)?;
+        let mut engine = cpu::CpuEngine::new(plan.clone(), settings, state)?;
+        let mut measured = rounds(&mut engine, arguments, &plan, started.elapsed(), report, false)?;
         if arguments.no_layers {
             measured.operations.clear();
         }
-        Ok(measured)
-    }
+        measured
+    };
+    measured.peak_memory_bytes = watch.peak();
+    Ok(measured)
 }
 
 /// Rounds of the engine and of its peers in turn: what else the machine does then troubles both.
@@ -159,13 +162,13 @@ fn rounds(
     engine: &mut dyn Engine,
     arguments: &Arguments,
     plan: &Plan,
-    started: Instant,
+    built: Duration,
     report: &mut Benchmark,
     cuda: bool,
 ) -> Result<Measured> {
     report.device = engine.device().clone();
     let (mode, batch_size, seconds) = (arguments.mode, arguments.batch_size, arguments.seconds);
-    let mut warm = Rounds::warm(engine, mode, &plan.network, batch_size, started)?;
+    let mut warm = Rounds::warm(engine, mode, &plan.network, batch_size, built)?;
     let mut peers: Vec<pytorch::Peer> = Vec::new();
     for _ in 0..arguments.rounds.unwrap_or(if arguments.pytorch.is_some() { 3 } else { 1 }) {
         warm.round(seconds)?;

@@ -4,6 +4,7 @@
 //! A step is asynchronous: `train_step` may return before its work is done, and nothing is read back before
 //! `drain_metrics`, `logits` or `state` asks for it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -204,6 +205,20 @@ pub struct State {
     pub loss_scaling: Option<LossScaling>,
 }
 
+/// Lent to an engine, which copies it.
+impl<'a> From<&'a State> for Cow<'a, State> {
+    fn from(state: &'a State) -> Self {
+        Cow::Borrowed(state)
+    }
+}
+
+/// Given away to an engine, which need not have it in memory twice.
+impl From<State> for Cow<'_, State> {
+    fn from(state: State) -> Self {
+        Cow::Owned(state)
+    }
+}
+
 /// Where dynamic loss scaling stands: torch.amp.GradScaler's state, and how many steps made no update.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LossScaling {
@@ -331,9 +346,14 @@ impl Target {
 }
 
 /// Makes the engine of `target`. Errors: the engine's own, e.g. a state that does not fit the plan.
-pub fn open(target: &Target, plan: Plan, settings: Settings, state: &State) -> Result<Box<dyn Engine>> {
+pub fn open<'a>(
+    target: &Target,
+    plan: Plan,
+    settings: Settings,
+    state: impl Into<Cow<'a, State>>,
+) -> Result<Box<dyn Engine>> {
     if target.is_gpu() {
-        Ok(Box::new(gpu::GpuEngine::new(plan, settings, state, &target.gpu)?))
+        Ok(Box::new(gpu::GpuEngine::new(plan, settings, &state.into(), &target.gpu)?))
     } else {
         target.check_cpu()?;
         Ok(Box::new(cpu::CpuEngine::new(plan, settings, state)?))

@@ -44,7 +44,7 @@ impl Model {
             checkpoint.state.variants.clear(); // those of the other precision
         }
         let settings = inference_settings(&run, threads, target.precise);
-        let engine = engine::open(target, plan, settings, &checkpoint.state)?;
+        let engine = engine::open(target, plan, settings, checkpoint.state)?;
         let name =
             folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
         Ok(Self { name, folder: folder.to_owned(), run, classes: checkpoint.classes, engine })

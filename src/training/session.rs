@@ -2,6 +2,7 @@
 //!
 //! Parses no flags and draws nothing on a screen.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -181,7 +182,7 @@ impl Session {
             run.training.precision = precision;
             checkpoint.state.variants.clear(); // those of the other precision
         }
-        let engine = open(&plan, &run.training, [&packs.train, &packs.val], &checkpoint.state, &options)?;
+        let engine = open(&plan, &run.training, [&packs.train, &packs.val], checkpoint.state, &options)?;
         run.origin.stopped_by.clear();
         run.origin.finished.clear();
         run.origin.best_sha256.clear();
@@ -240,7 +241,7 @@ impl Session {
         let checkpoint = checkpoint::load(&checkpoint::last_path(&self.folder), &plan, optimizer)?;
         self.options.engine.gpu.fault = None; // a provoked loss happens once
         let packs = [&self.train, &self.val];
-        self.engine = open(&plan, &self.run.training, packs, &checkpoint.state, &self.options)?;
+        self.engine = open(&plan, &self.run.training, packs, checkpoint.state, &self.options)?;
         self.progress = checkpoint.progress;
         Ok(())
     }
@@ -264,11 +265,11 @@ impl Session {
     }
 }
 
-fn open(
+fn open<'a>(
     plan: &Plan,
     recipe: &Recipe,
     [train, val]: [&Pack; 2],
-    state: &State,
+    state: impl Into<Cow<'a, State>>,
     options: &Options,
 ) -> Result<Box<dyn Engine>> {
     let settings = Settings {

@@ -3,6 +3,7 @@
 //! Everything that a step needs is allocated when the engine is built. Work is cut by shape, so that results do not
 //! depend on the number of threads. Steps are done when `train_step` returns.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rayon::ThreadPool;
@@ -45,13 +46,19 @@ pub struct CpuEngine {
 impl CpuEngine {
     /// An engine that executes `plan` from `state`. Errors: batch size or threads of 0, a state that does not fit the
     /// plan, no memory.
-    pub fn new(plan: Plan, settings: Settings, state: &State) -> Result<Self> {
+    pub fn new<'a>(plan: Plan, settings: Settings, state: impl Into<Cow<'a, State>>) -> Result<Self> {
         Self::with_instruction_set(plan, settings, state, InstructionSet::detect())
     }
 
     /// [`Self::new`] with a chosen set of vector instructions for the engine's own kernels, e.g. to compare them.
     /// Errors: also a set that this processor does not have.
-    pub fn with_instruction_set(plan: Plan, settings: Settings, state: &State, set: InstructionSet) -> Result<Self> {
+    pub fn with_instruction_set<'a>(
+        plan: Plan,
+        settings: Settings,
+        state: impl Into<Cow<'a, State>>,
+        set: InstructionSet,
+    ) -> Result<Self> {
+        let state = state.into();
         let before = state.variants.get(PRECISE.0).is_some_and(|v| v == PRECISE.1);
         let settings = Settings { precise: settings.precise || before, ..settings };
         if !set.available() {
@@ -86,7 +93,7 @@ impl CpuEngine {
             variants: BTreeMap::new(),
             loss_scaling: None,
         };
-        engine.load_state(state)?;
+        engine.put(state)?;
         Ok(engine)
     }
 
@@ -96,6 +103,22 @@ impl CpuEngine {
         let n = self.load(&batch, false)?;
         let Self { network, pool, .. } = self;
         Ok(pool.install(|| network.features(n).to_vec()))
+    }
+
+    /// Puts a state in, as [`Engine::load_state`] does.
+    fn put(&mut self, state: Cow<'_, State>) -> Result<()> {
+        check::state(&self.plan, &self.settings, &state)?;
+        self.steps = state.step;
+        self.variants.clone_from(&state.variants);
+        self.loss_scaling = state.loss_scaling;
+        self.variants.remove(PRECISE.0);
+        if self.settings.precise {
+            self.variants.insert(PRECISE.0.into(), PRECISE.1.into());
+        }
+        self.metrics.clear();
+        let Self { network, pool, .. } = self;
+        pool.install(|| network.load(state));
+        Ok(())
     }
 
     /// Fills the network's input and the labels; returns the batch's size.
@@ -203,18 +226,7 @@ impl Engine for CpuEngine {
     }
 
     fn load_state(&mut self, state: &State) -> Result<()> {
-        check::state(&self.plan, &self.settings, state)?;
-        let Self { network, pool, .. } = self;
-        pool.install(|| network.load(state));
-        self.steps = state.step;
-        self.variants.clone_from(&state.variants);
-        self.loss_scaling = state.loss_scaling;
-        self.variants.remove(PRECISE.0);
-        if self.settings.precise {
-            self.variants.insert(PRECISE.0.into(), PRECISE.1.into());
-        }
-        self.metrics.clear();
-        Ok(())
+        self.put(Cow::Borrowed(state))
     }
 }
 

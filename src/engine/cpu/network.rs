@@ -2,6 +2,7 @@
 //!
 //! It trusts its callers about lengths; `engine` checks what comes from outside.
 
+use std::borrow::Cow;
 use std::mem::take;
 use std::time::{Duration, Instant};
 
@@ -329,21 +330,26 @@ impl Network {
         self.layout.places.iter().filter(|p| p.trained).map(|p| p.unpack(values)).collect()
     }
 
-    /// Puts a state in whose lengths fit, and prepares filters.
-    pub fn load(&mut self, state: &State) {
-        for (place, values) in self.layout.places.iter().zip(&state.tensors) {
-            place.pack(values, if place.trained { &mut self.parameters } else { &mut self.running });
+    /// Puts a state in whose lengths fit, and prepares filters. Of a state that is given away each tensor goes as soon as it
+    /// is copied, so that a network is hardly in memory twice.
+    pub fn load(&mut self, state: Cow<'_, State>) {
+        let (tensors, moments): (Tensors<'_>, Vec<Tensors<'_>>) = match state {
+            Cow::Owned(state) => (given(state.tensors), state.moments.into_iter().map(given).collect()),
+            Cow::Borrowed(state) => (lent(&state.tensors), state.moments.iter().map(|m| lent(m)).collect()),
+        };
+        for (place, values) in self.layout.places.iter().zip(tensors) {
+            place.pack(&values, if place.trained { &mut self.parameters } else { &mut self.running });
+        }
+        for moment in &mut self.moments {
+            moment.fill(0.0);
+        }
+        let trained = || self.layout.places.iter().filter(|p| p.trained);
+        for (moment, values) in self.moments.iter_mut().zip(moments) {
+            trained().zip(values).for_each(|(place, values)| place.pack(&values, moment));
         }
         for step in &self.layout.steps {
             if let Work::Convolution { prepared: Some(prepared), .. } = &step.work {
                 prepared.prepare(&self.parameters[step.weight.clone()], &mut self.prepared);
-            }
-        }
-        for (index, moment) in self.moments.iter_mut().enumerate() {
-            moment.fill(0.0);
-            let trained = self.layout.places.iter().filter(|p| p.trained);
-            if let Some(values) = state.moments.get(index) {
-                trained.zip(values).for_each(|(place, values)| place.pack(values, moment));
             }
         }
     }
@@ -360,6 +366,16 @@ impl Network {
         let rest = [("gather", gather), ("loss", loss), ("update", update)].map(|(n, t)| (n.to_owned(), *t));
         steps.flat_map(named).chain(rest).map(|(name, time)| (name, time.as_secs_f64())).collect()
     }
+}
+
+type Tensors<'a> = Vec<Cow<'a, [f32]>>;
+
+fn given(values: Vec<Vec<f32>>) -> Tensors<'static> {
+    values.into_iter().map(Cow::Owned).collect()
+}
+
+fn lent(values: &[Vec<f32>]) -> Tensors<'_> {
+    values.iter().map(|v| Cow::Borrowed(v.as_slice())).collect()
 }
 
 /// The four statistics of a layer that are kept from forward to backward.
