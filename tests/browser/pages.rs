@@ -37,7 +37,7 @@ pub const HOSTILE: [&str; 8] = [
 
 /// Every kind of page.
 pub fn all() -> Vec<Rendered> {
-    vec![hostile(), large(), bare(), empty()]
+    vec![hostile(), large(), single(), bare(), empty()]
 }
 
 /// Eight runs of hostile names, all that a data set can have, and things that could not be used.
@@ -75,6 +75,14 @@ pub fn large() -> Rendered {
     }
     fixture.predict(&["vgg11", "vgg13", "vgg16", "vgg16c", "vgg19"]);
     rendered("large", fixture)
+}
+
+/// The first page that most people see: one run, evaluated and predicted with.
+pub fn single() -> Rendered {
+    let fixture = Fixture::with_data();
+    fixture.add(&Made::new("vgg11", 11, 0.4));
+    fixture.predict(&["vgg11"]);
+    rendered("single", fixture)
 }
 
 /// A data set and no run.

@@ -57,6 +57,23 @@ fn networks_are_compared_image_by_image() {
 }
 
 #[test]
+fn of_one_run_nothing_is_compared() {
+    let fixture = Fixture::with_data();
+    fixture.add(&Made::new("a", 11, 0.4));
+    fixture.predict(&["a"]);
+    let page = text(&fixture.render().1);
+    assert!(
+        page.contains("Below each image the class that a chose.")
+            && page.contains("On the right of each pair what VGG-11 a says")
+    );
+    assert!(!page.contains("Dots stand for") && !page.contains("agree"), "with nobody");
+    fixture.add(&Made::new("b", 13, 0.4));
+    fixture.predict(&["a", "b"]);
+    let page = text(&fixture.render().1);
+    assert!(page.contains("Dots stand for") && page.contains("all runs agree on") && !page.contains("of each pair"));
+}
+
+#[test]
 fn what_is_inside_is_shown_or_said_to_be_missing() {
     let fixture = full();
     let page = text(&fixture.render().1);
