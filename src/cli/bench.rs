@@ -117,8 +117,8 @@ fn earlier(path: &Path, now: &Benchmark) -> Result<Benchmark> {
     Ok(earlier)
 }
 
-/// One network; puts the device and its limits into `report`. Measuring the limits counts neither as the network's time nor,
-/// on a CPU, as its memory.
+/// One network; puts the device and its limits into `report`. Measuring the limits counts neither as the network's time
+/// nor, on a CPU, as its memory.
 fn measure(arguments: &Arguments, network: &Network, report: &mut Benchmark) -> Result<Measured> {
     let plan = network.plan()?;
     let target = arguments.shared.target();

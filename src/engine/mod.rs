@@ -345,7 +345,8 @@ impl Target {
     }
 }
 
-/// Makes the engine of `target`. Errors: the engine's own, e.g. a state that does not fit the plan.
+/// Makes the engine of `target`, from a state that it is lent or given. Errors: the engine's own, e.g. a state that does
+/// not fit the plan.
 pub fn open<'a>(
     target: &Target,
     plan: Plan,

@@ -330,8 +330,8 @@ impl Network {
         self.layout.places.iter().filter(|p| p.trained).map(|p| p.unpack(values)).collect()
     }
 
-    /// Puts a state in whose lengths fit, and prepares filters. Of a state that is given away each tensor goes as soon as it
-    /// is copied, so that a network is hardly in memory twice.
+    /// Puts a state in whose lengths fit, and prepares filters. Of a state that is given away each tensor goes as soon as
+    /// it is copied, so that a network is hardly in memory twice.
     pub fn load(&mut self, state: Cow<'_, State>) {
         let (tensors, moments): (Tensors<'_>, Vec<Tensors<'_>>) = match state {
             Cow::Owned(state) => (given(state.tensors), state.moments.into_iter().map(given).collect()),
