@@ -135,9 +135,11 @@ impl Manifest {
         data.join("manifest.json")
     }
 
-    /// Reads the manifest of a data folder.
+    /// Reads the manifest of a data folder. A change that was cut short has taken it away; so `prepare` is named.
     pub fn load(data: &Path) -> Result<Self> {
-        files::read_json(&Self::path(data))
+        let path = Self::path(data);
+        let help = "run `vggkit prepare`: it makes the data, and completes a change that was cut short";
+        files::read_json(&path).map_err(|e| if path.exists() { e } else { e.with_help(help) })
     }
 
     /// The folders below `<data>/<split>`, in the order in which their images are packed.

@@ -69,11 +69,11 @@ impl Packs {
             train: Pack::open(folder, train)?,
             val: Pack::open(folder, val)?,
             data: Data {
+                synthetic: Manifest::load(folder)?.synthetic,
                 folder: folder.display().to_string(),
                 train: train.to_owned(),
                 val: val.to_owned(),
                 manifest_sha256: files::sha256(&Manifest::path(folder))?,
-                synthetic: Manifest::load(folder)?.synthetic,
             },
         };
         for pack in [&packs.train, &packs.val] {

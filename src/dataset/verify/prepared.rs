@@ -32,11 +32,12 @@ pub fn open<'a>(data: &'a Path, findings: &mut Findings) -> Result<Option<Prepar
     if !data.is_dir() {
         return never("does not exist", prepare);
     }
-    if staging::is_pending(data) {
-        let help = "run `vggkit prepare` again: it completes it";
-        return never("is half-way through a change that was cut short", help);
-    }
+    // A change that is decided takes the manifest away before anything else: as long as it is there, so is the old data.
     if !Manifest::path(data).exists() {
+        if staging::is_pending(data) {
+            let help = "run `vggkit prepare` again: it completes it";
+            return never("is half-way through a change that was cut short", help);
+        }
         return never("was not prepared: it has no manifest.json", prepare);
     }
     let damaged = match Manifest::load(data) {
