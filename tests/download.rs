@@ -141,7 +141,7 @@ fn md5(bytes: &[u8]) -> String {
     vggkit::files::hex(&Md5::digest(bytes))
 }
 
-const QUICK: Patience = Patience { attempts: 4, wait: Duration::from_millis(10), stall: Duration::from_millis(600) };
+const QUICK: Patience = Patience { attempts: 4, wait: Duration::from_millis(10), stall: Duration::from_secs(2) };
 
 /// Downloads from a server with these ways: the result, what it was asked, and the file's place.
 fn fetch(ways: &[Way]) -> (Result<(), String>, Vec<String>, tempfile::TempDir, PathBuf) {

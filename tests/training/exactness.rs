@@ -103,8 +103,11 @@ fn signals_finish_the_step_save_and_exit_with_their_code() {
 fn kill_at_any_moment_leaves_a_checkpoint_that_loads() {
     let runs = tempfile::tempdir().expect("a folder");
     let run = runs.path().join("demo-k");
+    let begun = Instant::now();
+    ok(train(runs.path(), "demo-usual", &["--max-steps", "1"]));
+    let usual = begun.elapsed();
     let mut resumable = 0;
-    for turn in 0..24_u64 {
+    for turn in 0..24 {
         let mut child = if run.join("run.toml").exists() {
             resume(runs.path(), "demo-k", &["--checkpoint-every", "1"]).spawn().expect("starts")
         } else {
@@ -112,7 +115,7 @@ fn kill_at_any_moment_leaves_a_checkpoint_that_loads() {
             train(runs.path(), "demo-k", &flags).spawn().expect("starts")
         };
         // From the first millisecond to well into the run, at moments that no step is in step with.
-        std::thread::sleep(Duration::from_millis(1 + turn * 17));
+        std::thread::sleep(Duration::from_millis(1) + usual * turn / 10);
         child.kill().expect("SIGKILL");
         child.wait().expect("ends");
         if run.join("run.toml").exists() {
