@@ -89,7 +89,8 @@ pub struct Shared {
     pub adapter: Option<String>,
     /// Samples computed at once on a GPU [default: the whole batch, or as many as fit]. Gradients are added up; batch
     /// normalisation sees each part by itself
-    #[arg(long, value_name = "N", global = true, value_parser = values::threads, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", global = true, value_parser = values::whole(NonZeroUsize::MIN),
+          allow_negative_numbers = true)]
     pub micro_batch: Option<NonZeroUsize>,
     /// What a GPU multiplies: f32, or f16 by matrix units (tensor cores) where it has them, with sums and weights in f32
     /// and a scaled loss [default: f32; with --resume: as before]

@@ -352,6 +352,8 @@ mod tests {
             ("--all -d 16", "cannot be used with"),
             ("--engine tpu", "choose auto, gpu or cpu"),
             ("--threads 0", "the nearest is 1"),
+            ("--threads 1000000", "the nearest is 1024"),
+            ("--micro-batch 0", "the nearest is 1"),
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

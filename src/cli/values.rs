@@ -96,9 +96,13 @@ pub fn run_name(text: &str) -> Result<String, String> {
     Err(choose(rule, (!mended.is_empty()).then_some(mended)))
 }
 
-/// A number of worker threads.
+/// A number of worker threads. More than any machine has processors would take the memory of the work for stacks.
 pub fn threads(text: &str) -> Result<NonZeroUsize, String> {
-    whole(1usize)(text).map(|threads| NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN))
+    const MOST: usize = 1024;
+    match whole(NonZeroUsize::MIN)(text)? {
+        threads if threads.get() <= MOST => Ok(threads),
+        _ => Err(choose(&format!("from 1 to {MOST} threads"), Some(MOST))),
+    }
 }
 
 /// What computes.
