@@ -39,8 +39,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         let name =
             if packs.data.synthetic && !name.starts_with("demo") { format!("demo-{name}") } else { name.clone() };
         let folder = arguments.shared.runs.join(name);
-        let session =
-            Session::new(folder, network, &settings.recipe, &packs, arguments.run.overwrite, options.clone())?;
+        stop.check(&folder)?; // it can have come while the network before was closed
+        let (recipe, overwrite) = (&settings.recipe, arguments.run.overwrite);
+        let session = Session::new(folder, network, recipe, &packs, overwrite, options.clone(), &stop)?;
         go(session, &stop, &arguments)?;
         if stop.late() {
             break; // a further network of --all would not get beyond its first step

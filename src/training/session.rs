@@ -93,7 +93,8 @@ impl Packs {
 }
 
 impl Session {
-    /// A new training in `runs/name`. An existing run stays unless `overwrite`.
+    /// A new training in `runs/name`. An existing run stays unless `overwrite`, and stays too where a signal came
+    /// before the engine was open.
     pub fn new(
         folder: PathBuf,
         network: &Network,
@@ -101,6 +102,7 @@ impl Session {
         packs: &Packs,
         overwrite: bool,
         options: Options,
+        stop: &Stop,
     ) -> Result<Self> {
         let plan = network.plan()?;
         if Run::path(&folder).exists() && !overwrite {
@@ -129,6 +131,7 @@ impl Session {
                 ..Origin::default()
             },
         };
+        stop.check(&folder)?; // opening the engine can have taken minutes
         let occupied = clear(&folder)?;
         // The checkpoint before run.toml: a folder with run.toml is a run that can be resumed.
         let classes = Classes { wnids: packs.train.wnids.clone(), names: packs.train.names.clone() };

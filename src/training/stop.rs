@@ -1,6 +1,7 @@
 //! What ends a training from outside. SIGINT and SIGTERM: the first one lets the step finish and the training save; a
 //! second one leaves at once. Or a time that is up.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -48,6 +49,13 @@ impl Stop {
             0 => None,
             signal => i32::try_from(signal).ok(),
         }
+    }
+
+    /// Errors: a signal came before the training in `folder` began.
+    pub fn check(&self, folder: &Path) -> Result<()> {
+        let Some(signal) = self.signal() else { return Ok(()) };
+        let what = format!("stopped by a signal before the training began; {} is as it was", folder.display());
+        Err(Error::new(Kind::Interrupted(signal), what))
     }
 
     /// Asks to stop as `signal` would.

@@ -2,6 +2,7 @@
 
 mod exactness;
 mod outcomes;
+mod replacing;
 mod use_of_runs;
 
 use std::fs;

@@ -1,0 +1,54 @@
+//! What a training does to the run that is in its folder, driven through the library, where a signal comes exactly when
+//! it should and another process is a lock that is held.
+
+use std::fs;
+use std::path::Path;
+
+use vggkit::engine::{Choice, Target};
+use vggkit::error::{Kind, Result};
+use vggkit::training::session::{Options, Packs, Session};
+use vggkit::training::stop::Stop;
+
+use crate::{data, ok, settings, train};
+
+fn options() -> Options {
+    Options {
+        engine: Target { choice: Choice::Cpu, ..Target::default() },
+        threads: 1,
+        checkpoint_every: 0,
+        log_steps: false,
+        command: String::new(),
+    }
+}
+
+/// A new training in the place of `run` and like it.
+fn replace(run: &Path, stop: &Stop, options: Options) -> Result<Session> {
+    let settings = settings(run);
+    let packs = Packs::open(data(), "train", "val")?;
+    Session::new(run.to_owned(), &settings.network, &settings.training, &packs, true, options, stop)
+}
+
+/// All files of a run with their bytes.
+fn content(run: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(run).expect("a run").map(|entry| entry.expect("an entry"));
+    let mut files: Vec<_> = entries
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).expect("a file")))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_signal_before_the_training_begins_leaves_the_old_run() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let run = runs.path().join("demo-a");
+    ok(train(runs.path(), "demo-a", &["-e", "1"]));
+    let before = content(&run);
+    let stop = Stop::default();
+    stop.request(2);
+    let error = replace(&run, &stop, options()).err().expect("stopped");
+    assert_eq!(error.kind(), Kind::Interrupted(2), "{error}");
+    assert!(content(&run) == before, "the run was touched");
+    assert!(replace(&run, &Stop::default(), options()).is_ok());
+    assert!(content(&run) != before);
+}
