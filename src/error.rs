@@ -66,16 +66,35 @@ impl Error {
                 "files of this size are not allowed there, by a limit (ulimit -f) or by the file system (FAT has 4 GB)"
                     .into(),
             ),
+            ErrorKind::PermissionDenied => Some("change its permissions, or choose another place".into()),
+            ErrorKind::ReadOnlyFilesystem => Some("that file system is read-only: choose another place".into()),
+            ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+                Some("a file is where a folder is needed: choose another place, or move it away".into())
+            }
+            ErrorKind::IsADirectory => Some("it is a folder: name a file".into()),
             _ => None,
         };
         error.source = Some(Box::new(source));
         error
     }
 
+    /// So many worker threads could not be started.
+    pub fn threads(count: usize, reason: impl fmt::Display) -> Self {
+        Self::new(Kind::Io, format!("cannot start {count} worker threads: {reason}"))
+            .with_help("choose fewer with --threads, or raise the limit (ulimit -u, ulimit -v)")
+    }
+
     /// Adds what to do next.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Adds what to do next, where nothing is known yet.
+    #[must_use]
+    pub fn or_help(mut self, help: impl Into<String>) -> Self {
+        self.help.get_or_insert_with(|| help.into());
         self
     }
 

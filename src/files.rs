@@ -12,9 +12,21 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 
-/// Writes `path` by filling a temporary file in the same folder, syncing it and renaming it over `path`.
-/// The folder is created when it is missing.
+/// Writes `path` by filling a temporary file in the same folder, syncing it and renaming it over `path`. A symbolic link
+/// stays, and what it leads to is written. A pipe or device is written as it is. The folder is created when it is missing.
 pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&mut File>) -> std::io::Result<()>) -> Result<()> {
+    let cannot = |e| Error::io("cannot write", path, e);
+    let there = match fs::metadata(path) {
+        Ok(there) => Some(there),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !path.is_symlink() => None,
+        Err(e) => return Err(cannot(e)),
+    };
+    if there.as_ref().is_some_and(|there| !there.is_file()) {
+        let mut file = OpenOptions::new().write(true).open(path).map_err(cannot)?;
+        let mut writer = BufWriter::new(&mut file);
+        return fill(&mut writer).and_then(|()| writer.flush()).map_err(cannot);
+    }
+    let path = &if path.is_symlink() { path.canonicalize().map_err(cannot)? } else { path.to_owned() };
     let folder = parent(path);
     fs::create_dir_all(&folder).map_err(|e| Error::io("cannot create the folder", &folder, e))?;
     let failed = |e| Error::io("cannot write", path, e);
@@ -190,4 +202,36 @@ pub fn hex(bytes: &[u8]) -> String {
 /// The time now, in UTC, to the second, as RFC 3339.
 pub fn now() -> String {
     jiff::Timestamp::now().round(jiff::Unit::Second).map_or_else(|_| String::new(), |t| t.to_string())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn links_and_pipes_stay_what_they_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [file, link, pipe, lost] = ["file", "link", "pipe", "lost"].map(|name| folder.path().join(name));
+        let write = |path: &Path| write_atomic(path, |w| w.write_all(b"new"));
+        fs::write(&file, "old").expect("written");
+        symlink("file", &link).expect("a link");
+        write(&link).expect("written");
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_to_string(&file).expect("read"), "new");
+
+        symlink("nowhere", &lost).expect("a link");
+        assert!(write(&lost).is_err() && lost.is_symlink());
+
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        // Open for both, so that neither end waits for the other.
+        let mut reader = File::options().read(true).write(true).open(&pipe).expect("a pipe");
+        write(&pipe).expect("written");
+        assert!(fs::symlink_metadata(&pipe).expect("there").file_type().is_fifo());
+        let mut text = [0; 3];
+        reader.read_exact(&mut text).expect("read");
+        assert_eq!(&text, b"new");
+        assert!(write(folder.path()).is_err_and(|e| e.help().is_some_and(|help| help.contains("is a folder"))));
+    }
 }

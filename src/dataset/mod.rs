@@ -22,10 +22,10 @@ pub mod verify;
 pub use manifest::Manifest;
 pub use pack::Pack;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 /// A pool of `threads` workers for one command.
 fn workers(threads: usize) -> Result<rayon::ThreadPool> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    pool.map_err(|e| Error::new(Kind::Io, "cannot start the worker threads").with_source(e))
+    pool.map_err(|e| Error::threads(threads, e))
 }

@@ -163,6 +163,7 @@ impl Run {
 
     /// Reads a run folder's settings.
     pub fn load(folder: &Path) -> Result<Self> {
-        files::read_toml(&Self::path(folder))
+        let read = files::read_toml(&Self::path(folder));
+        read.map_err(|e| e.or_help(format!("restore it from a backup, or remove the run: {}", folder.display())))
     }
 }

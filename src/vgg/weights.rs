@@ -85,6 +85,9 @@ pub fn save(
 /// not fit: missing, unexpected and wrongly shaped tensors.
 pub fn load(path: &Path, plan: &Plan) -> Result<LoadedWeights> {
     let file = File::open(path).map_err(|e| Error::io("cannot read", path, e))?;
+    if !file.metadata().is_ok_and(|file| file.is_file()) {
+        return Err(Error::data(path, "is no file")); // a folder or device cannot be mapped
+    }
     // SAFETY: the file is only read; weight files are replaced by renaming, never written in place.
     let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io("cannot map", path, e))?;
     let damaged = |e: safetensors::SafeTensorError| {

@@ -29,6 +29,9 @@ pub fn open<'a>(data: &'a Path, findings: &mut Findings) -> Result<Option<Prepar
     let never =
         |what: &str, help: &str| Err(Error::new(Kind::Data, format!("{} {what}", data.display())).with_help(help));
     let prepare = "run `vggkit prepare` first (`vggkit prepare --demo` makes a data set in data/demo without download)";
+    if data.is_file() {
+        return never("is a file, not a data folder", "what is yet to be prepared is verified with --source");
+    }
     if !data.is_dir() {
         return never("does not exist", prepare);
     }

@@ -70,7 +70,7 @@ impl CpuEngine {
             .num_threads(settings.threads)
             .thread_name(|worker| format!("vggkit-{worker}"))
             .build()
-            .map_err(|e| Error::new(Kind::Engine, "cannot start worker threads").with_source(e))?;
+            .map_err(|e| Error::threads(settings.threads, e))?;
         let device = Device {
             engine: "cpu".into(),
             adapter: processor_name(),
