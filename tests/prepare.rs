@@ -80,7 +80,7 @@ fn a_folder_and_any_zip_of_it_give_the_same_bytes() {
     }
 
     let manifest = Manifest::load(&work.path().join("of-a")).unwrap();
-    assert_eq!((manifest.source.kind.as_str(), manifest.source.sha256.len(), manifest.synthetic), ("zip", 64, false));
+    assert_eq!((manifest.source.kind.as_str(), manifest.source.sha256.len(), manifest.synthetic), ("zip", 64, true));
     let named: Vec<_> = manifest.classes.iter().map(|c| (c.wnid.as_str(), c.name.as_str())).collect();
     assert_eq!(named, [("n90000001", "disc"), ("n90000002", "ring"), ("n90000003", "square")]);
     for (name, split) in &manifest.splits {

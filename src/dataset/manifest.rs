@@ -25,7 +25,7 @@ pub struct Manifest {
     pub vggkit: String,
     /// When, RFC 3339 in UTC.
     pub created: String,
-    /// Drawn by `prepare --demo`: not photographs. Said wherever the data shows.
+    /// Drawn by `prepare --demo`, also where it was then prepared from that folder: not photographs. Said wherever the data shows.
     pub synthetic: bool,
     /// What it was made from.
     pub source: SourceRecord,

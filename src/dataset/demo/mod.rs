@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::manifest::SourceRecord;
+use super::manifest::{Class, SourceRecord};
 use crate::error::{Error, Result};
 use crate::{files, progress};
 
@@ -133,6 +133,11 @@ pub fn draw(data: &Path, settings: &Settings, quiet: bool) -> Result<PathBuf> {
     clear(&path)?; // no sync: what a power failure takes is drawn again
     fs::rename(&partial, &path).map_err(|e| Error::io("cannot rename", &partial, e))?;
     Ok(path)
+}
+
+/// Whether images of these classes were drawn here: WordNet has none of the wnids.
+pub fn drew(classes: &[Class]) -> bool {
+    classes.iter().any(|class| (0..shape::ALL.len()).any(|drawn| class.wnid == wnid(drawn)))
 }
 
 fn wnid(class: usize) -> String {

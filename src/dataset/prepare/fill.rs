@@ -12,13 +12,13 @@ use sha2::{Digest, Sha256};
 
 use super::write::Work;
 use crate::dataset::decode::{self, Decoded};
+use crate::dataset::demo;
 use crate::dataset::finding::Problem;
 use crate::dataset::fingerprint;
 use crate::dataset::layout::{Image, SplitLayout};
 use crate::dataset::manifest::{self, Class, Split};
 use crate::dataset::pack::NO_BOX;
 use crate::dataset::pack_writer::{PackHeader, PackWriter};
-use crate::dataset::prepare::Input;
 use crate::dataset::statistics::Sums;
 use crate::error::{Error, Result};
 use crate::files;
@@ -113,7 +113,7 @@ impl Work<'_> {
         let images = &split.images;
         PackHeader {
             split: split.name.into(),
-            synthetic: matches!(self.request.input, Input::Demo(_)),
+            synthetic: demo::drew(classes),
             height: self.size.0,
             width: self.size.1,
             wnids: classes.iter().map(|c| c.wnid.clone()).collect(),

@@ -10,8 +10,9 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 
 use super::fill::Filled;
-use super::{Input, Request, leaks};
+use super::{Request, leaks};
 use crate::dataset::decode::Size;
+use crate::dataset::demo;
 use crate::dataset::finding::{Problem, Severity};
 use crate::dataset::layout::{Layout, SplitLayout};
 use crate::dataset::manifest::{self, Class, LeftOut, Manifest, SourceRecord, Split};
@@ -69,7 +70,7 @@ impl Work<'_> {
             schema: manifest::SCHEMA.into(),
             vggkit: env!("CARGO_PKG_VERSION").into(),
             created: files::now(),
-            synthetic: matches!(self.request.input, Input::Demo(_)),
+            synthetic: demo::drew(&classes),
             source: record,
             settings: settings.clone(),
             classes,

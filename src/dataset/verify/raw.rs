@@ -15,7 +15,7 @@ use crate::dataset::finding::Problem;
 use crate::dataset::layout::{self, Image, Layout};
 use crate::dataset::manifest::{SPLITS, Settings};
 use crate::dataset::source::Source;
-use crate::dataset::{annotations, fingerprint};
+use crate::dataset::{annotations, demo, fingerprint};
 use crate::error::{Kind, Result};
 use crate::progress;
 
@@ -53,6 +53,7 @@ impl Raw {
         let Self { source, layout } = self;
         let size = layout::common_size(source, layout);
         result.kind = source.kind().to_owned();
+        result.synthetic = demo::drew(&layout.classes);
         result.classes = layout.classes.len();
         (result.height, result.width) = size;
         self.lists(findings);
