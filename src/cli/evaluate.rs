@@ -38,8 +38,13 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     for note in &folders.left_out {
         output::note(note);
     }
+    folders.damaged.iter().for_each(output::left_out);
+    let mut complete = folders.damaged.is_empty();
     for folder in &folders.chosen {
-        let mut model = Model::open(folder, &shared.target(), shared.threads())?;
+        let Some(mut model) = shared.open(folder, !arguments.runs_given.is_empty())? else {
+            complete = false;
+            continue;
+        };
         let data = shared.data_given().map_or_else(|| model.run.data.folder.clone().into(), ToOwned::to_owned);
         let pack = Pack::open(&data, &arguments.split)?;
         let bar = progress::bar("evaluate", pack.images.count as u64, "images", shared.quiet || shared.json);
@@ -61,7 +66,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             output::note(&format!("written to {}; beside it what it says of each image", path.display()));
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Writes inside.json.

@@ -11,7 +11,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::cache;
 use crate::engine::gpu::Precision;
 use crate::engine::{Choice, Normalisation, Optimizer, Settings, Target, gpu};
-use crate::error::Result;
+use crate::error::{Kind, Result};
+use crate::inference::model::Model;
 
 pub mod output;
 
@@ -149,6 +150,17 @@ impl Shared {
         }
     }
 
+    /// The best network of the run in `folder`; of a damaged run that nobody `named`, nothing once that is told.
+    pub fn open(&self, folder: &Path, named: bool) -> Result<Option<Model>> {
+        match Model::open(folder, &self.target(), self.threads()) {
+            Err(error) if !named && matches!(error.kind(), Kind::Data | Kind::Io) => {
+                output::left_out(&error);
+                Ok(None)
+            }
+            opened => opened.map(Some),
+        }
+    }
+
     /// Worker threads: as asked for, or all processors.
     pub fn threads(&self) -> usize {
         let all = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -161,11 +173,13 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(legacy::modernise(&Cli::command(), arguments)) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            output::check(error.print());
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            return if output::failed() { ExitCode::FAILURE } else { ExitCode::from(code) };
         }
     };
     match run(cli) {
+        Ok(_) if output::failed() => ExitCode::FAILURE,
         Ok(code) => code,
         Err(error) => {
             output::note(&format!("error: {error}"));

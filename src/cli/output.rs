@@ -1,15 +1,33 @@
-//! Standard output and error for the commands. A reader that went away (`| head`) is not an error.
+//! Standard output and error for the commands. A reader that went away (`| head`) is not an error; text that cannot be
+//! written elsewhere is one, told at once. Neither ends the work, which goes to files.
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 
-/// Writes to standard output; a broken pipe ends the process quietly, as other command-line tools do.
+/// Whether something could not be written to standard output, though there was a reader.
+static FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Writes to standard output.
 pub fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
+    let mut out = io::stdout().lock();
+    check(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
+/// Tells, once, that standard output cannot be written; that its reader left is no news.
+pub fn check(written: io::Result<()>) {
+    if let Err(e) = written
+        && e.kind() != ErrorKind::BrokenPipe
+        && !FAILED.swap(true, Ordering::Relaxed)
+    {
+        note(&format!("error: {}", Error::io("cannot write to", "standard output", e)));
     }
+}
+
+/// Whether results are missing from standard output, so that the process has to end with 1.
+pub fn failed() -> bool {
+    FAILED.load(Ordering::Relaxed)
 }
 
 /// Writes a line to standard output.
@@ -19,7 +37,15 @@ pub fn line(text: &str) {
 
 /// Writes a line for people to standard error.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}"); // nobody is left to be told that standard error is gone
+    let _ = writeln!(io::stderr(), "{text}"); // nobody is left to be told that standard error is gone
+}
+
+/// Says on standard error that a run is left out, and why.
+pub fn left_out(error: &Error) {
+    note(&format!("left out: {error}"));
+    if let Some(help) = error.help() {
+        note(&format!("  help: {help}"));
+    }
 }
 
 /// Writes a value as one indented JSON object to standard output.

@@ -61,14 +61,24 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     if !shared.quiet {
         folders.left_out.iter().for_each(|note| output::note(note));
     }
+    folders.damaged.iter().for_each(output::left_out);
     let mut models = Vec::new();
     for folder in &folders.chosen {
-        models.push(Model::open(folder, &shared.target(), shared.threads())?);
+        models.extend(shared.open(folder, !arguments.runs_given.is_empty())?);
     }
-    if arguments.image.is_empty() { test_images(&arguments, &mut models) } else { files(&arguments, &mut models) }
+    if models.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    if arguments.image.is_empty() {
+        test_images(&arguments, &mut models)?
+    } else {
+        files(&arguments, &mut models)?
+    }
+    let complete = folders.damaged.is_empty() && models.len() == folders.chosen.len();
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn test_images(arguments: &Arguments, models: &mut [Model]) -> Result<ExitCode> {
+fn test_images(arguments: &Arguments, models: &mut [Model]) -> Result<()> {
     let shared = &arguments.shared;
     let pack = Pack::open(shared.data(), &arguments.split)?;
     let total = (pack.images.count * models.len()) as u64;
@@ -85,10 +95,10 @@ fn test_images(arguments: &Arguments, models: &mut [Model]) -> Result<ExitCode> 
     } else if !shared.quiet {
         output::line(&format!("{images} images predicted by {} -> {out}", predictions.models.join(", ")));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-fn files(arguments: &Arguments, models: &mut [Model]) -> Result<ExitCode> {
+fn files(arguments: &Arguments, models: &mut [Model]) -> Result<()> {
     for file in &arguments.image {
         let images = read_square(file)?;
         let name = file.display().to_string();
@@ -112,7 +122,7 @@ fn files(arguments: &Arguments, models: &mut [Model]) -> Result<ExitCode> {
             output::line(&format!("  {:>5.1} %  {}  {}", 100.0 * guess.probability, guess.wnid, guess.name));
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The centred square of an image file; the engine resizes it.

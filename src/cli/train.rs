@@ -14,7 +14,7 @@ use crate::training::stop::Stop;
 use crate::training::trainer::Ending;
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let minutes = arguments.run.max_minutes.map(|minutes| Duration::from_secs(60 * minutes));
+    let minutes = arguments.run.max_minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60)));
     let stop = Stop::on_signals()?.at(minutes.and_then(|minutes| Instant::now().checked_add(minutes)));
     let options = Options {
         engine: arguments.shared.target(),
@@ -77,7 +77,7 @@ fn keep(error: Error, folder: &Path) -> Error {
     }
     let advice = error.help().unwrap_or_default().to_owned();
     let path = crate::training::checkpoint::last_path(folder);
-    error.with_help(format!("{advice}; the last good checkpoint is {}", path.display()))
+    error.with_help(format!("{advice}; --init {} -lr X starts from the last good weights", path.display()))
 }
 
 /// The command line as it was typed.

@@ -58,11 +58,17 @@ impl Display {
                 indicatif::HumanBytes(session.engine.memory()),
                 session.folder.display()
             ));
-            if session.progress.step > 0 {
-                output::note(&format!(
+            match session.ended() {
+                Some(Ending::Epochs) => {
+                    let epochs = run.training.epochs;
+                    output::note(&format!("has ended after {epochs} epochs: go on with -e and a larger number"));
+                }
+                Some(_) => output::note("has ended by early stopping: it does not go on"),
+                None if session.progress.step > 0 => output::note(&format!(
                     "goes on after step {} in epoch {}",
                     session.progress.step, session.progress.epoch
-                ));
+                )),
+                None => {}
             }
         }
         Self {
@@ -70,7 +76,7 @@ impl Display {
             quiet,
             json,
             epochs: run.training.epochs,
-            best: None,
+            best: session.best(),
             epochs_seen: 0,
             started: Instant::now(),
             folder: session.folder.display().to_string(),

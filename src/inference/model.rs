@@ -120,21 +120,29 @@ pub struct Chosen {
     pub chosen: Vec<PathBuf>,
     /// Why others were left out, a sentence each.
     pub left_out: Vec<String>,
+    /// What is wrong with those that cannot be read.
+    pub damaged: Vec<Error>,
 }
 
 /// The runs named by `given`, or, where none is named, all below `runs` that were trained on the data set in `data`
 /// and have a best network. An error where that is none.
 pub fn choose(runs: &Path, given: &[String], data: &Path) -> Result<Chosen> {
     if !given.is_empty() {
-        let chosen = given.iter().map(|name| find(runs, name)).collect::<Result<_>>()?;
-        return Ok(Chosen { chosen, left_out: Vec::new() });
+        let mut chosen = Vec::new();
+        for name in given {
+            let folder = find(runs, name)?;
+            if !chosen.contains(&folder) {
+                chosen.push(folder);
+            }
+        }
+        return Ok(Chosen { chosen, left_out: Vec::new(), damaged: Vec::new() });
     }
     let unprepared = "prepare the data with `vggkit prepare`, or name its folder with --data";
     let manifest = files::sha256(&Manifest::path(data)).map_err(|error| error.with_help(unprepared))?;
-    let (mut chosen, mut left_out) = (Vec::new(), Vec::new());
+    let (mut chosen, mut left_out, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
     for folder in all(runs)? {
         match Run::load(&folder) {
-            Err(error) => left_out.push(format!("left out: {error}")),
+            Err(error) => damaged.push(error),
             Ok(run) if run.data.manifest_sha256 != manifest => {
                 left_out.push(format!("left out: {} was trained on another data set", folder.display()));
             }
@@ -144,10 +152,10 @@ pub fn choose(runs: &Path, given: &[String], data: &Path) -> Result<Chosen> {
             Ok(_) => chosen.push(folder),
         }
     }
-    if chosen.is_empty() {
+    if chosen.is_empty() && damaged.is_empty() {
         return Err(Error::usage(format!("no run in {} was trained on {}", runs.display(), data.display())).with_help(
             "train one with `vggkit train`, or name the data with --data and the runs' folder with --runs",
         ));
     }
-    Ok(Chosen { chosen, left_out })
+    Ok(Chosen { chosen, left_out, damaged })
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{self, Classes, Progress};
-use super::history;
+use super::history::{self, Epoch};
 use super::occupied::{self, Occupied};
 use super::run::{self, Data, Origin, Recipe, Run};
 use super::stop::Stop;
@@ -112,7 +112,10 @@ impl Session {
             )));
         }
         let tensors = match &recipe.init {
-            Some(file) => weights::load(Path::new(file), &plan)?.tensors,
+            Some(file) => {
+                let loaded = weights::load(Path::new(file), &plan);
+                loaded.map_err(|e| e.or_help("--init takes a weight file, such as best.safetensors of a run"))?.tensors
+            }
             None => initialisation::initialise(&plan, recipe.seed),
         };
         let state = State::new(tensors);
@@ -181,17 +184,17 @@ impl Session {
         }
         let path = checkpoint::last_path(&folder);
         let mut checkpoint = checkpoint::load(&path, &plan, Some(&run.training.optimizer))?;
+        let done = checkpoint.progress.epoch - 1;
+        if run.training.epochs < done {
+            return Err(Error::usage(format!("{done} epochs of {} are done, which -e cannot undo", folder.display()))
+                .with_help(format!("go on with more than {done}, or train another run")));
+        }
         if let Some(precision) = precision.filter(|p| *p != run.training.precision) {
             run.training.precision = precision;
             checkpoint.state.variants.clear(); // those of the other precision
         }
         let engine = open(&plan, &run.training, [&packs.train, &packs.val], checkpoint.state, &options)?;
-        run.origin.stopped_by.clear();
-        run.origin.finished.clear();
-        run.origin.best_sha256.clear();
-        run.origin.device = engine.device().clone();
-        files::write_toml(&Run::path(&folder), &run)?;
-        Ok(Self {
+        let mut session = Self {
             folder,
             run,
             progress: checkpoint.progress,
@@ -201,7 +204,28 @@ impl Session {
             classes: checkpoint.classes,
             options,
             _occupied: occupied,
-        })
+        };
+        if session.ended().is_none() {
+            let origin = &mut session.run.origin;
+            origin.stopped_by.clear();
+            origin.finished.clear();
+            origin.best_sha256.clear();
+            origin.device = session.engine.device().clone();
+        }
+        files::write_toml(&Run::path(&session.folder), &session.run)?;
+        Ok(session)
+    }
+
+    /// How the training ended that was resumed with nothing left to do; `None` where there is something.
+    pub fn ended(&self) -> Option<Ending> {
+        let ending = trainer::over(&self.run.training, &self.progress);
+        ending.filter(|ending| ending.name() == self.run.origin.stopped_by)
+    }
+
+    /// The epoch with the lowest validation loss before this session.
+    pub fn best(&self) -> Option<Epoch> {
+        let lines: Vec<Epoch> = files::read_json_lines(&history::path(&self.folder)).ok()?;
+        lines.into_iter().find(|line| line.epoch == self.progress.best_epoch)
     }
 
     /// Number of train images an epoch sees.
@@ -212,6 +236,9 @@ impl Session {
     /// Trains to the end and writes down how it ended. A graphics device that is lost on the way is opened anew, once,
     /// and the training goes on from its last checkpoint.
     pub fn train(&mut self, stop: &Stop, observer: &mut dyn Observer) -> Result<Ending> {
+        if let Some(ending) = self.ended() {
+            return Ok(ending); // with what run.toml says of it
+        }
         let mut ending = self.run_trainer(stop, observer);
         if let Err(error) = &ending
             && error.kind() == Kind::DeviceLost

@@ -100,6 +100,14 @@ pub struct Job<'a> {
     pub stop: &'a Stop,
 }
 
+/// Why there is nothing left to train at `progress`; `None` where there is.
+pub fn over(recipe: &Recipe, progress: &Progress) -> Option<Ending> {
+    if recipe.patience > 0 && progress.epochs_without_improvement >= recipe.patience {
+        return Some(Ending::EarlyStopping);
+    }
+    (progress.epoch > recipe.epochs).then_some(Ending::Epochs)
+}
+
 /// Trains from `progress` on until one of the [`Ending`]s. The engine holds the matching state and has both splits
 /// attached. Whatever happens, the folder's `last.safetensors` is the latest good state that was saved.
 pub fn train(
@@ -141,19 +149,14 @@ impl Trainer<'_> {
     }
 
     fn run(&mut self) -> Result<Ending> {
-        let recipe = self.job.recipe;
-        while self.progress.epoch <= recipe.epochs && !self.exhausted() {
+        loop {
+            if let Some(ending) = over(self.job.recipe, &self.progress) {
+                return Ok(ending);
+            }
             if let Some(ending) = self.epoch()? {
                 return Ok(ending);
             }
         }
-        Ok(if self.exhausted() { Ending::EarlyStopping } else { Ending::Epochs })
-    }
-
-    /// Whether patience has run out.
-    fn exhausted(&self) -> bool {
-        let patience = self.job.recipe.patience;
-        patience > 0 && self.progress.epochs_without_improvement >= patience
     }
 
     /// What is left of the current epoch, then validation, history and checkpoints.

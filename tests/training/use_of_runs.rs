@@ -23,6 +23,10 @@ fn runs_are_not_overwritten_and_init_says_what_does_not_fit() {
     ok(train(runs.path(), "demo-b", &["--max-steps", "1", "--init", weights]));
     let error = fails(train(runs.path(), "demo-c", &["--init", weights, "-d", "13"]), 1);
     assert!(error.contains("best.safetensors") && error.contains("features."), "{error}");
+    for wrong in [runs.path().to_str().expect("text"), "nothing"] {
+        let error = fails(train(runs.path(), "demo-c", &["--init", wrong]), 1);
+        assert!(error.contains(wrong) && error.contains("help: --init takes a weight file"), "{error}");
+    }
     assert!(!runs.path().join("demo-c").exists(), "a run that cannot start leaves nothing");
 }
 
@@ -100,6 +104,39 @@ fn an_evaluation_does_not_outlive_the_weights_that_it_is_about() {
     assert!(written.iter().all(|file| run.join(file).exists()));
     ok(resume(runs.path(), "demo-a", &[])); // ends its first epoch, so that there is a new best network
     assert!(written.iter().all(|file| !run.join(file).exists()));
+}
+
+#[test]
+fn a_damaged_run_that_nobody_named_is_left_out_and_told() {
+    let runs = tempfile::tempdir().expect("a folder");
+    for name in ["demo-a", "demo-b", "demo-c"] {
+        ok(train(runs.path(), name, &["--max-steps", "1"]));
+    }
+    let best = checkpoint::best_path(&runs.path().join("demo-a"));
+    let bytes = fs::read(&best).expect("weights");
+    fs::write(&best, &bytes[..bytes.len() / 2]).expect("written");
+    fs::write(runs.path().join("demo-b/run.toml"), "schema = ").expect("written");
+    let csv = runs.path().join("predictions.csv");
+    let mut predict = vggkit(&["predict", "--quiet", "--out"]);
+    predict.arg(&csv);
+    for command in [vggkit(&["evaluate", "--quiet"]), predict] {
+        let told = fails(on(command, runs.path()), 1);
+        assert_eq!(told.matches("left out: ").count(), 2, "{told}");
+        assert!(told.contains("best.safetensors") && told.contains("run.toml"), "{told}");
+        assert!(told.contains("restore it from a backup, or remove the run"), "{told}");
+    }
+    assert!(runs.path().join("demo-c/evaluation.json").exists());
+    assert!(fs::read_to_string(&csv).expect("predictions").starts_with("image,demo-c,vote,"));
+    let named = fails(on(vggkit(&["evaluate", "--quiet", "demo-a"]), runs.path()), 1);
+    assert!(named.starts_with("error: "), "{named}");
+
+    let mut twice = vggkit(&["predict", "--quiet", "demo-c", "demo-c", "--out"]);
+    twice.arg(&csv);
+    ok(on(twice, runs.path()));
+    assert!(
+        fs::read_to_string(&csv).expect("predictions").starts_with("image,demo-c,vote,"),
+        "named twice, once there"
+    );
 }
 
 #[test]
