@@ -64,6 +64,11 @@ fn wrong_words_get_the_nearest_right_one() {
         ("describe -d 12", "the nearest is 11"),
         ("describe --imagesize 20", "the nearest is 32"),
         ("describe --engine tpu", "choose auto, gpu or cpu"),
+        ("verify --near 99", "choose from 0 to 10 bits; the nearest is 10"),
+        ("verify --near -1", "the nearest is 0"),
+        ("prepare --per-class 0", "the nearest is 1"),
+        ("prepare --seed -1", "the nearest is 0"),
+        ("train -b 99999999999999999999", "this one is too large"),
     ] {
         vggkit(line).code(2).stdout("").stderr(contains(part));
     }
@@ -136,6 +141,16 @@ fn describe_follows_its_flags() {
 }
 
 #[test]
+fn describe_does_not_ask_a_gpu_to_train_what_it_cannot() {
+    let output = vggkit("describe -d 11 -i 4096 -b 1 --json").success().get_output().stdout.clone();
+    let description: Value = serde_json::from_slice(&output).expect("one JSON object");
+    assert!(description["training_gpu"].is_null() && description["training"]["total"].is_u64());
+    let text = vggkit("describe -d 11 -i 4096 -b 1").success().get_output().stdout.clone();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(text.lines().any(|line| line.trim() == "CPU") && text.contains("cannot train it"), "{text}");
+}
+
+#[test]
 fn a_reader_that_left_is_not_an_error() {
     for line in ["describe -d 19", "describe --json", "--help", "train --help"] {
         let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -148,6 +163,52 @@ fn a_reader_that_left_is_not_an_error() {
         assert_eq!(output.status.code(), Some(0), "{line}");
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{line}");
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    for line in ["describe -d 19", "describe --json", "--help"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a device");
+        let output = std::process::Command::new(assert_cmd::cargo::cargo_bin!("vggkit"))
+            .args(line.split_whitespace())
+            .stdout(full)
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{line}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.starts_with("error: cannot write to standard output"), "{line}: {error}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_that_cannot_be_started_are_said_once_with_what_to_do() {
+    let empty = Empty::new();
+    let output = std::process::Command::new("sh")
+        .args(["-c", "ulimit -v 1000000; exec \"$0\" verify --threads 1000"]) // with stacks of 2 MiB
+        .arg(assert_cmd::cargo::cargo_bin!("vggkit"))
+        .current_dir(empty.0.path())
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(error.matches("os error").count(), 1, "{error}");
+    assert!(error.contains("1000 worker threads") && error.contains("--threads"), "{error}");
+}
+
+#[test]
+fn a_place_that_cannot_be_used_is_said_with_what_to_do() {
+    let empty = Empty::new();
+    std::fs::write(empty.0.path().join("file"), "").expect("written");
+    for (line, part) in [
+        ("verify --data file", "--source"),
+        ("prepare --demo --data file", "a file is where a folder is needed"),
+        ("survey --data nothere", "vggkit prepare"),
+    ] {
+        empty.vggkit(line).assert().code(1).stderr(contains("help: ").and(contains(part)));
+    }
+    assert!(!empty.0.path().join("survey").exists(), "nothing is measured where nothing can be trained");
 }
 
 #[test]

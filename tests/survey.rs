@@ -49,7 +49,8 @@ fn a_survey_leaves_what_it_measured_and_goes_on_where_it_stopped() {
 fn a_stage_that_fails_is_told_and_does_not_stop_the_rest() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let folder = folder.path();
-    let failed = vggkit(folder, "survey --adapter nothing-like-it --seconds 1");
+    assert!(vggkit(folder, "prepare --demo --quiet --classes 3 --per-class 9").status.success());
+    let failed = vggkit(folder, "survey --adapter nothing-like-it --seconds 1 --data data/demo");
     assert_eq!(failed.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&failed.stderr).contains("no adapter"), "{failed:?}");
     let readme = std::fs::read_to_string(folder.join("survey/README.md")).expect("a README");

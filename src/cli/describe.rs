@@ -60,7 +60,8 @@ struct Description<'a> {
     layers: Vec<DescribedLayer<'a>>,
     totals: Totals,
     training: TrainingMemory,
-    training_gpu: CardMemory,
+    /// `None` where no such card can train it.
+    training_gpu: Option<CardMemory>,
 }
 
 /// A layer of the plan and the bytes of its output for one image.
@@ -104,9 +105,10 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let settings = arguments.shared.settings(arguments.batch_size, Some(Optimizer::adam()));
     let memory = cpu::memory_of(&plan, &settings)?;
     let training = TrainingMemory { batch_size: settings.batch_size, memory, total: memory.total() };
-    let (memory, micro_batch) = gpu::memory_of(&plan, &settings, &Capabilities::CARD)?;
-    let memory = gpu::Memory { images: RESIDENT_IMAGES * IMAGE_BYTES, ..memory };
-    let card = CardMemory { micro_batch, memory, total: memory.total() };
+    let card = gpu::memory_of(&plan, &settings, &Capabilities::CARD).ok().map(|(memory, micro_batch)| {
+        let memory = gpu::Memory { images: RESIDENT_IMAGES * IMAGE_BYTES, ..memory };
+        CardMemory { micro_batch, memory, total: memory.total() }
+    });
     let description = describe(&plan, network.configuration()?.letter, training, card);
     if arguments.shared.json {
         output::json(&description)?;
@@ -120,7 +122,7 @@ fn describe<'a>(
     plan: &'a Plan,
     configuration: &'static str,
     training: TrainingMemory,
-    training_gpu: CardMemory,
+    training_gpu: Option<CardMemory>,
 ) -> Description<'a> {
     let bytes_of = |layer: &Layer| layer.output.elements() as u64 * F32;
     let layers = plan.layers.iter().map(|layer| DescribedLayer { layer, activation_bytes: bytes_of(layer) });
@@ -165,21 +167,30 @@ fn table(description: &Description<'_>) -> String {
     let Totals { parameters, macs, activation_bytes } = description.totals;
     text += &row("total", "", "", "", figures(parameters, macs, activation_bytes));
     text += "\nShapes are height x width x channels. MACs and activation (an f32 a number) are those of one image.\n";
-    let (processor, card) = (&description.training, &description.training_gpu);
+    let (processor, card) = (&description.training, description.training_gpu.as_ref());
+    let of = |part: fn(&CardMemory) -> u64| card.map_or_else(String::new, |card| HumanBytes(part(card)).to_string());
     text += &format!("\nMemory of training with Adam, {} images a step:\n", HumanCount(processor.batch_size as u64));
-    text += &format!("  {:<14}{:>12}{:>12}\n", "", "CPU", "GPU");
+    let mut row = |name: &str, of_processor: &str, of_card: &str| {
+        text += format!("  {name:<14}{of_processor:>12}{of_card:>12}").trim_end();
+        text += "\n";
+    };
+    row("", "CPU", if card.is_some() { "GPU" } else { "" });
     let bytes = |bytes: u64| HumanBytes(bytes).to_string();
     for (name, of_processor, of_card) in [
-        ("parameters", bytes(processor.memory.parameters), card.memory.parameters),
-        ("gradients", bytes(processor.memory.gradients), card.memory.gradients),
-        ("moments", bytes(processor.memory.moments), card.memory.moments),
-        ("activations", bytes(processor.memory.activations), card.memory.activations),
-        ("scratch", bytes(processor.memory.scratch), card.memory.scratch),
-        ("images", String::new(), card.memory.images),
-        ("total", bytes(processor.total), card.total),
+        ("parameters", bytes(processor.memory.parameters), of(|card| card.memory.parameters)),
+        ("gradients", bytes(processor.memory.gradients), of(|card| card.memory.gradients)),
+        ("moments", bytes(processor.memory.moments), of(|card| card.memory.moments)),
+        ("activations", bytes(processor.memory.activations), of(|card| card.memory.activations)),
+        ("scratch", bytes(processor.memory.scratch), of(|card| card.memory.scratch)),
+        ("images", String::new(), of(|card| card.memory.images)),
+        ("total", bytes(processor.total), of(|card| card.total)),
     ] {
-        text += &format!("  {name:<14}{of_processor:>12}{:>12}\n", bytes(of_card));
+        row(name, &of_processor, &of_card);
     }
+    let Some(card) = card else {
+        text += "\nA GPU that binds 2 GiB cannot train it: one of its tensors is larger.\n";
+        return text;
+    };
     text += "\nThe GPU is one that binds 2 GiB; images are those of Tiny ImageNet, which travel with their batch where they do \
              not fit.\n";
     if card.micro_batch < processor.batch_size {
@@ -202,7 +213,7 @@ mod tests {
         let plan = Network { depth: 16, ..Network::default() }.plan()?;
         let training = TrainingMemory { batch_size: 1, memory: Memory::default(), total: 0 };
         let card = CardMemory { micro_batch: 1, memory: gpu::Memory::default(), total: 0 };
-        let description = describe(&plan, "D", training, card);
+        let description = describe(&plan, "D", training, Some(card));
         let bytes: u64 = description.layers.iter().map(|l| l.activation_bytes).sum();
         assert_eq!(description.totals.activation_bytes, bytes);
         assert_eq!(description.layers[0].activation_bytes, 64 * 64 * 64 * 4);

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Shared, output};
+use super::{Shared, output, values};
 use crate::dataset::choice::Classes;
 use crate::dataset::download::OFFICIAL_URL;
 use crate::dataset::manifest::{Manifest, Settings};
@@ -51,10 +51,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N|FILE|WNID,...", value_parser = Classes::parse)]
     classes: Option<Classes>,
     /// Only the first N train images of each class (the official archive has 500)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::whole(NonZeroUsize::MIN), allow_negative_numbers = true)]
     per_class: Option<NonZeroUsize>,
     /// Draw what --classes N and --per-class N take instead of taking the first; with --demo: of the images [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::whole(0u64), allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Leave out files that cannot be used, and record them in the manifest, instead of preparing nothing
     #[arg(long)]

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::network_arguments::NetworkArguments;
 use super::{Shared, output, survey_readme, values};
+use crate::dataset::Manifest;
 use crate::engine::Choice;
 use crate::engine::gpu::adapter;
 use crate::engine::gpu::precision::{Matrices, Precision};
@@ -99,6 +100,9 @@ pub fn stages_path(out: &Path) -> PathBuf {
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let out = &arguments.out;
+    if arguments.source.is_none() {
+        Manifest::load(arguments.shared.data())?; // training needs it, hours later
+    }
     fs::create_dir_all(out).map_err(|e| Error::io("cannot make", out, e))?;
     let survey = Survey { arguments: &arguments };
     let network = survey.network_flags();

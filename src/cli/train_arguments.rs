@@ -21,6 +21,37 @@ const EPOCHS: usize = 50;
 /// The five networks of the replaced project, in order: depth and whether its 1x1 convolutions are in.
 const ALL: [(usize, bool); 5] = [(11, false), (13, false), (16, false), (16, true), (19, false)];
 
+/// The flags that a resumed training cannot change: by name, since clap lists all of a group where one is given.
+const FIXED: [&str; 27] = [
+    "depth",
+    "conv1x1",
+    "lrn",
+    "no_batch_norm",
+    "width",
+    "dropout",
+    "image_size",
+    "train",
+    "val",
+    "batch_size",
+    "patience",
+    "learning_rate",
+    "optimizer",
+    "momentum",
+    "weight_decay",
+    "augment",
+    "schedule",
+    "warmup",
+    "label_smoothing",
+    "normalize",
+    "seed",
+    "limit_train",
+    "shuffle",
+    "init",
+    "all",
+    "name",
+    "overwrite",
+];
+
 /// Train a network
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -136,8 +167,7 @@ pub struct RunArguments {
     #[arg(long, conflicts_with_all = ["depth", "conv1x1", "lrn"])]
     pub all: bool,
     /// Go on with this run, exactly as if it had not stopped
-    #[arg(long, value_name = "RUN",
-          conflicts_with_all = ["NetworkArguments", "RecipeArguments", "all", "name", "overwrite"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = FIXED)]
     pub resume: Option<PathBuf>,
     /// Save every so many steps too, not only after each epoch
     #[arg(long, value_name = "STEPS", value_parser = values::whole(1u64), allow_negative_numbers = true)]
@@ -275,7 +305,7 @@ impl Arguments {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
 
     use super::*;
 
@@ -340,7 +370,7 @@ mod tests {
             ("-e -3", "at least 1; the nearest is 1"),
             ("--lr 0", "a number above 0"),
             ("--lr -1", "a number above 0"),
-            ("--lr nan", "a number above 0"),
+            ("--lr nan", "a finite number above 0"),
             ("--label-smoothing 1.5", "of at least 0 and below 1"),
             ("--dropout 1", "below 1"),
             ("-i 31", "the nearest is 32"),
@@ -380,6 +410,16 @@ mod tests {
         }
         for line in ["-b 5", "-d 11", "--lr 0.1", "--seed 0", "--width 1", "-t a", "--init f", "--overwrite", "--all"] {
             assert!(parse(&format!("--resume runs/a {line}")).is_err(), "{line}");
+        }
+        let error = parse("--resume runs/a -b 4").expect_err("-b").to_string();
+        assert!(error.contains("--batch-size") && !error.contains("--seed"), "only what was given: {error}");
+        let command = Harness::command();
+        for group in
+            command.get_groups().filter(|g| ["NetworkArguments", "RecipeArguments"].contains(&g.get_id().as_str()))
+        {
+            for flag in group.get_args() {
+                assert!(FIXED.contains(&flag.as_str()), "{flag}");
+            }
         }
     }
 }

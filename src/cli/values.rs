@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 use std::num::NonZeroUsize;
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::str::FromStr;
 
 use crate::engine::{Choice, gpu};
@@ -19,18 +19,36 @@ where
     move |text| match text.parse::<T>() {
         Ok(number) if number >= least => Ok(number),
         _ => {
+            let allowed = format!("a whole number of at least {least}");
             // Through f64, so that "2.6" and "-3" have a nearest whole number too.
-            let rounded = text.parse::<f64>().ok().filter(|v| v.is_finite()).map(|v| format!("{:.0}", v.round()));
-            let nearest = rounded.map(|r| r.parse().ok().filter(|n| *n >= least).unwrap_or(least));
-            Err(choose(&format!("a whole number of at least {least}"), nearest))
+            let rounded = text.parse::<f64>().ok().filter(|v| v.is_finite()).map(f64::round);
+            match rounded.map(|number| (number, format!("{number:.0}").parse::<T>())) {
+                None => Err(choose(&allowed, None::<T>)),
+                Some((_, Ok(number))) if number >= least => Err(choose(&allowed, Some(number))),
+                Some((number, Err(_))) if number > 0.0 => Err(format!("choose {allowed}; this one is too large")),
+                Some(_) => Err(choose(&allowed, Some(least))),
+            }
         }
+    }
+}
+
+/// A whole number within `range`, of `unit` (a plural).
+pub fn within<T>(range: RangeInclusive<T>, unit: &str) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync
+where
+    T: FromStr + PartialOrd + Display + Copy + Send + Sync + 'static,
+{
+    let (least, most, unit) = (*range.start(), *range.end(), unit.to_owned());
+    move |text| match whole(least)(text)? {
+        number if number <= most => Ok(number),
+        _ => Err(choose(&format!("from {least} to {most} {unit}"), Some(most))),
     }
 }
 
 /// A finite number within `low` and `high`.
 pub fn real(low: Bound<f64>, high: Bound<f64>) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync + 'static {
     move |text| {
-        let number = text.parse::<f64>().ok().filter(|v| v.is_finite());
+        let parsed = text.parse::<f64>().ok();
+        let number = parsed.filter(|v| v.is_finite());
         let too_low = number.filter(|v| match low {
             Bound::Included(low) => *v < low,
             Bound::Excluded(low) => *v <= low,
@@ -57,7 +75,8 @@ pub fn real(low: Bound<f64>, high: Bound<f64>) -> impl Fn(&str) -> Result<f64, S
             Bound::Excluded(high) => format!(" and below {high}"),
             Bound::Unbounded => String::new(),
         };
-        Err(choose(&format!("a number{from}{to}"), nearest))
+        let a = if parsed.is_some() && number.is_none() { "a finite" } else { "a" };
+        Err(choose(&format!("{a} number{from}{to}"), nearest))
     }
 }
 
@@ -73,12 +92,7 @@ pub fn depth(text: &str) -> Result<usize, String> {
 
 /// Height and width that a network can see.
 pub fn image_size(text: &str) -> Result<usize, String> {
-    let size = whole(*Network::IMAGE_SIZES.start())(text)?;
-    if Network::IMAGE_SIZES.contains(&size) {
-        return Ok(size);
-    }
-    let (least, most) = (Network::IMAGE_SIZES.start(), Network::IMAGE_SIZES.end());
-    Err(choose(&format!("from {least} to {most} pixels"), Some(most)))
+    within(Network::IMAGE_SIZES, "pixels")(text)
 }
 
 /// The name of a run: one folder name that needs no quoting in a shell.
@@ -98,11 +112,8 @@ pub fn run_name(text: &str) -> Result<String, String> {
 
 /// A number of worker threads. More than any machine has processors would take the memory of the work for stacks.
 pub fn threads(text: &str) -> Result<NonZeroUsize, String> {
-    const MOST: usize = 1024;
-    match whole(NonZeroUsize::MIN)(text)? {
-        threads if threads.get() <= MOST => Ok(threads),
-        _ => Err(choose(&format!("from 1 to {MOST} threads"), Some(MOST))),
-    }
+    const MOST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
+    within(NonZeroUsize::MIN..=MOST, "threads")(text)
 }
 
 /// What computes.
@@ -161,14 +172,27 @@ mod tests {
         for text in ["many", "", "nan", "inf"] {
             assert_eq!(whole(1usize)(text), Err("choose a whole number of at least 1".into()), "{text}");
         }
+        for text in ["99999999999999999999", "1e308"] {
+            let error = whole(1usize)(text).expect_err(text);
+            assert_eq!(error, "choose a whole number of at least 1; this one is too large");
+        }
+        let zero = whole(NonZeroUsize::MIN)("0");
+        assert_eq!(zero, Err("choose a whole number of at least 1; the nearest is 1".into()));
+        let bits = within(0u32..=10, "bits");
+        assert_eq!(bits("10"), Ok(10));
+        assert_eq!(bits("99"), Err("choose from 0 to 10 bits; the nearest is 10".into()));
+        assert_eq!(bits("-1"), Err("choose a whole number of at least 0; the nearest is 0".into()));
     }
 
     #[test]
     fn real_numbers() {
         let rate = real(Bound::Excluded(0.0), Bound::Unbounded);
         assert_eq!(rate("1e-3"), Ok(0.001));
-        for text in ["0", "-1", "nan", "inf", "fast", ""] {
+        for text in ["0", "-1", "fast", ""] {
             assert_eq!(rate(text), Err("choose a number above 0".into()), "{text}");
+        }
+        for text in ["nan", "inf", "1e999"] {
+            assert_eq!(rate(text), Err("choose a finite number above 0".into()), "{text}");
         }
         let fraction = real(Bound::Included(0.0), Bound::Excluded(1.0));
         assert_eq!(fraction("0"), Ok(0.0));

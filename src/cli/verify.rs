@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Shared, output};
+use super::{Shared, output, values};
 use crate::dataset::manifest;
 use crate::dataset::verify::{Finding, Request, Severity, Target, Verification, near, verify};
 use crate::error::Result;
@@ -31,8 +31,10 @@ pub struct Arguments {
     /// Zip or folder in the official layout, instead of prepared data; writes no verify.json
     #[arg(long, value_name = "PATH")]
     source: Option<PathBuf>,
-    /// Look for near duplicates too: perceptual hashes of 64 bits that differ in at most so many [default: 6]
-    #[arg(long, value_name = "BITS", num_args = 0..=1, default_missing_value = "6", value_parser = clap::value_parser!(u32).range(0..=i64::from(near::MOST)))]
+    /// Look for near duplicates too: perceptual hashes of 64 bits that differ in at most so many, 0 to 10
+    /// [default: 6]
+    #[arg(long, value_name = "BITS", num_args = 0..=1, default_missing_value = "6", allow_negative_numbers = true,
+          value_parser = values::within(0..=near::MOST, "bits"))]
     near: Option<u32>,
     /// End with 1 on warnings too
     #[arg(long)]
