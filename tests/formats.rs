@@ -62,6 +62,18 @@ fn runs_histories_steps_and_evaluations() {
 }
 
 #[test]
+fn the_table_at_the_top_has_every_format() {
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/formats.md")).expect("docs/formats.md");
+    let (top, below) = text.split_once("\n## ").expect("headings");
+    let formats: Vec<&str> = below.split("\"schema\": \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(formats.len() > 10, "{formats:?}");
+    for format in formats {
+        assert!(top.contains(&format!("| `{format}` |")), "{format}");
+    }
+}
+
+#[test]
 fn describe_prints_what_is_documented() {
     let output = std::process::Command::new(assert_cmd::cargo::cargo_bin!("vggkit"))
         .args(["describe", "--json", "-d", "11", "--threads", "2"])

@@ -100,7 +100,7 @@ pub struct Shared {
     /// Keep to the most exact kernels: no Winograd F(4x4, 3x3)
     #[arg(long, global = true)]
     pub precise: bool,
-    /// Print one JSON object on standard output instead of text
+    /// Print JSON on standard output instead of text: one object, or one a line from train, evaluate and predict --image
     #[arg(long, global = true)]
     pub json: bool,
     /// Print nothing but results and errors
