@@ -148,6 +148,7 @@ fn describe_does_not_ask_a_gpu_to_train_what_it_cannot() {
     let text = vggkit("describe -d 11 -i 4096 -b 1").success().get_output().stdout.clone();
     let text = String::from_utf8_lossy(&text).into_owned();
     assert!(text.lines().any(|line| line.trim() == "CPU") && text.contains("cannot train it"), "{text}");
+    assert!(!text.contains("  images"), "a row of nothing: {text}");
 }
 
 #[test]

@@ -185,7 +185,9 @@ fn table(description: &Description<'_>) -> String {
         ("images", String::new(), of(|card| card.memory.images)),
         ("total", bytes(processor.total), of(|card| card.total)),
     ] {
-        row(name, &of_processor, &of_card);
+        if !of_processor.is_empty() || !of_card.is_empty() {
+            row(name, &of_processor, &of_card);
+        }
     }
     let Some(card) = card else {
         text += "\nA GPU that binds 2 GiB cannot train it: one of its tensors is larger.\n";

@@ -103,8 +103,7 @@ fn text(result: &Verification) -> String {
     let verdict = if result.fit { "Fit for training" } else { "NOT fit for training" };
     text += &format!("\n{verdict}: {tally} ({:.1} s)\n", result.seconds);
     if !result.fit && result.kind == "prepared" {
-        let again = if result.synthetic { "vggkit prepare --demo --force" } else { "vggkit prepare --force" };
-        text += &format!("Prepare it again: {again}\n");
+        text += "Prepare it again: the command that made it, with --force\n";
     }
     text
 }

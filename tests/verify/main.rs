@@ -79,7 +79,7 @@ fn a_flipped_byte_in_a_pack_is_found() {
     human
         .stdout(contains("NOT fit"))
         .stdout(contains("pack-checksum"))
-        .stdout(contains("vggkit prepare --demo --force"));
+        .stdout(contains("the command that made it, with --force"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::lanes::kernel;
 use super::simd::InstructionSet;
 use crate::engine::Limits;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 /// Multiply-adds of a call, one after another in each of [`CHAINS`] registers.
 const ROUNDS: usize = 1 << 21;
@@ -44,8 +44,8 @@ kernel! {
 
 /// Measures both on `threads` threads. Takes about a second. Errors: no threads.
 pub fn measure(threads: usize) -> Result<Limits> {
-    let failed = |e| Error::new(Kind::Engine, "cannot start threads").with_source(e);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(failed)?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|e| Error::threads(threads, e))?;
     let set = InstructionSet::detect();
     let flops = best(|| {
         let lanes = pool.broadcast(|_| {
