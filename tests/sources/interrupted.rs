@@ -64,10 +64,7 @@ fn a_change_that_is_decided_is_the_old_data_until_its_manifest_goes() {
     };
     let (data, new) = (prepare("10", "data"), prepare("20", "new"));
     let (of_10, of_20) = (packs(&data), packs(&new));
-    for part in ["train", "val", "test", "packs"] {
-        fs::rename(new.join(part), data.join(format!("{part}.partial"))).unwrap();
-    }
-    fs::rename(new.join("manifest.json"), data.join("manifest.partial.json")).unwrap();
+    decide(&data, &new);
     verify().success();
     assert!(packs(&data) == of_10, "nothing has moved");
     fs::remove_file(data.join("manifest.json")).unwrap();
@@ -79,6 +76,36 @@ fn a_change_that_is_decided_is_the_old_data_until_its_manifest_goes() {
     vggkit(work.path()).args(again).arg(&raw).assert().success().stdout(contains("nothing changed"));
     verify().success();
     assert!(packs(&data) == of_20, "all has moved");
+}
+
+/// Makes of `new` a change of `data` that is decided, with nothing moved.
+fn decide(data: &Path, new: &Path) {
+    for part in ["train", "val", "test", "packs"] {
+        fs::rename(new.join(part), data.join(format!("{part}.partial"))).unwrap();
+    }
+    fs::rename(new.join("manifest.json"), data.join("manifest.partial.json")).unwrap();
+}
+
+/// A source that lay elsewhere or was removed to save space has nothing to do with what is left to be done.
+#[test]
+fn a_decided_change_is_completed_without_its_source() {
+    let (work, raw) = raw(2, 8);
+    vggkit(work.path()).args(["prepare", "--data", "new", "--source"]).arg(&raw).assert().success();
+    fs::remove_dir_all(&raw).unwrap();
+    let (data, new) = (work.path().join("data"), work.path().join("new"));
+    let whole = packs(&new);
+    fs::create_dir(&data).unwrap();
+    decide(&data, &new);
+    let unreachable = ["prepare", "--url", "http://127.0.0.1:1/nothing.zip"]; // a download would be an error
+    vggkit(work.path()).args(unreachable).assert().success().stdout(contains("nothing changed"));
+    vggkit(work.path()).arg("verify").assert().success();
+    assert!(packs(&data) == whole);
+    fs::remove_dir_all(&new).unwrap();
+    fs::rename(&data, &new).unwrap();
+    fs::create_dir(&data).unwrap();
+    decide(&data, &new);
+    vggkit(work.path()).args(["prepare", "--source"]).arg(&raw).assert().failure().stderr(contains("raw"));
+    vggkit(work.path()).arg("verify").assert().success();
 }
 
 #[test]

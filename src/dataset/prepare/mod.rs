@@ -67,10 +67,14 @@ pub struct Summary {
 }
 
 /// Prepares a data folder. Errors: no source, not the layout, images that cannot be used (all are listed), folders
-/// in the way that are not ours. After an error the data folder is as it was.
+/// in the way that are not ours. After an error the data folder is as it was, but for a change that an earlier process had
+/// decided, which is carried out first.
 pub fn prepare(request: &Request) -> Result<Summary> {
     let begun = Instant::now();
     let pool = super::workers(request.threads)?;
+    if staging::is_pending(&request.data) {
+        drop(Staging::open(&request.data)?); // completes the change, which needs no source: the data is all there
+    }
     let done =
         |manifest| Summary { manifest, notes: Vec::new(), unchanged: true, seconds: begun.elapsed().as_secs_f64() };
     let source = match &request.input {
@@ -137,7 +141,7 @@ fn fetch(request: &Request, url: &str, md5: Option<&str>) -> Result<PathBuf> {
 
 /// What is there already, though its source is not.
 fn prepared_before(request: &Request) -> Option<Manifest> {
-    if request.force || staging::is_pending(&request.data) {
+    if request.force {
         return None;
     }
     let manifest = Manifest::load(&request.data).ok()?;
