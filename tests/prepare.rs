@@ -196,4 +196,22 @@ fn the_demo_set_keeps_to_its_own_folder() {
     assert_eq!((manifest.settings.seed, manifest.splits["train"].images), (Some(9), 10));
     vggkit(work.path()).args(demo).assert().success().stdout(predicate::str::contains("nothing changed"));
     vggkit(work.path()).args(demo).arg("--quiet").assert().success().stdout("").stderr("");
+    // Taken for a source, what was drawn would pass for photographs: whole, begun, or of a change that was cut short.
+    let data = work.path().join("data/demo");
+    let (drawn, half) = (data.join("tiny-imagenet-demo"), data.join("manifest.partial.json"));
+    let plain = || {
+        let said = predicate::str::contains("holds the demo set").and(predicate::str::contains("prepare --demo`"));
+        vggkit(work.path()).args(["prepare", "--data", "data/demo"]).assert().code(2).stderr(said);
+        assert_eq!(Manifest::load(&data).unwrap(), manifest);
+    };
+    plain();
+    fs::rename(&drawn, data.join("tiny-imagenet-demo.partial")).unwrap();
+    plain();
+    fs::rename(data.join("manifest.json"), half).unwrap();
+    let verify = ["verify", "--data", "data/demo"];
+    vggkit(work.path()).args(verify).assert().code(1).stderr(predicate::str::contains("prepare --demo` again"));
+    let train = ["train", "-d", "11", "--engine", "cpu", "--data", "data/demo"];
+    vggkit(work.path()).args(train).assert().code(1).stderr(predicate::str::contains("prepare --demo`"));
+    plain();
+    vggkit(work.path()).args(verify).assert().success();
 }

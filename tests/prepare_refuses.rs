@@ -154,7 +154,7 @@ fn killed_at_any_moment_leaves_the_old_or_the_new() {
             vggkit(work.path()).args(["verify", "--data", "data/demo"]).assert().success();
         } else {
             let mut verify = vggkit(work.path());
-            verify.args(["verify", "--data", "data/demo"]).assert().code(1).stderr(contains("prepare` again"));
+            verify.args(["verify", "--data", "data/demo"]).assert().code(1).stderr(contains("prepare --demo` again"));
         }
     }
     vggkit(work.path()).args(arguments(99)).assert().success();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::choice::Classes;
+use super::staging;
 use crate::error::Result;
 use crate::files;
 
@@ -138,7 +139,8 @@ impl Manifest {
     /// Reads the manifest of a data folder. A change that was cut short has taken it away; so `prepare` is named.
     pub fn load(data: &Path) -> Result<Self> {
         let path = Self::path(data);
-        let help = "run `vggkit prepare`: it makes the data, and completes a change that was cut short";
+        let prepare = staging::prepare_command(data);
+        let help = format!("run `{prepare}`: it makes the data, and completes a change that was cut short");
         files::read_json(&path).map_err(|e| if path.exists() { e } else { e.with_help(help) })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Looks at names only.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,9 @@ use crate::error::{Error, Result};
 pub const FOLDERS: [&str; 4] = ["train", "val", "val_", "test"];
 /// Lists that are read, below the layout's root.
 pub const LISTS: [&str; 2] = ["wnids.txt", "words.txt"];
+
+/// Where the demo set is drawn, in its data folder. Never taken for a source that was found: it would pass for photographs.
+pub const DEMO: &str = "tiny-imagenet-demo";
 
 /// Whether the layout needs this path: the two lists, and files below the three folders but hidden ones.
 pub fn wanted(path: &str) -> bool {
@@ -70,7 +74,7 @@ pub fn not_there(path: &Path) -> Error {
 }
 
 /// The source to use when none was named: `tiny-imagenet-200.zip` or folder `tiny-imagenet-200` in the data folder,
-/// or the only other zip or folder there that has the layout. `None` where there is nothing.
+/// or the only other zip or folder there that has the layout and is not what `prepare` writes itself. `None` where there is nothing.
 pub fn find(data: &Path) -> Result<Option<PathBuf>> {
     for name in ["tiny-imagenet-200.zip", "tiny-imagenet-200"] {
         let path = data.join(name);
@@ -78,14 +82,15 @@ pub fn find(data: &Path) -> Result<Option<PathBuf>> {
             return Ok(Some(path));
         }
     }
-    let ours = ["train", "val", "test", "packs", "demo"];
+    let ours = ["train", "val", "test", "packs", "demo", DEMO];
+    let is_ours = |name: &OsStr| ours.iter().any(|o| name == *o) || name.to_string_lossy().ends_with(".partial");
     let mut found: Vec<PathBuf> = fs::read_dir(data)
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok().map(|e| e.path()))
         .filter(|path| {
             if path.is_dir() {
-                !path.file_name().is_some_and(|name| ours.iter().any(|o| name == *o)) && is_layout(path)
+                !path.file_name().is_some_and(is_ours) && is_layout(path)
             } else {
                 path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip"))
             }

@@ -111,6 +111,16 @@ pub fn is_pending(data: &Path) -> bool {
     data.join(DECIDED).exists()
 }
 
+/// The command that makes this folder's data, and completes a change to it. A change that is decided says what it is; else
+/// the demo set's folder is known by its name.
+pub fn prepare_command(data: &Path) -> String {
+    let decided = files::read_json::<Manifest>(&data.join(DECIDED));
+    let demo = decided.map_or_else(|_| data.ends_with("demo"), |manifest| manifest.source.kind == "demo");
+    let (demo, data) = if demo { (" --demo", files::parent(data)) } else { ("", data.to_path_buf()) };
+    let folder = if data == Path::new("data") { String::new() } else { format!(" --data {}", data.display()) };
+    format!("vggkit prepare{demo}{folder}")
+}
+
 /// Removes a file or a folder; nothing there is fine.
 fn remove(path: &Path) -> Result<()> {
     let removed = if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(path) } else { fs::remove_file(path) };

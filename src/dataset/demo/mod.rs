@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::manifest::{Class, SourceRecord};
+use super::root;
 use crate::error::{Error, Result};
 use crate::{files, progress};
 
@@ -106,8 +107,8 @@ struct Task {
 /// complete.
 pub fn draw(data: &Path, settings: &Settings, quiet: bool) -> Result<PathBuf> {
     settings.check()?;
-    let path = data.join("tiny-imagenet-demo");
-    let partial = data.join("tiny-imagenet-demo.partial");
+    let path = data.join(root::DEMO);
+    let partial = data.join(format!("{}.partial", root::DEMO));
     let clear = |folder: &Path| match fs::remove_dir_all(folder) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("cannot remove", folder, e)),
         _ => Ok(()),

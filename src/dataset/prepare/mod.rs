@@ -86,6 +86,7 @@ pub fn prepare(request: &Request) -> Result<Summary> {
                 if let Some(manifest) = prepared_before(request) {
                     return Ok(done(manifest));
                 }
+                keep_demo(&request.data)?;
                 Some(Source::open(&fetch(request, url, md5.as_deref())?)?)
             }
         },
@@ -156,6 +157,19 @@ fn keep_apart(data: &Path, source: &Source) -> Result<()> {
             .with_help("move it into a folder of its own, or name another --data folder"));
     }
     Ok(())
+}
+
+/// The demo set's folder is not filled with photographs unasked.
+fn keep_demo(data: &Path) -> Result<()> {
+    match Manifest::load(data) {
+        Ok(manifest) if manifest.source.kind == "demo" => {
+            let prepare = staging::prepare_command(data);
+            Err(Error::usage(format!("{} holds the demo set", data.display())).with_help(format!(
+                "`{prepare}` prepares it; for photographs name another --data folder, or their archive with --source"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Folders of unknown origin are not replaced unasked.

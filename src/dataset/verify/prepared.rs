@@ -38,8 +38,9 @@ pub fn open<'a>(data: &'a Path, findings: &mut Findings) -> Result<Option<Prepar
     // A change that is decided takes the manifest away before anything else: as long as it is there, so is the old data.
     if !Manifest::path(data).exists() {
         if staging::is_pending(data) {
-            let help = "run `vggkit prepare` again: it completes it";
-            return never("is half-way through a change that was cut short", help);
+            let help =
+                format!("run `{}` again with the same settings: it completes it", staging::prepare_command(data));
+            return never("is half-way through a change that was cut short", &help);
         }
         return never("was not prepared: it has no manifest.json", prepare);
     }
