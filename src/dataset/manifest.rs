@@ -24,7 +24,7 @@ pub struct Manifest {
     pub schema: String,
     /// Version of vggkit that wrote it.
     pub vggkit: String,
-    /// When, RFC 3339 in UTC.
+    /// When, RFC 3339 in UTC. The same data prepared again over itself keeps its time.
     pub created: String,
     /// Drawn by `prepare --demo`, also where it was then prepared from that folder: not photographs. Said wherever the data shows.
     pub synthetic: bool,

@@ -112,7 +112,7 @@ pub fn prepare(request: &Request) -> Result<Summary> {
         }
         refuse_foreign(&staging)?;
     }
-    let (manifest, notes) = pool.install(|| {
+    let (mut manifest, notes) = pool.install(|| {
         let source = match (source, &request.input) {
             (None, Input::Demo(settings)) => Source::open(&demo::draw(&request.data, settings, request.quiet)?)?,
             (Some(source), _) => source,
@@ -128,6 +128,12 @@ pub fn prepare(request: &Request) -> Result<Summary> {
         }
         manifest.map(|manifest| (manifest, notes))
     })?;
+    // Runs name their data by the manifest's checksum: the same data keeps it, and with it its runs.
+    if let Ok(old) = Manifest::load(&request.data)
+        && old == (Manifest { created: old.created.clone(), ..manifest.clone() })
+    {
+        manifest = old;
+    }
     staging.commit(&manifest)?;
     Ok(Summary { manifest, notes, unchanged: false, seconds: begun.elapsed().as_secs_f64() })
 }
