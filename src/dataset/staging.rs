@@ -58,10 +58,14 @@ impl Staging {
         PARTS.iter().map(|part| self.data.join(part)).filter(|path| path.exists()).collect()
     }
 
-    /// Puts the new data in place of the old.
+    /// Puts the new data in place of the old. After an error ahead of the decision nothing of the new is left.
     pub fn commit(&self, manifest: &Manifest) -> Result<()> {
-        files::sync_file_system(&self.data)?;
-        files::write_json(&self.data.join(DECIDED), manifest)?;
+        let decided =
+            files::sync_file_system(&self.data).and_then(|()| files::write_json(&self.data.join(DECIDED), manifest));
+        if decided.is_err() && !is_pending(&self.data) {
+            self.discard()?;
+        }
+        decided?;
         self.swap()
     }
 

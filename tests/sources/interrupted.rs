@@ -144,6 +144,21 @@ fn a_file_that_cannot_be_written_is_said_and_leaves_nothing() {
     vggkit(work.path()).arg("verify").assert().success();
 }
 
+/// No image may have more than a kilobyte.
+#[cfg(unix)]
+#[test]
+fn a_drawing_that_cannot_be_written_leaves_nothing() {
+    let work = tempfile::tempdir().unwrap();
+    let program = assert_cmd::cargo::cargo_bin("vggkit");
+    let script = format!("trap '' XFSZ; ulimit -f 1; exec {} prepare --demo", program.display());
+    let output = Command::new("sh").args(["-c", &script]).current_dir(work.path()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot write") && said.contains(".JPEG"), "{said}");
+    let left: Vec<_> = fs::read_dir(work.path().join("data/demo")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, [".prepare.lock"], "nothing but a lock stays");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_called_so() {
@@ -151,19 +166,19 @@ fn a_full_disk_is_called_so() {
     assert!(error.help().is_some_and(|help| help.contains("the disk is full")), "{error}");
 }
 
-/// A file system of 300 kB in a namespace of its own, where the system lets anyone have one; where it does not, the two
+/// A file system of 300 kB, and one of few files, in a namespace of its own, where the system lets anyone have one; where it does not, the two
 /// tests above stand for it.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_said_and_leaves_nothing() {
     let (work, raw) = raw(3, 60);
     zip_up(&raw, "", &work.path().join("raw.zip"));
-    let run = |script: &str| {
-        let script = format!("mkdir -p small && mount -t tmpfs -o size=300k none small && {script}");
+    let run = |limit: &str, script: &str| {
+        let script = format!("mkdir -p small && mount -t tmpfs -o {limit} none small && {script}");
         let output = Command::new("unshare").args(["-rm", "sh", "-c", &script]).current_dir(work.path()).output();
         output.map(|output| (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
     };
-    match run("true") {
+    match run("size=300k", "true") {
         Ok((Some(0), _)) => {}
         refused => {
             // Past the harness, which shows what a test prints only when it fails.
@@ -175,10 +190,21 @@ fn a_full_disk_is_said_and_leaves_nothing() {
     }
     let program = assert_cmd::cargo::cargo_bin("vggkit");
     let program: &Path = program.as_ref();
-    let prepare = format!("{} prepare --source raw.zip --data small/data", program.display());
-    let (code, said) = run(&format!("{prepare}; code=$?; echo LEFT >&2; ls small/data >&2; exit $code")).unwrap();
-    assert_eq!(code, Some(1), "{said}");
-    let (error, left) = said.split_once("LEFT").unwrap();
-    assert!(error.contains("the disk is full") && !error.contains("panicked"), "{error}");
-    assert_eq!(left.trim(), "", "nothing but a hidden lock stays");
+    let prepare = format!("{} prepare --source raw.zip --no-folders --data small/data", program.display());
+    let prepare = |limit: &str| {
+        let script = format!("{prepare}; code=$?; echo LEFT >&2; ls small/data >&2; exit $code");
+        let (code, said) = run(limit, &script).unwrap();
+        let (error, left) = said.split_once("LEFT").unwrap();
+        if code == Some(0) {
+            return None;
+        }
+        assert_eq!(code, Some(1), "{said}");
+        assert!(error.contains("the disk is full") && !error.contains("panicked"), "{error}");
+        assert_eq!(left.trim(), "", "nothing but a hidden lock stays after {error}");
+        Some(error.to_owned())
+    };
+    assert!(prepare("size=300k").is_some());
+    // One file more each time: what cannot be written is the folder, then a pack, and last what decides the change.
+    let errors: Vec<String> = (4..20).map_while(|files| prepare(&format!("nr_inodes={files}"))).collect();
+    assert!(errors.last().is_some_and(|error| error.contains("manifest.partial.json")), "{errors:?}");
 }

@@ -104,7 +104,7 @@ struct Task {
 }
 
 /// Draws the set into `<data>/tiny-imagenet-demo` and returns that path. An older one is replaced when the new one is
-/// complete.
+/// complete; after an error nothing of the new one is left.
 pub fn draw(data: &Path, settings: &Settings, quiet: bool) -> Result<PathBuf> {
     settings.check()?;
     let path = data.join(root::DEMO);
@@ -114,7 +114,18 @@ pub fn draw(data: &Path, settings: &Settings, quiet: bool) -> Result<PathBuf> {
         _ => Ok(()),
     };
     clear(&partial)?;
-    let tasks = tasks(&partial, settings);
+    let drawn = draw_into(&partial, settings, quiet);
+    if drawn.is_err() {
+        clear(&partial)?;
+    }
+    drawn?;
+    clear(&path)?; // no sync: what a power failure takes is drawn again
+    fs::rename(&partial, &path).map_err(|e| Error::io("cannot rename", &partial, e))?;
+    Ok(path)
+}
+
+fn draw_into(folder: &Path, settings: &Settings, quiet: bool) -> Result<()> {
+    let tasks = tasks(folder, settings);
     let bar = progress::bar("drawing", tasks.len() as u64, "images", quiet);
     create_folders(&tasks)?;
     let boxes: Vec<[i16; 4]> = tasks
@@ -129,11 +140,9 @@ pub fn draw(data: &Path, settings: &Settings, quiet: bool) -> Result<PathBuf> {
             Ok(scene.bounds)
         })
         .collect::<Result<_>>()?;
-    write_lists(&partial, settings, &tasks, &boxes)?;
+    write_lists(folder, settings, &tasks, &boxes)?;
     bar.finish_and_clear();
-    clear(&path)?; // no sync: what a power failure takes is drawn again
-    fs::rename(&partial, &path).map_err(|e| Error::io("cannot rename", &partial, e))?;
-    Ok(path)
+    Ok(())
 }
 
 /// Whether images of these classes were drawn here: WordNet has none of the wnids.
