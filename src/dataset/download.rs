@@ -131,13 +131,13 @@ struct Download<'a> {
 impl<'a> Download<'a> {
     fn open(url: &'a str, path: &'a Path, expected: &'a Expected, patience: &'a Patience) -> Result<Self> {
         let partial = beside(path, ".partial");
-        let failed = |e| Error::io("cannot write", &partial, e);
-        let file =
-            File::options().create(true).truncate(false).read(true).write(true).open(&partial).map_err(failed)?;
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
-            let message = format!("another process is downloading to {}", partial.display());
-            return Err(Error::new(Kind::Io, message).with_help("wait until it is done"));
-        }
+        let file = loop {
+            let file = File::options().create(true).truncate(false).read(true).write(true).open(&partial);
+            let file = file.map_err(|e| Error::io("cannot write", &partial, e))?;
+            if taken(&file, &partial)? {
+                break file;
+            }
+        };
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_resolve(Some(patience.stall))
@@ -317,6 +317,24 @@ impl<'a> Download<'a> {
     }
 }
 
+/// Locks the file for this process. False where it is not `partial` any more: between opening and locking it, another
+/// process has finished it, and what is written to it now would damage the finished file. Errors: another one downloads.
+fn taken(file: &File, partial: &Path) -> Result<bool> {
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        let message = format!("another process is downloading to {}", partial.display());
+        return Err(Error::new(Kind::Io, message).with_help("wait until it is done"));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let known = |m: fs::Metadata| (m.dev(), m.ino());
+        let (ours, there) = (file.metadata().map(known), fs::metadata(partial).map(known));
+        Ok(matches!((ours, there), (Ok(ours), Ok(there)) if ours == there))
+    }
+    #[cfg(not(unix))]
+    Ok(true) // an open file is not renamed there
+}
+
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(ending);
@@ -356,6 +374,25 @@ fn not_the_archive() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_part_that_another_process_has_finished_is_not_taken() {
+        let work = tempfile::tempdir().unwrap();
+        let (partial, whole) = (work.path().join("a.zip.partial"), work.path().join("a.zip"));
+        let open = || File::options().create(true).truncate(false).write(true).open(&partial).unwrap();
+        let file = open();
+        assert!(taken(&file, &partial).unwrap());
+        assert!(taken(&open(), &partial).is_err(), "one at a time");
+        drop(file);
+        let late = open();
+        fs::rename(&partial, &whole).unwrap();
+        assert!(!taken(&late, &partial).unwrap(), "it is finished");
+        let new = open();
+        assert!(!taken(&late, &partial).unwrap(), "it is another file");
+        drop(late);
+        assert!(taken(&new, &partial).unwrap());
+    }
 
     #[test]
     fn ranges_are_read() {
