@@ -52,7 +52,7 @@ pub struct Session {
     _occupied: Occupied,
 }
 
-/// The two packs of a training. Errors: missing or damaged packs, no labels, different classes.
+/// The two packs of a training. Errors: missing or damaged packs, no labels, different classes, data prepared meanwhile.
 pub struct Packs {
     /// Trained on.
     pub train: Pack,
@@ -65,17 +65,24 @@ pub struct Packs {
 impl Packs {
     /// Opens both splits below `folder`.
     pub fn open(folder: &Path, train: &str, val: &str) -> Result<Self> {
+        let manifest = Manifest::load(folder);
+        let packs = (Pack::open(folder, train)?, Pack::open(folder, val)?);
+        let manifest = manifest?; // after the packs, which say more of what is missing
         let packs = Self {
-            train: Pack::open(folder, train)?,
-            val: Pack::open(folder, val)?,
+            train: packs.0,
+            val: packs.1,
             data: Data {
-                synthetic: Manifest::load(folder)?.synthetic,
+                synthetic: manifest.synthetic,
                 folder: folder.display().to_string(),
                 train: train.to_owned(),
                 val: val.to_owned(),
                 manifest_sha256: files::sha256(&Manifest::path(folder))?,
             },
         };
+        if Manifest::load(folder)? != manifest {
+            return Err(Error::data(Manifest::path(folder), "the data was prepared anew while it was opened")
+                .with_help("wait until `vggkit prepare` is done, and start again"));
+        }
         for pack in [&packs.train, &packs.val] {
             if pack.images.labels.is_empty() {
                 return Err(Error::data(

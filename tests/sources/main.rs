@@ -14,6 +14,8 @@ mod hostile;
 mod interrupted;
 mod layouts;
 mod left_out;
+#[cfg(unix)]
+mod meanwhile;
 
 fn vggkit(folder: &Path) -> Command {
     let mut command = Command::cargo_bin("vggkit").unwrap();

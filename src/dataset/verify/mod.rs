@@ -134,7 +134,7 @@ struct Seen<'a> {
 }
 
 /// Verifies a data set. What is wrong with it is a finding; an error is only what leaves nothing to look at: nothing
-/// there, or a data folder that was never prepared.
+/// there, a data folder that was never prepared, or one that was prepared anew meanwhile.
 pub fn verify(request: &Request) -> Result<Verification> {
     let begun = Instant::now();
     let (Target::Prepared(path) | Target::Source(path)) = &request.target;
@@ -152,6 +152,7 @@ pub fn verify(request: &Request) -> Result<Verification> {
                 if let Some(prepared) = prepared::open(data, &mut findings)? {
                     let seen = prepared.check(request, &mut result, &mut findings);
                     compare(&seen, request, &mut findings);
+                    prepared.still_there()?;
                 }
             }
             Target::Source(path) => {

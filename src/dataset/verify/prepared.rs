@@ -91,6 +91,15 @@ impl Prepared<'_> {
         Seen { looks, size, pixels: Box::new(pixels) }
     }
 
+    /// Errors: `prepare` has put other data in place, so that what was found is partly of the old and partly of the new.
+    pub fn still_there(&self) -> Result<()> {
+        if Manifest::load(self.data).is_ok_and(|now| now == self.manifest) {
+            return Ok(());
+        }
+        Err(Error::data(Manifest::path(self.data), "the data was prepared anew while it was verified")
+            .with_help("wait until `vggkit prepare` is done, and run `vggkit verify` again"))
+    }
+
     fn checksums(&self) -> Findings {
         let splits: Vec<_> = SPLITS.iter().filter_map(|name| Some((*name, self.manifest.splits.get(*name)?))).collect();
         let hashed: Vec<_> =
