@@ -1,6 +1,9 @@
 //! How fast an engine is: images per second, and the time of every operation beside the device's limits.
-//! [`pytorch`] measures the same network in PyTorch, [`memory`] what the whole process takes. Trains nothing that is kept.
+//! [`cost`] tells what an operation has to do, [`comparison`] sets a result beside an earlier one, [`pytorch`] measures
+//! the same network in PyTorch, [`memory`] what the whole process takes. Trains nothing that is kept.
 
+pub mod comparison;
+pub mod cost;
 pub mod memory;
 pub mod pytorch;
 
@@ -12,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::gpu::{self, GpuEngine, profile};
 use crate::engine::{Batch, Device, Engine, Images, Limits, Pick, Source};
 use crate::error::Result;
-use crate::vgg::{self, Layer, Network, Plan, Shape};
+use crate::vgg::Network;
 
 /// Images that the picks choose from.
 const IMAGES: usize = 256;
@@ -48,6 +51,9 @@ pub struct Benchmark {
     /// Of vggkit's products.
     #[serde(default)]
     pub precision: gpu::Precision,
+    /// Without F(4x4).
+    #[serde(default)]
+    pub precise: bool,
     /// Images a step.
     pub batch_size: usize,
     /// Measured now.
@@ -83,32 +89,7 @@ pub struct Measured {
     /// The same network in PyTorch, measured in turn.
     pub pytorch: Vec<pytorch::Peer>,
     /// The same network in an earlier result.
-    pub earlier: Option<Comparison>,
-}
-
-/// A result beside an earlier one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Comparison {
-    /// Then.
-    pub images_per_s: f64,
-    /// Now, beside then.
-    pub ratio: f64,
-    /// Operations that take more than a tenth longer now, and how many times as long, the worst first.
-    pub slower: Vec<(String, f64)>,
-}
-
-impl Measured {
-    /// This result beside an earlier one.
-    pub fn beside(&self, earlier: &Self) -> Comparison {
-        let times = |o: &Operation| {
-            let then = earlier.operations.iter().find(|e| e.name == o.name)?;
-            let ratio = o.seconds / then.seconds.max(1e-12);
-            (ratio > 1.1).then(|| (o.name.clone(), ratio))
-        };
-        let mut slower: Vec<(String, f64)> = self.operations.iter().filter_map(times).collect();
-        slower.sort_by(|a, b| b.1.total_cmp(&a.1));
-        Comparison { images_per_s: earlier.images_per_s, ratio: self.images_per_s / earlier.images_per_s, slower }
-    }
+    pub earlier: Option<comparison::Comparison>,
 }
 
 /// One operation of one layer in one step.
@@ -216,8 +197,7 @@ impl<'a> Rounds<'a> {
     /// What came out, without peers; with operations where the engine has clocks.
     pub fn measured(self, network: &Network, limits: Option<Limits>) -> Measured {
         let images_per_s = median(&self.rounds);
-        let passes = if self.mode == Mode::Train { 3.0 } else { 1.0 };
-        let flops = images_per_s * passes * 2.0 * self.engine.plan().macs() as f64;
+        let flops = images_per_s * cost::of_image(self.engine.plan(), self.mode == Mode::Train);
         Measured {
             network: network.clone(),
             micro_batch: self.picks.len(),
@@ -234,20 +214,18 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    /// Time of every operation of a step, by the engine's clocks. Memory traffic is what must be read and written at
-    /// least: inputs, outputs and parameters once.
+    /// Time of every operation of a step, by the engine's clocks.
     fn operations(&self, limits: Option<Limits>) -> Vec<Operation> {
         let timings = self.engine.timings();
         let steps = self.steps.max(1) as f64;
         let since = timings.iter().zip(&self.clocks).map(|((name, now), (_, before))| (name, (now - before) / steps));
-        // The first layer's input has no gradient; its clock shows but the time between two readings.
-        let first = self.engine.plan().layers.first().map(|layer| format!("{} input gradient", layer.name));
-        let done = |(name, seconds): &(&String, f64)| *seconds > 0.0 && first.as_ref() != Some(*name);
-        let used: Vec<(&String, f64)> = since.filter(done).collect();
-        let whole: f64 = used.iter().map(|(_, seconds)| seconds).sum();
-        used.into_iter()
-            .map(|(name, seconds)| {
-                let (flops, bytes) = cost(self.engine.plan(), name, self.picks.len());
+        let costs = since.filter(|(_, seconds)| *seconds > 0.0).filter_map(|(name, seconds)| {
+            Some((name, seconds, cost::of_operation(self.engine.plan(), name, self.picks.len())?))
+        });
+        let done: Vec<_> = costs.collect();
+        let whole: f64 = done.iter().map(|(_, seconds, _)| seconds).sum();
+        done.into_iter()
+            .map(|(name, seconds, (flops, bytes))| {
                 let mut operation = Operation::new(name.clone(), None, seconds);
                 operation.rate(whole, flops, bytes, limits);
                 operation
@@ -311,30 +289,6 @@ impl Operation {
         self.share_of_flops = self.flops.zip(limits).map(|(flops, limits)| flops / limits.flops);
         self.bytes_per_s = bytes / seconds;
         self.share_of_bytes = limits.map(|limits| self.bytes_per_s / limits.bytes);
-    }
-}
-
-/// Floating point operations and bytes of the operation `<layer> <pass>` over a batch.
-fn cost(plan: &Plan, name: &str, batch: usize) -> (Option<f64>, f64) {
-    let parameters = plan.parameters() as f64;
-    if name == "update" {
-        return (None, 7.0 * 4.0 * parameters); // Adam reads four numbers a parameter and writes three
-    }
-    let Some((layer, pass)) = name.split_once(' ') else { return (None, 0.0) };
-    let Some(at) = plan.layers.iter().position(|l| l.name == layer) else { return (None, 0.0) };
-    let layer = &plan.layers[at];
-    let weighted = |l: &&Layer| matches!(l.operation, vgg::Operation::Conv2d { .. } | vgg::Operation::Linear);
-    let floats = |shape: Shape| (batch * shape.elements()) as f64;
-    let (z, x) = (floats(layer.output), floats(layer.input));
-    let y = plan.layers[at + 1..].iter().take_while(|l| !weighted(l)).last().map_or(z, |l| floats(l.output));
-    match pass {
-        "activation forward" => (None, 4.0 * (z + y)),
-        "activation backward" => (None, 4.0 * (2.0 * z + y)),
-        _ if weighted(&layer) => {
-            (Some(2.0 * (layer.macs as usize * batch) as f64), 4.0 * (x + z + layer.parameters as f64))
-        }
-        "forward" => (None, 4.0 * (x + z)),
-        _ => (None, 4.0 * (2.0 * x + z)),
     }
 }
 

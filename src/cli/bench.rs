@@ -1,7 +1,7 @@
 //! `vggkit bench`: images per second of training or inference, the time of every operation and layer, and on demand the
 //! same networks in PyTorch, measured in turn.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,13 @@ use clap::Args;
 
 use super::network_arguments::NetworkArguments;
 use super::{Shared, output, values};
+use crate::bench::comparison::{self, Comparison};
 use crate::bench::memory::Watch;
 use crate::bench::pytorch::{self, Precision, Question};
-use crate::bench::{self, Benchmark, Comparison, Measured, Mode, Rounds, operations};
+use crate::bench::{self, Benchmark, Measured, Mode, Rounds, operations};
 use crate::engine::gpu::{GpuEngine, limits};
 use crate::engine::{Engine, Optimizer, State, cpu};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files;
 use crate::vgg::{Network, Plan, initialisation};
 
@@ -83,15 +84,18 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         device: crate::engine::Device::default(),
         mode: arguments.mode,
         precision: arguments.shared.precision.unwrap_or_default(),
+        precise: arguments.shared.precise,
         batch_size: arguments.batch_size,
         limits: None,
         networks: Vec::new(),
     };
-    let earlier = arguments.compare.as_deref().map(|path| earlier(path, &report)).transpose()?;
+    let earlier = arguments.compare.as_deref().map(|path| comparison::earlier(path, &report)).transpose()?;
     for network in networks {
         let mut measured = measure(&arguments, &network, &mut report)?;
-        let before = earlier.as_ref().and_then(|e| e.networks.iter().find(|n| n.network == network));
-        measured.earlier = before.map(|before| measured.beside(before));
+        measured.earlier = earlier.as_ref().and_then(|earlier| Comparison::new(earlier, &report, &measured));
+        if let (None, Some(path), false) = (&measured.earlier, &arguments.compare, arguments.shared.json) {
+            output::note(&format!("{} has no {}", path.display(), network.title()));
+        }
         if !arguments.shared.json {
             if report.networks.is_empty() {
                 heading(&report);
@@ -104,17 +108,6 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         output::json(&report)?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The result in `path`. Errors: no such file, not a result, one of something else.
-fn earlier(path: &Path, now: &Benchmark) -> Result<Benchmark> {
-    let earlier: Benchmark = files::read_json(path)?;
-    if (earlier.mode, earlier.batch_size) != (now.mode, now.batch_size) {
-        let (mode, batch_size) = (earlier.mode, earlier.batch_size);
-        return Err(Error::usage(format!("{} is of another measurement", path.display()))
-            .with_help(format!("it was made with --mode {mode:?} --batch-size {batch_size}").to_lowercase()));
-    }
-    Ok(earlier)
 }
 
 /// One network; puts the device and its limits into `report`. Measuring the limits counts neither as the network's time
@@ -218,10 +211,11 @@ fn table(measured: &Measured) {
         measured.peak_memory_bytes.map_or_else(String::new, |b| format!(", the process {}", indicatif::HumanBytes(b))),
         if measured.operations.is_empty() { "" } else { "\n" },
     ));
-    if let Some(Comparison { images_per_s, ratio, slower }) = &measured.earlier {
+    if let Some(Comparison { images_per_s, ratio, slower, otherwise }) = &measured.earlier {
+        let otherwise = if otherwise.is_empty() { String::new() } else { format!(" (then {})", otherwise.join(", ")) };
         let worst =
             slower.first().map_or_else(String::new, |(name, ratio)| format!("; {name} takes {ratio:.2} times as long"));
-        output::line(&format!("earlier: {images_per_s:.1} images/s; now {ratio:.2} times as fast{worst}"));
+        output::line(&format!("earlier: {images_per_s:.1} images/s{otherwise}; now {ratio:.2} times as fast{worst}"));
     }
     for peer in &measured.pytorch {
         output::line(&format!(

@@ -83,6 +83,8 @@ impl Activation {
                 mean += delta * pixels / (before + pixels);
                 squares += partial[c + channel] + delta * delta * before * pixels / (before + pixels);
             }
+            // Deviations beyond 1e19 overflow: a network that is lost must not look normalised.
+            let squares = if squares.is_finite() { squares } else { f64::NAN };
             let inverse = 1.0 / (squares / count + EPSILON).sqrt();
             norm.mean[channel] = mean as f32;
             norm.inverse_deviation[channel] = inverse as f32;

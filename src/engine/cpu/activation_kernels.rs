@@ -17,10 +17,10 @@ pub fn relu(v: f32) -> f32 {
     if v < 0.0 { 0.0 } else { v }
 }
 
-/// The greatest of four, in the form that is one instruction a comparison.
+/// The greatest of four; a NaN wins, as it does in torch.
 #[inline(always)]
 fn greatest(p: f32, q: f32, r: f32, s: f32) -> f32 {
-    let greater = |a: f32, b: f32| if a > b { a } else { b };
+    let greater = |a: f32, b: f32| if a > b || a.is_nan() { a } else { b };
     greater(greater(p, q), greater(r, s))
 }
 

@@ -27,8 +27,11 @@ pub fn cross_entropy(logits: &[f32], labels: &[u32], smoothing: f32, gradient: &
         let shifted = |v: f32| f64::from(v) - f64::from(highest);
         let total: f64 = row.iter().map(|v| shifted(*v).exp()).sum();
         let log_total = total.ln();
-        let mean_log = row.iter().map(|v| shifted(*v) - log_total).sum::<f64>();
-        loss -= (1.0 - smoothing) * (shifted(row[label]) - log_total) + spread * mean_log;
+        loss -= (1.0 - smoothing) * (shifted(row[label]) - log_total);
+        // A share of 0 must not turn an infinite logit into NaN.
+        if spread > 0.0 {
+            loss -= spread * row.iter().map(|v| shifted(*v) - log_total).sum::<f64>();
+        }
         for (class, (g, v)) in gradient.iter_mut().zip(row).enumerate() {
             let target = spread + if class == label { 1.0 - smoothing } else { 0.0 };
             *g = ((shifted(*v).exp() / total - target) * n_inverse) as f32;

@@ -9,6 +9,12 @@ use crate::engine::Optimizer;
 /// Parameters of one task.
 const CHUNK: usize = 16 * 1024;
 
+/// Below these a moment is zero. One whose gradient stays zero would shrink until it stuck at a denormal number, and a
+/// processor takes some hundred cycles for each of those; a weight moves by less than 1e-21 of the learning rate for it.
+const LEAST_FIRST_MOMENT: f32 = 1e-30;
+/// Its square root is 1e-9 of Adam's epsilon.
+const LEAST_SECOND_MOMENT: f32 = 1e-35;
+
 /// Updates `parameters` from `gradients`. `moments` are as long as the parameters, one for each of
 /// [`Optimizer::moments`]; `step` counts from 1.
 pub fn update(
@@ -41,13 +47,19 @@ pub fn update(
     }
 }
 
+/// A NaN stays one.
+#[inline(always)]
+fn unless_below(least: f32, moment: f32) -> f32 {
+    if moment.abs() < least { 0.0 } else { moment }
+}
+
 vectorised! {
     fn adam(constants: [f32; 7], p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
         let [rest1, beta2, rest2, epsilon, weight_decay, rate, root] = constants;
         for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
             let g = g + weight_decay * *p;
-            *m += (g - *m) * rest1;
-            *v = *v * beta2 + rest2 * g * g;
+            *m = unless_below(LEAST_FIRST_MOMENT, *m + (g - *m) * rest1);
+            *v = unless_below(LEAST_SECOND_MOMENT, *v * beta2 + rest2 * g * g);
             *p -= rate * *m / (v.sqrt() * root + epsilon);
         }
     }
@@ -58,7 +70,7 @@ vectorised! {
         let [momentum, weight_decay, rate] = constants;
         for ((p, g), b) in p.iter_mut().zip(g).zip(b) {
             let g = g + weight_decay * *p;
-            *b = momentum * *b + g;
+            *b = unless_below(LEAST_FIRST_MOMENT, momentum * *b + g);
             *p -= rate * *b;
         }
     }

@@ -159,6 +159,31 @@ fn activations_without_normalisation() {
 }
 
 #[test]
+fn what_is_not_a_number_stays_so() {
+    let shape = Shape::new(2, 2, 3);
+    for set in [InstructionSet::Portable, InstructionSet::Avx2, InstructionSet::Avx512] {
+        let activation = Activation { shape, pool: true, set };
+        for corner in 0..4 {
+            let mut z = noise(shape.elements(), 1);
+            z[corner * 3 + 1] = f32::NAN;
+            let (mut y, mut normalised) = ([0.0; 3], [0.0; 3]);
+            activation.pool(&z, &mut y);
+            activation.forward(&z, &[1.0; 3], &[0.0; 3], &mut normalised);
+            assert_eq!(y.map(f32::is_nan), [false, true, false], "corner {corner} {}", set.name());
+            assert_eq!(normalised.map(f32::is_nan), [false, true, false], "corner {corner} {}", set.name());
+        }
+        // Deviations whose squares overflow.
+        let z: Vec<f32> = (0..12).map(|i| if i < 6 { 0.0 } else { 4e19 }).collect();
+        let mut statistics: [Vec<f32>; 4] = std::array::from_fn(|_| vec![0.0; 3]);
+        let [scale, shift, mean, inverse_deviation] = &mut statistics;
+        let mut norm = Normalisation { scale, shift, mean, inverse_deviation };
+        let (mut means, mut variances, mut partials) = ([0.0; 3], [1.0; 3], vec![0.0; activation.partials(1)]);
+        activation.statistics(&z, &[1.0; 3], &[0.0; 3], &mut norm, &mut means, &mut variances, &mut partials);
+        assert!(norm.scale.iter().all(|v| v.is_nan()), "{}", set.name());
+    }
+}
+
+#[test]
 fn pooling_that_stands_alone() {
     use reference::{average_pool, max_pool};
     for (n, height, width, c) in [(1, 2, 2, 1), (3, 5, 7, 7), (2, 4, 3, 33)] {
@@ -251,6 +276,9 @@ fn cross_entropy_and_hits() {
     let outcome = loss::cross_entropy(&[f32::NAN, 1.0, 0.0, 5.0], &[0, 1], 0.0, &mut [0.0; 4]);
     assert!(outcome.loss.is_nan());
     assert_eq!((outcome.top1, outcome.top5), (1, 1));
+    // Impossible, and not asked for.
+    let outcome = loss::cross_entropy(&[0.0, f32::NEG_INFINITY], &[0], 0.0, &mut [0.0; 2]);
+    assert_eq!(outcome.loss, 0.0);
 }
 
 #[test]
@@ -279,5 +307,30 @@ fn optimisers() {
             },
             |set, parameters| assert!(distance(&parameters, &truth) < 1e-6, "{rule:?} {}", set.name()),
         );
+    }
+}
+
+/// A hidden unit that is dead has gradients of zero for good.
+#[test]
+fn moments_without_gradients_end_at_zero_not_at_denormal_numbers() {
+    for rule in [Optimizer::adam(), Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0 }] {
+        let count = 37;
+        let mut truth = wide(&noise(count, 1));
+        let mut exact: Vec<Vec<f64>> = rule.moments().iter().map(|_| vec![0.0; count]).collect();
+        let gradient = |step: u64| if step == 1 { noise(count, 2) } else { vec![0.0; count] };
+        for step in 1..=1500 {
+            let mut moments: Vec<&mut [f64]> = exact.iter_mut().map(Vec::as_mut_slice).collect();
+            reference::optimizer::update(&rule, 0.01, step, &mut truth, &wide(&gradient(step)), &mut moments);
+        }
+        for set in [InstructionSet::Portable, InstructionSet::Avx2, InstructionSet::Avx512] {
+            let mut parameters = noise(count, 1);
+            let mut moments: Vec<Buffer> = rule.moments().iter().map(|_| Buffer::new(count).expect("memory")).collect();
+            for step in 1..=1500 {
+                optimizer::update(set, &rule, 0.01, step, &mut parameters, &gradient(step), &mut moments);
+            }
+            assert!(moments[0].iter().all(|m| *m == 0.0), "{rule:?} {}: {:?}", set.name(), &moments[0][..4]);
+            assert!(moments.iter().all(|m| m.iter().all(|v| !v.is_subnormal())));
+            assert!(distance(&parameters, &truth) < 1e-6, "{rule:?} {}", set.name());
+        }
     }
 }

@@ -256,7 +256,13 @@ impl Winograd {
                     let (v, rest) = scratch.split_at_mut(from.len());
                     let v = Shared::new(v);
                     (0..count).for_each(|t| self.tiles.input(x, inputs, first, t, zeros, &v, from));
-                    (0..columns).for_each(|column| self.block(&pass, &v, from, first, 0..count, column, rest));
+                    for column in 0..columns {
+                        // One row of a large image has more tiles than a block.
+                        for row in (0..count).step_by(BLOCK_TILES) {
+                            let rows = row..count.min(row + BLOCK_TILES);
+                            self.block(&pass, &v, from, first, rows, column, rest);
+                        }
+                    }
                 });
             });
             return;
