@@ -26,7 +26,7 @@ def network():
     make = {
         "conv": lambda i, o, k: nn.Conv2d(i, o, k, padding=k // 2),
         "norm": nn.BatchNorm2d,
-        "lrn": lambda: nn.LocalResponseNorm(5, k=2.0),
+        "lrn": lambda: nn.LocalResponseNorm(5, alpha=5e-4, k=2.0),
         "relu": lambda: nn.ReLU(inplace=True),
         "max": lambda: nn.MaxPool2d(2),
         "average": nn.AdaptiveAvgPool2d,

@@ -49,7 +49,7 @@ impl InstructionSet {
 }
 
 /// Defines a function whose loops the compiler vectorises for each instruction set; the generated function takes
-/// the set as its first argument and runs the best version that the processor has at or below it.
+/// the set as its first argument and runs its version, or the portable one where the processor lacks it.
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
