@@ -324,22 +324,21 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// After `--max-steps` within an epoch: a history line and, if it is better, a best network for what there is.
-    /// The checkpoint knows nothing of it, so that a resumed run is the run it would have been.
+    /// After `--max-steps` within the first epoch: a history line and a best network, so that there is one to use. The
+    /// checkpoint knows nothing of them: a resumed run drops the line and replaces the network when it ends that epoch,
+    /// and so is the run it would have been. Once an epoch has ended there is a best network, which could not be had
+    /// back if the resumed run were to find none better.
     fn interim(&mut self) -> Result<()> {
-        if self.progress.samples == 0 {
-            return Ok(()); // stopped at the end of an epoch: its line is there
+        if self.progress.best_val_loss.is_some() || self.progress.samples == 0 {
+            return Ok(());
         }
         let trained = self.seconds();
         let scores = self.validate()?;
         let record = self.record(&scores, trained);
-        let improved = self.progress.best_val_loss.is_none_or(|best| record.val_loss < best);
-        if improved {
-            let state = self.engine.state()?;
-            checkpoint::save_best(self.job.folder, self.engine.plan(), &state, &self.progress, self.job.classes)?;
-        }
+        let state = self.engine.state()?;
+        checkpoint::save_best(self.job.folder, self.engine.plan(), &state, &self.progress, self.job.classes)?;
         files::append_json_line(&history::path(self.job.folder), &record)?;
-        self.observer.epoch(&record, improved);
+        self.observer.epoch(&record, true);
         Ok(())
     }
 

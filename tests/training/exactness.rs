@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use vggkit::training::checkpoint;
 
-use crate::{fails, ok, resume, settings, step_of, train};
+use crate::{fails, history, ok, resume, settings, step_of, train};
 
 /// Every tensor of both checkpoints of a run, as bytes, and the parts of its logs that do not depend on the clock.
 fn fingerprint(run: &Path) -> (Vec<Vec<u8>>, Vec<Value>) {
@@ -61,6 +61,24 @@ fn sgd_and_plateau_resume_as_well_and_checkpoints_within_an_epoch_change_nothing
     ok(resume(runs.path(), "demo-b", &["--log-steps", "--max-steps", "10"]));
     ok(resume(runs.path(), "demo-b", &["--log-steps"]));
     assert!(fingerprint(&runs.path().join("demo-a")) == fingerprint(&runs.path().join("demo-b")));
+}
+
+#[test]
+fn stopping_within_an_epoch_keeps_the_best_network_of_those_that_ended() {
+    let runs = tempfile::tempdir().expect("a folder");
+    // With these the network after step 9 is better than all that ended an epoch.
+    let recipe = ["-e", "3", "--seed", "2", "--lr", "0.02", "--log-steps"];
+    ok(train(runs.path(), "demo-whole", &recipe));
+    ok(train(runs.path(), "demo-part", &[&recipe[..], &["--max-steps", "9"]].concat()));
+    let (whole, part) = (runs.path().join("demo-whole"), runs.path().join("demo-part"));
+    let history = history(&part);
+    assert_eq!(history.iter().map(|epoch| epoch.step).collect::<Vec<_>>(), [4, 8], "the epochs that ended");
+    let best = history.iter().min_by(|a, b| a.val_loss.total_cmp(&b.val_loss)).expect("an epoch");
+    let plan = settings(&part).network.plan().expect("a network");
+    let kept = checkpoint::load(&checkpoint::best_path(&part), &plan, None).expect("best");
+    assert_eq!(kept.progress.step, best.step);
+    ok(resume(runs.path(), "demo-part", &[]));
+    assert!(fingerprint(&part) == fingerprint(&whole));
 }
 
 /// Waits until `condition` holds; `false` when the child ended first.
