@@ -112,12 +112,7 @@ impl Session {
         stop: &Stop,
     ) -> Result<Self> {
         let plan = network.plan()?;
-        if Run::path(&folder).exists() && !overwrite {
-            return Err(Error::usage(format!("there is a run in {} already", folder.display())).with_help(format!(
-                "go on with --resume {0}, replace it with --overwrite, or name another with --run NAME",
-                folder.display()
-            )));
-        }
+        refuse_a_run(&folder, overwrite)?;
         let tensors = match &recipe.init {
             Some(file) => {
                 let loaded = weights::load(Path::new(file), &plan);
@@ -142,7 +137,7 @@ impl Session {
             },
         };
         stop.check(&folder)?; // opening the engine can have taken minutes
-        let occupied = clear(&folder)?;
+        let occupied = clear(&folder, overwrite)?;
         // The checkpoint before run.toml: a folder with run.toml is a run that can be resumed.
         let classes = Classes { wnids: packs.train.wnids.clone(), names: packs.train.names.clone() };
         checkpoint::save_last(&folder, &plan, &state, &recipe.optimizer, &Progress::default(), &classes)?;
@@ -326,11 +321,23 @@ fn open<'a>(
     Ok(engine)
 }
 
+/// Errors: there is a run, and it is not to be overwritten.
+fn refuse_a_run(folder: &Path, overwrite: bool) -> Result<()> {
+    if overwrite || !Run::path(folder).exists() {
+        return Ok(());
+    }
+    let folder = folder.display();
+    Err(Error::usage(format!("there is a run in {folder} already")).with_help(format!(
+        "go on with --resume {folder}, replace it with --overwrite, or name another with --run NAME"
+    )))
+}
+
 /// Takes `folder` and clears away what an earlier training left there, run.toml first, so that no mixture looks like a
-/// run.
-fn clear(folder: &Path) -> Result<Occupied> {
+/// run. Whether there is a run is asked again: another process can have made one while the engine was opened.
+fn clear(folder: &Path, overwrite: bool) -> Result<Occupied> {
     fs::create_dir_all(folder).map_err(|e| Error::io("cannot create the folder", folder, e))?;
     let occupied = occupied::occupy(folder)?;
+    refuse_a_run(folder, overwrite)?;
     let mut old = vec![Run::path(folder), checkpoint::last_path(folder), checkpoint::best_path(folder)];
     old.extend([history::path(folder), history::steps_path(folder)]);
     for path in old {
@@ -341,4 +348,22 @@ fn clear(folder: &Path) -> Result<Occupied> {
     }
     checkpoint::forget_evaluations(folder)?;
     Ok(occupied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_came_while_the_engine_was_opened_stays() -> Result<()> {
+        let folder = tempfile::tempdir().map_err(|e| Error::io("cannot create", "a folder", e))?;
+        let folder = folder.path();
+        refuse_a_run(folder, false)?; // none is there yet
+        files::write_toml(&Run::path(folder), &Data::default())?;
+        assert_eq!(clear(folder, false).expect_err("a run").kind(), Kind::Usage);
+        assert!(Run::path(folder).exists());
+        drop(clear(folder, true)?);
+        assert!(!Run::path(folder).exists());
+        Ok(())
+    }
 }
