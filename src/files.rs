@@ -9,12 +9,38 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
 /// Writes `path` by filling a temporary file in the same folder, syncing it and renaming it over `path`. A symbolic link
 /// stays, and what it leads to is written. A pipe or device is written as it is. The folder is created when it is missing.
+/// The temporary's name is drawn, so that any number of processes may do this at once and the last one is right; what a
+/// killed one leaves stays there.
 pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&mut File>) -> std::io::Result<()>) -> Result<()> {
+    put(path, temporary_beside, fill)
+}
+
+/// [`write_atomic`] for a file that one process at a time writes, as the files of a run, whose folder a training locks.
+/// The temporary is `.<name>.partial`: what a killed process leaves goes with the next write, so that no checkpoints pile
+/// up. Two at once would put half of one's file in the other's place.
+pub fn write_atomic_locked(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<&mut File>) -> std::io::Result<()>,
+) -> Result<()> {
+    let temporary = |path: &Path| {
+        let name = format!(".{}", path.file_name().unwrap_or_default().to_string_lossy());
+        remove_if_there(&path.with_file_name(format!("{name}.partial")))?;
+        temporary(path, &name, 0)
+    };
+    put(path, temporary, fill)
+}
+
+fn put(
+    path: &Path,
+    temporary: impl FnOnce(&Path) -> Result<NamedTempFile>,
+    fill: impl FnOnce(&mut BufWriter<&mut File>) -> std::io::Result<()>,
+) -> Result<()> {
     let cannot = |e| Error::io("cannot write", path, e);
     let there = match fs::metadata(path) {
         Ok(there) => Some(there),
@@ -30,7 +56,7 @@ pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&mut File>) ->
     let folder = parent(path);
     fs::create_dir_all(&folder).map_err(|e| Error::io("cannot create the folder", &folder, e))?;
     let failed = |e| Error::io("cannot write", path, e);
-    let mut file = temporary_beside(path)?;
+    let mut file = temporary(path)?;
     let mut writer = BufWriter::with_capacity(1 << 20, file.as_file_mut());
     fill(&mut writer).and_then(|()| writer.flush()).map_err(failed)?;
     drop(writer);
@@ -40,13 +66,27 @@ pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&mut File>) ->
 }
 
 /// A new file in the folder of `path`, to be renamed over it; it is removed when dropped before that.
-pub fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
+pub fn temporary_beside(path: &Path) -> Result<NamedTempFile> {
+    temporary(path, ".vggkit-", 6)
+}
+
+/// A file that must be new, beside `path`: `prefix`, so many drawn letters, `.partial`.
+fn temporary(path: &Path, prefix: &str, drawn: usize) -> Result<NamedTempFile> {
     tempfile::Builder::new()
-        .prefix(".vggkit-")
+        .prefix(prefix)
+        .rand_bytes(drawn)
         .suffix(".partial")
         .permissions_like_a_new_file()
         .tempfile_in(parent(path))
         .map_err(|e| Error::io("cannot write", path, e))
+}
+
+/// Removes a file; one that is not there, or that somebody else removes at the same time, is no error.
+pub fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("cannot remove", path, e)),
+        _ => Ok(()),
+    }
 }
 
 /// Makes `file` `length` bytes long with its blocks allocated, so that a full disk is an error ahead of the work.
@@ -141,10 +181,10 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&text).map_err(|e| Error::data(path, e))
 }
 
-/// Writes `value` as TOML, atomically.
+/// Writes `value` as TOML, as [`write_atomic_locked`] does: only `run.toml` is TOML.
 pub fn write_toml<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let text = toml::to_string(value).map_err(|e| Error::data(path, e))?;
-    write_atomic(path, |w| w.write_all(text.as_bytes()))
+    write_atomic_locked(path, |w| w.write_all(text.as_bytes()))
 }
 
 /// Reads TOML; a file that does not parse is a data error that says where.

@@ -63,7 +63,7 @@ pub fn truncate<T: Serialize + DeserializeOwned>(path: &Path, keep: impl Fn(&T) 
         return Ok(());
     }
     let lines: Vec<T> = files::read_json_lines(path)?;
-    files::write_atomic(path, |writer| {
+    files::write_atomic_locked(path, |writer| {
         for line in lines.iter().filter(|line| keep(line)) {
             serde_json::to_writer(&mut *writer, line)?;
             writer.write_all(b"\n")?;

@@ -340,12 +340,7 @@ fn clear(folder: &Path, overwrite: bool) -> Result<Occupied> {
     refuse_a_run(folder, overwrite)?;
     let mut old = vec![Run::path(folder), checkpoint::last_path(folder), checkpoint::best_path(folder)];
     old.extend([history::path(folder), history::steps_path(folder)]);
-    for path in old {
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("cannot remove", &path, e)),
-            _ => {}
-        }
-    }
+    old.iter().try_for_each(|path| files::remove_if_there(path))?;
     checkpoint::forget_evaluations(folder)?;
     Ok(occupied)
 }

@@ -35,7 +35,8 @@ pub struct LoadedWeights {
 const LISTED: usize = 12;
 
 /// Writes `tensors` (in the order of [`Plan::tensors`]), each batch normalisation's `num_batches_tracked` (= `step`),
-/// `extra` and `metadata`, atomically. The header is padded so that every tensor is aligned.
+/// `extra` and `metadata`, atomically; no other process may write `path` at the same time. The header is padded so that every
+/// tensor is aligned.
 pub fn save(
     path: &Path,
     plan: &Plan,
@@ -74,7 +75,7 @@ pub fn save(
     }
     let mut header = header.to_string().into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
-    files::write_atomic(path, |file| {
+    files::write_atomic_locked(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
         entries.iter().try_for_each(|(_, _, _, bytes)| file.write_all(bytes))

@@ -148,6 +148,22 @@ fn kill_at_any_moment_leaves_a_checkpoint_that_loads() {
 }
 
 #[test]
+fn what_a_killed_process_left_half_written_goes_with_the_next_write() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let run = runs.path().join("demo-a");
+    ok(train(runs.path(), "demo-a", &["-e", "1", "--max-steps", "1"]));
+    let files = ["best.safetensors", "history.jsonl", "last.safetensors", "run.toml"];
+    for file in files {
+        fs::write(run.join(format!(".{file}.partial")), "half").expect("written");
+    }
+    ok(resume(runs.path(), "demo-a", &[])); // ends its epoch, so that each of them is written
+    let names = fs::read_dir(&run).expect("a run").map(|entry| entry.expect("an entry").file_name());
+    let mut names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    assert_eq!(names, [&[".lock"], &files[..]].concat());
+}
+
+#[test]
 fn a_damaged_checkpoint_is_recognised_and_named() {
     let runs = tempfile::tempdir().expect("a folder");
     ok(train(runs.path(), "demo-a", &["--max-steps", "1"]));
