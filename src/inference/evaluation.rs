@@ -19,6 +19,10 @@ pub const SCHEMA: &str = "vggkit/evaluation/1";
 pub struct Evaluation {
     /// [`SCHEMA`].
     pub schema: String,
+    /// The digest of the weights that were measured, as their checkpoint has it; empty in older files. A training can
+    /// replace them while they are measured.
+    #[serde(default)]
+    pub weights_digest: String,
     /// The split.
     pub split: String,
     /// Number of images.
@@ -110,6 +114,7 @@ pub fn evaluate(
     let scores = tally.scores();
     let evaluation = Evaluation {
         schema: SCHEMA.to_owned(),
+        weights_digest: model.digest.clone(),
         split: split.to_owned(),
         images: scores.images,
         loss: scores.loss,

@@ -19,6 +19,8 @@ pub struct Model {
     pub run: Run,
     /// What its outputs mean.
     pub classes: Classes,
+    /// [`checkpoint::Checkpoint::digest`] of its weights.
+    pub digest: String,
     /// The network.
     pub engine: Box<dyn Engine>,
 }
@@ -47,7 +49,8 @@ impl Model {
         let engine = engine::open(target, plan, settings, checkpoint.state)?;
         let name =
             folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
-        Ok(Self { name, folder: folder.to_owned(), run, classes: checkpoint.classes, engine })
+        let (classes, digest) = (checkpoint.classes, checkpoint.digest);
+        Ok(Self { name, folder: folder.to_owned(), run, classes, digest, engine })
     }
 }
 

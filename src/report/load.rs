@@ -18,6 +18,7 @@ use crate::files;
 use crate::inference::answers::Answers;
 use crate::inference::evaluation::{self, Evaluation};
 use crate::inference::inside::Inside;
+use crate::training::checkpoint;
 use crate::training::history::{self, Epoch};
 use crate::training::run::{self, Run};
 use crate::vgg::Plan;
@@ -246,18 +247,36 @@ fn check_evaluation(path: &Path, e: Evaluation, classes: usize, split: &str) -> 
     Ok(e)
 }
 
-/// An evaluation that is a point off the history belongs to other weights.
+/// An evaluation belongs to other weights where it says so, or, if it is too old to say, where it is a point off the
+/// history.
 fn compare_figures(run: &LoadedRun, problems: &mut Problems) {
+    let again = "run `vggkit evaluate` on this run again";
+    let digest = checkpoint::digest_of(&checkpoint::best_path(&run.folder)).ok();
+    let is_of_best = |e: &Evaluation| Some(&e.weights_digest) == digest.as_ref();
+    for e in [&run.evaluation, &run.train_evaluation].into_iter().flatten() {
+        if digest.is_some() && !e.weights_digest.is_empty() && !is_of_best(e) {
+            let path = evaluation::path(&run.folder, &e.split);
+            problems.add(&path, "is of weights that are not best.safetensors any more", again);
+            return;
+        }
+    }
     let (Some(found), Some(best)) = (&run.evaluation, run.best()) else { return };
     if (found.top1 - best.val_top1).abs() > 0.01 {
+        let (why, help) = if is_of_best(found) {
+            let folder = run.folder.display();
+            let help = format!("if the training was killed there, `vggkit train --resume {folder}` writes it again");
+            ("the history lacks the epoch of best.safetensors", help)
+        } else {
+            ("it may be older than the weights", again.to_owned())
+        };
         problems.add(
             &evaluation::path(&run.folder, &found.split),
             format!(
-                "says {:.1} % top-1, the best epoch of history.jsonl says {:.1} %: it may be older than the weights",
+                "says {:.1} % top-1, the best epoch of history.jsonl says {:.1} %: {why}",
                 100.0 * found.top1,
                 100.0 * best.val_top1
             ),
-            "run `vggkit evaluate` on this run again",
+            help,
         );
     }
 }

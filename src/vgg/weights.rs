@@ -82,22 +82,36 @@ pub fn save(
     })
 }
 
-/// Reads a weight file for `plan`; f16, bf16 and f64 become f32. Errors name the file and list everything that does
-/// not fit: missing, unexpected and wrongly shaped tensors.
-pub fn load(path: &Path, plan: &Plan) -> Result<LoadedWeights> {
+/// `__metadata__` of a weight file, whose tensors stay unread.
+pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
+    metadata_in(path, &map(path)?)
+}
+
+fn map(path: &Path) -> Result<Mmap> {
     let file = File::open(path).map_err(|e| Error::io("cannot read", path, e))?;
     if !file.metadata().is_ok_and(|file| file.is_file()) {
         return Err(Error::data(path, "is no file")); // a folder or device cannot be mapped
     }
     // SAFETY: the file is only read; weight files are replaced by renaming, never written in place.
-    let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io("cannot map", path, e))?;
-    let damaged = |e: safetensors::SafeTensorError| {
-        Error::data(path, format!("is not a whole safetensors file ({e})"))
-            .with_help("it is damaged or something else: restore it from a backup, or train again")
-    };
-    let (_, header) = SafeTensors::read_metadata(&map).map_err(damaged)?;
-    let file = SafeTensors::deserialize(&map).map_err(damaged)?;
-    let metadata: BTreeMap<String, String> = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    unsafe { Mmap::map(&file) }.map_err(|e| Error::io("cannot map", path, e))
+}
+
+fn metadata_in(path: &Path, map: &[u8]) -> Result<BTreeMap<String, String>> {
+    let (_, header) = SafeTensors::read_metadata(map).map_err(|e| damaged(path, &e))?;
+    Ok(header.metadata().clone().unwrap_or_default().into_iter().collect())
+}
+
+fn damaged(path: &Path, e: &safetensors::SafeTensorError) -> Error {
+    Error::data(path, format!("is not a whole safetensors file ({e})"))
+        .with_help("it is damaged or something else: restore it from a backup, or train again")
+}
+
+/// Reads a weight file for `plan`; f16, bf16 and f64 become f32. Errors name the file and list everything that does
+/// not fit: missing, unexpected and wrongly shaped tensors.
+pub fn load(path: &Path, plan: &Plan) -> Result<LoadedWeights> {
+    let map = map(path)?;
+    let metadata = metadata_in(path, &map)?;
+    let file = SafeTensors::deserialize(&map).map_err(|e| damaged(path, &e))?;
 
     let mut unread: BTreeMap<String, _> = file.tensors().into_iter().collect();
     for layer in plan.layers.iter().filter(|l| l.operation == Operation::BatchNorm2d) {

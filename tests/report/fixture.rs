@@ -322,6 +322,7 @@ fn evaluation_of(made: &Made) -> Evaluation {
     });
     Evaluation {
         schema: evaluation::SCHEMA.into(),
+        weights_digest: String::new(),
         split: "val".into(),
         images: 40,
         loss: 1.25,

@@ -6,7 +6,9 @@ use serde_json::Value;
 use vggkit::files;
 use vggkit::inference::answers::Answers;
 use vggkit::inference::inside::Inside;
+use vggkit::report::{self, Options, Sources};
 use vggkit::training::checkpoint;
+use vggkit::training::history::Epoch;
 
 use crate::{data, fails, history, ok, on, resume, train, vggkit};
 
@@ -137,6 +139,37 @@ fn a_damaged_run_that_nobody_named_is_left_out_and_told() {
         fs::read_to_string(&csv).expect("predictions").starts_with("image,demo-c,vote,"),
         "named twice, once there"
     );
+}
+
+#[test]
+fn a_page_says_what_its_evaluations_are_not_about() {
+    let (runs, site) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let run = runs.path().join("demo-a");
+    let problems = || {
+        let sources = Sources {
+            runs: runs.path().to_owned(),
+            data: data().to_owned(),
+            predictions: runs.path().join("predictions.csv"),
+        };
+        report::render(&sources, site.path(), Options::default()).expect("a page").problems
+    };
+    ok(train(runs.path(), "demo-a", &["-e", "1"]));
+    ok(on(vggkit(&["evaluate", "demo-a", "--quiet"]), runs.path()));
+    assert_eq!(problems(), []);
+    // Killed after the best network and before its line: an evaluation of it cannot agree with the history.
+    let log = run.join("history.jsonl");
+    let line = fs::read_to_string(&log).expect("history");
+    let other = Epoch { val_top1: 1.0, ..history(&run)[0].clone() };
+    fs::write(&log, serde_json::to_string(&other).expect("JSON") + "\n").expect("written");
+    let found = problems();
+    assert!(found.len() == 1 && found[0].help.contains("--resume"), "{found:?}");
+    fs::write(&log, line).expect("written");
+    // A better network was kept while the one before was evaluated.
+    ok(train(runs.path(), "demo-b", &["-e", "1", "--seed", "1"]));
+    fs::copy(checkpoint::best_path(&runs.path().join("demo-b")), checkpoint::best_path(&run)).expect("copied");
+    let found = problems();
+    assert!(found.len() == 1 && found[0].what.contains("best.safetensors"), "{found:?}");
+    assert!(found[0].place.ends_with("evaluation.json") && found[0].help.contains("vggkit evaluate"), "{found:?}");
 }
 
 #[test]
