@@ -3,7 +3,7 @@
 //! Knows nothing of formats beyond JSON and TOML text.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -198,13 +198,35 @@ pub fn read_to_string(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, e))
 }
 
-/// Appends one JSON object and a newline to a log and flushes it.
+/// Appends one JSON object and a newline to a log and flushes it. A half-written last line, which a killed process left
+/// behind, goes first.
 pub fn append_json_line<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let failed = |e| Error::io("cannot append to", path, e);
     let mut line = serde_json::to_vec(value).map_err(|e| Error::data(path, e))?;
     line.push(b'\n');
-    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
-    file.write_all(&line).map_err(failed)
+    let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
+    let mut file = open.map_err(failed)?;
+    seek_to_end_of_lines(&mut file).and_then(|()| file.write_all(&line)).map_err(failed)
+}
+
+/// Goes to the end of the last whole line and cuts off what follows it.
+fn seek_to_end_of_lines(file: &mut File) -> std::io::Result<()> {
+    let end = file.seek(SeekFrom::End(0))?;
+    if end == 0 {
+        return Ok(());
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::Start(end - 1))?;
+    file.read_exact(&mut last)?;
+    if last == *b"\n" {
+        return Ok(());
+    }
+    let mut all = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut all)?;
+    let whole = all.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end as u64 + 1);
+    file.set_len(whole)?;
+    file.seek(SeekFrom::Start(whole)).map(|_| ())
 }
 
 /// Reads a JSON-lines log. A last line without newline is what a killed process left behind and is ignored.
@@ -273,5 +295,18 @@ mod tests {
         reader.read_exact(&mut text).expect("read");
         assert_eq!(&text, b"new");
         assert!(write(folder.path()).is_err_and(|e| e.help().is_some_and(|help| help.contains("is a folder"))));
+    }
+
+    #[test]
+    fn a_line_is_not_glued_to_a_half_written_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log.jsonl");
+        for half in ["", "[1", "[1]\n[2", "[1]\n"] {
+            fs::write(&path, half).expect("written");
+            let whole = half.rfind('\n').map_or("", |end| &half[..=end]);
+            append_json_line(&path, &[3]).expect("appended");
+            append_json_line(&path, &[4]).expect("appended");
+            assert_eq!(fs::read_to_string(&path).expect("text"), format!("{whole}[3]\n[4]\n"), "after {half:?}");
+        }
     }
 }
