@@ -298,6 +298,17 @@ mod tests {
     }
 
     #[test]
+    fn removing_what_is_not_there_is_no_error_and_what_cannot_go_is_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("evaluation.json");
+        fs::write(&path, "").expect("written");
+        remove_if_there(&path).expect("removed");
+        assert!(!path.exists());
+        remove_if_there(&path).expect("it is gone");
+        assert!(remove_if_there(folder.path()).is_err(), "a folder is no file");
+    }
+
+    #[test]
     fn a_line_is_not_glued_to_a_half_written_one() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("log.jsonl");

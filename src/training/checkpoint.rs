@@ -104,7 +104,7 @@ pub fn forget_evaluations(run: &Path) -> Result<()> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let evaluation = name.strip_suffix(".json").or_else(|| name.strip_suffix(".csv"));
         if evaluation.is_some_and(|n| n == "evaluation" || n.starts_with("evaluation-")) || name == "inside.json" {
-            std::fs::remove_file(entry.path()).map_err(|e| Error::io("cannot remove", entry.path(), e))?;
+            files::remove_if_there(&entry.path())?; // somebody may tidy up at the same time
         }
     }
     Ok(())
