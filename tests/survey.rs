@@ -56,3 +56,29 @@ fn a_stage_that_fails_is_told_and_does_not_stop_the_rest() {
     let readme = std::fs::read_to_string(folder.join("survey/README.md")).expect("a README");
     assert!(readme.contains("Selftest: not done") && readme.contains("| train |"), "{readme}");
 }
+
+#[test]
+fn a_stage_that_failed_is_done_again_whatever_file_it_left() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    assert!(vggkit(folder, "prepare --demo --quiet --classes 3 --per-class 9").status.success());
+    let out = folder.join("survey");
+    std::fs::create_dir(&out).expect("a folder");
+    let stage = |name: &str, exit_code: i32| {
+        format!(r#"{{"name":"{name}","command":"","exit_code":{exit_code},"seconds":1.0,"time":""}}"#) + "\n"
+    };
+    for name in ["devices", "selftest", "bench-train", "bench-infer"] {
+        std::fs::write(out.join(format!("{name}.json")), "{}").expect("written");
+    }
+    // The first attempt at devices failed and the second did not; that of the benchmark was killed while it wrote.
+    let before = stage("devices", 1) + &stage("devices", 0) + &stage("selftest", 1) + &stage("bench-train", 0);
+    std::fs::write(out.join("stages.jsonl"), before.clone() + "{\"name\":\"ben").expect("written");
+    assert_eq!(vggkit(folder, "survey --adapter nothing-like-it --data data/demo").status.code(), Some(1));
+    let after = std::fs::read_to_string(out.join("stages.jsonl")).expect("stages");
+    let added = after.strip_prefix(&before).expect("the whole lines stay");
+    let names: Vec<Value> =
+        added.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["name"].clone()).collect();
+    assert_eq!(names, ["selftest", "train"]);
+    let readme = std::fs::read_to_string(out.join("README.md")).expect("a README");
+    assert!(readme.contains("| bench-train | 1 | 0 |"), "{readme}");
+}

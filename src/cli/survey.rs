@@ -34,7 +34,7 @@ const RECIPE: &str = "-d 16 -b 128 -e 60 -es 0 --optimizer sgd -lr 0.05 --weight
 pub struct Arguments {
     #[command(flatten)]
     network: NetworkArguments,
-    /// Folder for the results; what is there already is not measured again
+    /// Folder for the results; what has succeeded there already is not measured again
     #[arg(long, value_name = "DIR", default_value = "survey")]
     out: PathBuf,
     /// Images a step of the benchmarks
@@ -164,10 +164,16 @@ impl Survey<'_> {
         vec!["--width".into(), width.to_string().into(), "--image-size".into(), image_size.to_string().into()]
     }
 
-    /// Runs a stage whose standard output is one JSON object, unless its file is there.
+    /// Whether the last attempt at a stage failed. What it printed is kept, as it says why.
+    fn has_failed(&self, name: &str) -> bool {
+        let stages: Vec<Stage> = files::read_json_lines(&stages_path(&self.arguments.out)).unwrap_or_default();
+        stages.iter().rfind(|stage| stage.name == name).is_some_and(|stage| stage.exit_code != 0)
+    }
+
+    /// Runs a stage whose standard output is one JSON object, unless its file is there and that of a success.
     fn keep(&self, name: &str, more: &[OsString]) -> Result<bool> {
         let path = self.arguments.out.join(format!("{name}.json"));
-        if path.exists() {
+        if path.exists() && !self.has_failed(name) {
             return Ok(true);
         }
         let command = name.split('-').next().unwrap_or(name); // bench-train is a bench
