@@ -141,6 +141,7 @@ impl Session {
         // The checkpoint before run.toml: a folder with run.toml is a run that can be resumed.
         let classes = Classes { wnids: packs.train.wnids.clone(), names: packs.train.names.clone() };
         checkpoint::save_last(&folder, &plan, &state, &recipe.optimizer, &Progress::default(), &classes)?;
+        begin_step_log(&folder, &options)?;
         files::write_toml(&Run::path(&folder), &run)?;
         Ok(Self {
             folder,
@@ -213,6 +214,7 @@ impl Session {
             origin.finished.clear();
             origin.best_sha256.clear();
             origin.device = session.engine.device().clone();
+            begin_step_log(&session.folder, &session.options)?;
         }
         files::write_toml(&Run::path(&session.folder), &session.run)?;
         Ok(session)
@@ -289,8 +291,7 @@ impl Session {
             classes: &self.classes,
             train_images,
             checkpoint_every: self.options.checkpoint_every,
-            // A log that was begun is gone on with.
-            log_steps: self.options.log_steps || history::steps_path(&self.folder).exists(),
+            log_steps: history::steps_path(&self.folder).exists(),
             stop,
         };
         trainer::train(&job, self.engine.as_mut(), self.progress.clone(), observer)
@@ -319,6 +320,13 @@ fn open<'a>(
     engine.attach(Source::Train, train.images.clone())?;
     engine.attach(Source::Held, val.images.clone())?;
     Ok(engine)
+}
+
+/// Makes `steps.jsonl` where it is asked for. It is gone on with wherever it is there, so a training that is killed ahead
+/// of its first line and resumed without the flag writes it too.
+fn begin_step_log(folder: &Path, options: &Options) -> Result<()> {
+    let path = history::steps_path(folder);
+    if options.log_steps && !path.exists() { files::write_atomic_locked(&path, |_| Ok(())) } else { Ok(()) }
 }
 
 /// Errors: there is a run, and it is not to be overwritten.

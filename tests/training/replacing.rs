@@ -9,7 +9,7 @@ use vggkit::error::{Kind, Result};
 use vggkit::training::session::{Options, Packs, Session};
 use vggkit::training::stop::Stop;
 
-use crate::{data, ok, settings, train};
+use crate::{data, ok, resume, settings, train};
 
 fn options() -> Options {
     Options {
@@ -51,4 +51,15 @@ fn a_signal_before_the_training_begins_leaves_the_old_run() {
     assert!(content(&run) == before, "the run was touched");
     assert!(replace(&run, &Stop::default(), options()).is_ok());
     assert!(content(&run) != before);
+}
+
+#[test]
+fn a_step_log_that_was_asked_for_is_written_after_a_kill_before_the_first_step() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let run = runs.path().join("demo-a");
+    ok(train(runs.path(), "demo-a", &["-e", "1"]));
+    let begun = replace(&run, &Stop::default(), Options { log_steps: true, ..options() });
+    drop(begun.expect("a training")); // all that a kill would leave
+    ok(resume(runs.path(), "demo-a", &["--max-steps", "2"]));
+    assert_eq!(fs::read_to_string(run.join("steps.jsonl")).expect("a log").lines().count(), 2);
 }
