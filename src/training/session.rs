@@ -167,8 +167,9 @@ impl Session {
         precision: Option<Precision>,
         options: Options,
     ) -> Result<Self> {
-        let mut run = Run::load(&folder)?;
+        // Read once nobody can replace it: what it says goes over the run's settings below.
         let occupied = occupied::occupy(&folder)?;
+        let mut run = Run::load(&folder)?;
         if let Some(data) = data {
             run.data.folder = data.display().to_string();
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use vggkit::engine::{Choice, Target};
 use vggkit::error::{Kind, Result};
+use vggkit::training::occupied;
 use vggkit::training::session::{Options, Packs, Session};
 use vggkit::training::stop::Stop;
 
@@ -62,4 +63,18 @@ fn a_step_log_that_was_asked_for_is_written_after_a_kill_before_the_first_step()
     drop(begun.expect("a training")); // all that a kill would leave
     ok(resume(runs.path(), "demo-a", &["--max-steps", "2"]));
     assert_eq!(fs::read_to_string(run.join("steps.jsonl")).expect("a log").lines().count(), 2);
+}
+
+#[test]
+fn settings_are_read_when_no_other_training_can_replace_them() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let run = runs.path().join("demo-a");
+    ok(train(runs.path(), "demo-a", &["-e", "1"]));
+    let other = occupied::occupy(&run).expect("a free folder");
+    fs::write(run.join("run.toml"), "half of it").expect("written"); // so that reading it is what fails
+    let resumed =
+        || Session::resume(run.clone(), None, None, None, None, options()).err().expect("an error").to_string();
+    assert!(resumed().contains("another process is training there"), "{}", resumed());
+    drop(other);
+    assert!(resumed().contains("run.toml"), "{}", resumed());
 }
