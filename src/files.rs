@@ -209,6 +209,14 @@ pub fn append_json_line<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     seek_to_end_of_lines(&mut file).and_then(|()| file.write_all(&line)).map_err(failed)
 }
 
+/// Makes the lines of a log durable, where there is one.
+pub fn sync_log(path: &Path) -> Result<()> {
+    match OpenOptions::new().append(true).open(path).and_then(|file| file.sync_data()) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("cannot sync", path, e)),
+        _ => Ok(()),
+    }
+}
+
 /// Goes to the end of the last whole line and cuts off what follows it.
 fn seek_to_end_of_lines(file: &mut File) -> std::io::Result<()> {
     let end = file.seek(SeekFrom::End(0))?;

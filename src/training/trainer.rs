@@ -13,7 +13,7 @@ use super::run::{Recipe, Schedule};
 use super::sampler::Sampler;
 use super::schedule::learning_rate;
 use super::stop::Stop;
-use crate::engine::{Batch, Engine, Pick, Source, StepMetrics};
+use crate::engine::{Batch, Engine, Pick, Source, State, StepMetrics};
 use crate::error::{Error, Kind, Result};
 use crate::files;
 
@@ -319,7 +319,7 @@ impl Trainer<'_> {
             checkpoint::save_best(folder, plan, &state, &self.progress, self.job.classes)?;
         }
         files::append_json_line(&history::path(folder), record)?;
-        checkpoint::save_last(folder, plan, &state, &self.job.recipe.optimizer, &self.progress, self.job.classes)?;
+        self.save_last(&state, &self.progress)?;
         self.observer.epoch(record, improved);
         Ok(())
     }
@@ -348,7 +348,14 @@ impl Trainer<'_> {
         let state = self.engine.state()?;
         let mut progress = self.progress.clone();
         progress.seconds = self.seconds();
-        let (folder, plan) = (self.job.folder, self.engine.plan());
-        checkpoint::save_last(folder, plan, &state, &self.job.recipe.optimizer, &progress, self.job.classes)
+        self.save_last(&state, &progress)
+    }
+
+    /// Writes `last.safetensors` after the logs are on the disk: a resume does not write again what lies before it.
+    fn save_last(&self, state: &State, progress: &Progress) -> Result<()> {
+        let Job { folder, recipe, classes, .. } = *self.job;
+        files::sync_log(&history::path(folder))?;
+        files::sync_log(&history::steps_path(folder))?;
+        checkpoint::save_last(folder, self.engine.plan(), state, &recipe.optimizer, progress, classes)
     }
 }
