@@ -121,28 +121,6 @@ pub fn sync_file_system(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Replaces a folder and all that is in it by these files (paths below it and their bytes): written beside it, then
-/// renamed. Errors: something cannot be written; the old folder is left as it was.
-pub fn replace_folder(folder: &Path, files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<()> {
-    let parent = parent(folder);
-    fs::create_dir_all(&parent).map_err(|e| Error::io("cannot create the folder", &parent, e))?;
-    let new = tempfile::Builder::new().prefix(".vggkit-").tempdir_in(&parent);
-    let new = new.map_err(|e| Error::io("cannot create a folder in", &parent, e))?;
-    let content = new.path().join("content");
-    fs::create_dir(&content).map_err(|e| Error::io("cannot create the folder", &content, e))?;
-    for (path, bytes) in files {
-        let path = content.join(path);
-        let below = self::parent(&path);
-        fs::create_dir_all(&below).map_err(|e| Error::io("cannot create the folder", &below, e))?;
-        fs::write(&path, bytes).map_err(|e| Error::io("cannot write", &path, e))?;
-    }
-    match fs::rename(folder, new.path().join("old")) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("cannot replace", folder, e)),
-        _ => {}
-    }
-    fs::rename(&content, folder).map_err(|e| Error::io("cannot create the folder", folder, e))
-}
-
 /// The folder that holds `path`.
 pub fn parent(path: &Path) -> PathBuf {
     match path.parent() {

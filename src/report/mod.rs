@@ -3,13 +3,13 @@
 //! It reads only what `prepare`, `verify`, `train`, `evaluate` and `predict` wrote; it computes no network and
 //! changes none of those files. What cannot be read is named, on the page and to the caller, and stops nothing else.
 
-use std::io::Write;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use crate::files;
 
 mod assets;
+mod beside;
 mod charts;
 mod discover;
 mod evaluated;
@@ -51,7 +51,7 @@ pub struct Options {
 }
 
 /// Beside the page: images where they are split off, and the raw figures. Browsers give the folder of a saved page this
-/// name too. It belongs to the page and is replaced as a whole.
+/// name too. It belongs to the page: nothing else stays in it.
 pub const FILES: &str = "index_files";
 
 /// Renders `<out>/index.html` and what lies beside it. The same inputs give the same bytes.
@@ -65,15 +65,13 @@ pub fn render(sources: &Sources, out: &Path, options: Options) -> Result<Report>
         options.live.then(|| view::Live::new(&runs, &watch::trained_now(sources), watch::reload_seconds(&inputs)));
     let view = view::build(&inputs, &runs, &raw, live)?;
     let mut html = page::render(&view, options.split_assets)?;
-    let mut beside: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut files = BTreeMap::new();
     if options.split_assets {
         let split = assets::split(&html, &format!("{FILES}/images"));
         html = split.html;
-        beside.extend(split.files.into_iter().map(|(name, bytes)| (format!("images/{name}"), bytes)));
+        files.extend(split.files.into_iter().map(|(name, bytes)| (format!("images/{name}"), bytes)));
     }
-    beside.extend(raw.into_files().map(|file| (format!("raw/{}", file.path), file.bytes)));
-    files::replace_folder(&out.join(FILES), beside)?;
-    let page = out.join("index.html");
-    files::write_atomic(&page, |w| w.write_all(html.as_bytes()))?;
+    files.extend(raw.into_files().map(|file| (format!("raw/{}", file.path), file.bytes)));
+    let page = beside::put(out, &html, FILES, &files)?;
     Ok(Report { page, runs: inputs.runs.len(), problems: view.problems, missing: inputs.missing })
 }

@@ -55,6 +55,51 @@ fn images_can_lie_beside_the_page() {
     assert!(page.len() < whole.len(), "{} of {} bytes", page.len(), whole.len());
 }
 
+/// Whatever ends `report` between its steps, here a folder in the page's place, the page that is there has its files.
+#[test]
+fn a_page_that_cannot_be_replaced_keeps_its_files() {
+    let fixture = full();
+    let split = Options { split_assets: true, live: false };
+    let (report, page) = fixture.render_as(split);
+    let beside = || {
+        let of = |name: &str| tags(&page).iter().filter_map(|t| t.get(name).map(str::to_owned)).collect::<Vec<_>>();
+        let files: Vec<_> = of("src").into_iter().chain(of("href")).filter(|f| f.starts_with("index_files")).collect();
+        assert!(files.len() > 8, "{files:?}");
+        files.into_iter().map(|file| (report.page.with_file_name(&file).is_file(), file)).collect::<Vec<_>>()
+    };
+    fs::remove_file(&report.page).expect("the page");
+    fs::create_dir(&report.page).expect("a folder");
+    assert!(fixture.try_render(Options::default()).is_err());
+    assert_eq!(beside().iter().find(|(there, _)| !there), None);
+    fs::remove_dir(&report.page).expect("the folder");
+    fixture.render();
+    assert!(beside().iter().all(|(there, file)| *there == file.contains("/raw/")), "images have gone into the page");
+}
+
+/// Two at once would each take away what the other's page names.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_page_waits_for_another_that_is_written_there() {
+    use std::os::unix::fs::MetadataExt as _;
+    let fixture = full();
+    let site = fixture.path().join("site");
+    fs::create_dir(&site).expect("a folder");
+    let other = fs::File::open(&site).expect("the folder");
+    other.lock().expect("a lock");
+    let inode = format!(":{} ", other.metadata().expect("metadata").ino());
+    std::thread::scope(|scope| {
+        let rendering = scope.spawn(|| fixture.render());
+        let waits = |locks: String| locks.lines().any(|line| line.contains("->") && line.contains(&inode));
+        while !waits(fs::read_to_string("/proc/locks").expect("locks")) {
+            assert!(!rendering.is_finished(), "it did not wait");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert!(!site.join("index.html").exists());
+        drop(other);
+        assert_eq!(rendering.join().expect("a page").0.runs, 3);
+    });
+}
+
 #[test]
 fn runs_in_folders_of_folders_are_named_by_their_path() {
     let fixture = Fixture::with_data();

@@ -214,14 +214,18 @@ impl Fixture {
     }
 
     pub fn render_as(&self, options: Options) -> (Report, String) {
+        let report = self.try_render(options).expect("a page");
+        let html = fs::read_to_string(&report.page).expect("the page");
+        (report, html)
+    }
+
+    pub fn try_render(&self, options: Options) -> vggkit::error::Result<Report> {
         let sources = Sources {
             runs: self.path().join("runs"),
             data: self.data(),
             predictions: self.path().join("predictions.csv"),
         };
-        let report = report::render(&sources, &self.path().join("site"), options).expect("a page");
-        let html = fs::read_to_string(&report.page).expect("the page");
-        (report, html)
+        report::render(&sources, &self.path().join("site"), options)
     }
 }
 
