@@ -1,7 +1,7 @@
 //! One open page at a size and in a colour scheme: what it logs and loads, its text, keys and mouse.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -192,14 +192,22 @@ impl<'a> Page<'a> {
         self.eval("for (const part of document.querySelectorAll('details')) part.open = true");
     }
 
-    /// Whether the element is in the viewport, begins there, and is not folded away.
+    /// Whether the element comes to be in the viewport, begins there, and is not folded away: a page without scripts says
+    /// nothing of when it has scrolled, so it is looked at until it has, for up to 20 s.
     pub fn shows(&self, id: &str) -> bool {
-        self.settle();
-        self.eval(&format!(
+        let in_sight = format!(
             "(() => {{ const e = document.getElementById({id:?}), r = e.getBoundingClientRect();
              return e.checkVisibility({{ contentVisibilityAuto: true, visibilityProperty: true }}) &&
              r.top >= -1 && r.top < innerHeight && r.bottom >= 0; }})()"
-        )) == true
+        );
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            self.settle();
+            let seen = self.eval(&in_sight) == true;
+            if seen || Instant::now() > deadline {
+                return seen;
+            }
+        }
     }
 
     /// A PNG of the whole page in target/screenshots.
