@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
 use memmap2::MmapMut;
+use rayon::prelude::*;
 
 use crate::error::{Error, Kind, Result};
 
@@ -46,6 +47,12 @@ impl Buffer {
             let _ = map.advise(memmap2::Advice::HugePage);
         }
         Ok(Self { map: Some(map), skipped, len })
+    }
+
+    /// Makes every value zero, by all threads of the pool: the first write to a new buffer is where the system finds its
+    /// pages, which can take longer than a step, the more so where one thread waits for all of them.
+    pub fn zero(&mut self) {
+        self.par_chunks_mut(HUGE_PAGE / size_of::<f32>()).for_each(|part| part.fill(0.0));
     }
 
     /// Bytes from the map's start to the last float.
@@ -139,8 +146,11 @@ mod tests {
     #[test]
     fn buffers_are_aligned_zeroed_and_exact() -> Result<()> {
         for len in [0, 1, 15, 16, 17, 1000, 1 << 20, (1 << 20) + 5] {
-            let buffer = Buffer::new(len)?;
+            let mut buffer = Buffer::new(len)?;
             assert_eq!(buffer.len(), len);
+            assert!(buffer.iter().all(|v| *v == 0.0));
+            buffer.fill(1.0);
+            buffer.zero();
             assert!(buffer.iter().all(|v| *v == 0.0));
             assert!(
                 len == 0 || (buffer.as_ptr() as usize).is_multiple_of(if len < 1 << 20 { 4096 } else { HUGE_PAGE })

@@ -337,12 +337,11 @@ impl Network {
             Cow::Owned(state) => (given(state.tensors), state.moments.into_iter().map(given).collect()),
             Cow::Borrowed(state) => (lent(&state.tensors), state.moments.iter().map(|m| lent(m)).collect()),
         };
+        self.parameters.zero();
         for (place, values) in self.layout.places.iter().zip(tensors) {
             place.pack(&values, if place.trained { &mut self.parameters } else { &mut self.running });
         }
-        for moment in &mut self.moments {
-            moment.fill(0.0);
-        }
+        self.moments.iter_mut().for_each(Buffer::zero);
         let trained = || self.layout.places.iter().filter(|p| p.trained);
         for (moment, values) in self.moments.iter_mut().zip(moments) {
             trained().zip(values).for_each(|(place, values)| place.pack(&values, moment));
