@@ -85,7 +85,7 @@ pub struct Shared {
     /// What computes: gpu, cpu, or auto: a hardware GPU where there is one, else the CPU
     #[arg(long, value_name = "NAME", default_value = "auto", global = true, value_parser = values::engine)]
     pub engine: Choice,
-    /// Which GPU the GPU engine takes: its index in `vggkit devices` or a part of its name. The CPU engine has no use for it
+    /// Which GPU the GPU engine takes: its index in `vggkit devices` or a part of its name. The CPU engine ignores it
     #[arg(long, value_name = "NAME|INDEX", global = true, env = "VGGKIT_ADAPTER")]
     pub adapter: Option<String>,
     /// Samples computed at once on a GPU [default: the whole batch, or as many as fit]. Gradients are added up; batch

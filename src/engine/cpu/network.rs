@@ -337,6 +337,7 @@ impl Network {
             Cow::Owned(state) => (given(state.tensors), state.moments.into_iter().map(given).collect()),
             Cow::Borrowed(state) => (lent(&state.tensors), state.moments.iter().map(|m| lent(m)).collect()),
         };
+        // One thread overwrites all of it next; this is for all threads to find its pages.
         self.parameters.zero();
         for (place, values) in self.layout.places.iter().zip(tensors) {
             place.pack(&values, if place.trained { &mut self.parameters } else { &mut self.running });
