@@ -337,8 +337,6 @@ impl Network {
             Cow::Owned(state) => (given(state.tensors), state.moments.into_iter().map(given).collect()),
             Cow::Borrowed(state) => (lent(&state.tensors), state.moments.iter().map(|m| lent(m)).collect()),
         };
-        // One thread overwrites all of it next; this is for all threads to find its pages.
-        self.parameters.zero();
         for (place, values) in self.layout.places.iter().zip(tensors) {
             place.pack(&values, if place.trained { &mut self.parameters } else { &mut self.running });
         }
@@ -400,14 +398,20 @@ impl Place {
         to
     }
 
-    /// Copies a tensor in torchvision's layout to where it lies.
+    /// Copies a tensor in torchvision's layout to where it lies, by all threads for the reason of [`Buffer::zero`].
     fn pack(&self, values: &[f32], to: &mut [f32]) {
+        const PART: usize = 1 << 16;
         let to = &mut to[self.range.clone()];
-        let Some([outputs, inputs, taps]) = self.convolution else { return to.copy_from_slice(values) };
-        for (o, values) in values.chunks_exact(inputs * taps).enumerate() {
-            for (j, v) in values.iter().enumerate() {
-                to[((j % taps) * inputs + j / taps) * outputs + o] = *v;
+        let Some([outputs, inputs, taps]) = self.convolution else {
+            return to
+                .par_chunks_mut(PART)
+                .zip(values.par_chunks(PART))
+                .for_each(|(to, from)| to.copy_from_slice(from));
+        };
+        to.par_chunks_mut(outputs).enumerate().for_each(|(row, to)| {
+            for (o, v) in to.iter_mut().enumerate() {
+                *v = values[(o * inputs + row % inputs) * taps + row / inputs];
             }
-        }
+        });
     }
 }
