@@ -1,12 +1,13 @@
 //! `vggkit evaluate`: writes evaluation.json and evaluation.csv beside a run and prints what they say; on the split that
 //! the run validates on, inside.json as well.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::{Shared, output};
-use crate::dataset::Pack;
+use crate::dataset::{Manifest, Pack};
 use crate::error::{Error, Result};
 use crate::inference::answers::Answers;
 use crate::inference::evaluation::{self, Evaluation};
@@ -45,8 +46,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             complete = false;
             continue;
         };
-        let data = shared.data_given().map_or_else(|| model.run.data.folder.clone().into(), ToOwned::to_owned);
-        let pack = Pack::open(&data, &arguments.split)?;
+        let pack = pack(&arguments, &model.run.data.folder)?;
         let bar = progress::bar("evaluate", pack.images.count as u64, "images", shared.quiet || shared.json);
         let (evaluation, answers) =
             evaluation::evaluate(&mut model, &pack, &arguments.split, |done| bar.set_position(done as u64))?;
@@ -67,6 +67,17 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         }
     }
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The images to measure on: of the folder that was given, of the one by which the runs were chosen, or of a run's own.
+fn pack(arguments: &Arguments, own: &str) -> Result<Pack> {
+    let shared = &arguments.shared;
+    if shared.data_given().is_some() || arguments.runs_given.is_empty() {
+        return Pack::open(shared.data(), &arguments.split);
+    }
+    let help = "the run was trained on data in that folder; where it lies elsewhere now, name it with --data DIR";
+    Pack::open(Path::new(own), &arguments.split)
+        .map_err(|e| if Manifest::path(Path::new(own)).exists() { e } else { e.with_help(help) })
 }
 
 /// Writes inside.json.

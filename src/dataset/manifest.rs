@@ -47,6 +47,10 @@ pub struct Manifest {
     /// What `--skip-corrupt` and `--drop-leaks` left out, sorted by path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
+    /// SHA-256 of manifests of the same content that this one took the place of: runs of versions that knew their data by
+    /// its manifest alone are recognised by them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<String>,
 }
 
 /// A class.
@@ -144,6 +148,14 @@ impl Manifest {
         files::read_json(&path).map_err(|e| if path.exists() { e } else { e.with_help(help) })
     }
 
+    /// What names the data: the SHA-256 of the lines `split<TAB>pack_sha256<LF>`, sorted. A pack holds pixels, labels,
+    /// classes and file names, so this changes with each of them, and with nothing else: neither with the time nor with
+    /// the source's place nor with whether class folders were written.
+    pub fn content_sha256(&self) -> String {
+        let lines = self.splits.iter().map(|(name, split)| format!("{name}\t{}\n", split.pack_sha256));
+        sha256_of_lines(lines.collect())
+    }
+
     /// The folders below `<data>/<split>`, in the order in which their images are packed.
     pub fn folders(&self, split: &str) -> Vec<String> {
         if self.splits.get(split).is_some_and(|s| s.labelled) {
@@ -155,7 +167,11 @@ impl Manifest {
 }
 
 /// [`Split::files_sha256`] of lines `path<TAB>sha256<LF>` in any order.
-pub fn files_sha256(mut lines: Vec<String>) -> String {
+pub fn files_sha256(lines: Vec<String>) -> String {
+    sha256_of_lines(lines)
+}
+
+fn sha256_of_lines(mut lines: Vec<String>) -> String {
     lines.sort();
     files::hex(&Sha256::digest(lines.concat()))
 }

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod download;
 pub mod finding;
 mod fingerprint;
+pub mod identity;
 pub mod layout;
 pub mod manifest;
 pub mod pack;
@@ -19,6 +20,7 @@ pub mod staging;
 pub mod statistics;
 pub mod verify;
 
+pub use identity::Identity;
 pub use manifest::Manifest;
 pub use pack::Pack;
 

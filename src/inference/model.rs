@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::dataset::Manifest;
+use crate::dataset::Identity;
 use crate::engine::{self, Engine, Settings, Target};
 use crate::error::{Error, Result};
-use crate::files;
 use crate::training::checkpoint::{self, Classes};
 use crate::training::run::Run;
 
@@ -141,12 +140,12 @@ pub fn choose(runs: &Path, given: &[String], data: &Path) -> Result<Chosen> {
         return Ok(Chosen { chosen, left_out: Vec::new(), damaged: Vec::new() });
     }
     let unprepared = "prepare the data with `vggkit prepare`, or name its folder with --data";
-    let manifest = files::sha256(&Manifest::path(data)).map_err(|error| error.with_help(unprepared))?;
+    let (_, identity) = Identity::of(data).map_err(|error| error.with_help(unprepared))?;
     let (mut chosen, mut left_out, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
     for folder in all(runs)? {
         match Run::load(&folder) {
             Err(error) => damaged.push(error),
-            Ok(run) if run.data.manifest_sha256 != manifest => {
+            Ok(run) if !run.data.is(&identity) => {
                 left_out.push(format!("left out: {} was trained on another data set", folder.display()));
             }
             Ok(_) if !checkpoint::best_path(&folder).exists() => {

@@ -12,7 +12,7 @@ use super::discover;
 use super::evaluated;
 use super::predictions::Predictions;
 use crate::dataset::verify::{self, Verification};
-use crate::dataset::{Manifest, Pack, manifest};
+use crate::dataset::{Identity, Manifest, Pack, manifest};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::inference::answers::Answers;
@@ -63,6 +63,8 @@ pub struct LoadedRun {
     pub name: String,
     pub folder: PathBuf,
     pub run: Run,
+    /// What names the data that it was trained on: [`run::Data::known_as`].
+    pub known_as: String,
     pub plan: Plan,
     pub history: Vec<Epoch>,
     /// On the split that the run validated on.
@@ -78,8 +80,8 @@ pub struct LoadedRun {
 /// A prepared data set.
 pub struct LoadedData {
     pub manifest: Manifest,
-    /// Of `manifest.json`, as `run.toml` has it.
-    pub sha256: String,
+    /// By which runs know it.
+    pub identity: Identity,
     /// By split.
     pub packs: BTreeMap<String, Pack>,
     /// What `vggkit verify` found.
@@ -116,7 +118,8 @@ pub fn load(sources: &Sources) -> Inputs {
     let mut problems = Problems::default();
     let mut missing = Vec::new();
 
-    let mut runs = load_runs(&sources.runs, &mut problems, &mut missing);
+    let at_hand = Identity::of(&sources.data).ok().map(|(_, identity)| identity);
+    let mut runs = load_runs(&sources.runs, at_hand.as_ref(), &mut problems, &mut missing);
     runs.sort_by(|a, b| order(a).cmp(&order(b)));
 
     let data = if Manifest::path(&sources.data).exists() {
@@ -145,7 +148,12 @@ fn order(run: &LoadedRun) -> (usize, bool, bool, &str) {
     (network.depth, network.depth == 16 && !network.conv1x1, network.lrn, &run.name)
 }
 
-fn load_runs(folder: &Path, problems: &mut Problems, missing: &mut Vec<String>) -> Vec<LoadedRun> {
+fn load_runs(
+    folder: &Path,
+    at_hand: Option<&Identity>,
+    problems: &mut Problems,
+    missing: &mut Vec<String>,
+) -> Vec<LoadedRun> {
     let folders = match discover::run_folders(folder) {
         Ok(folders) => folders,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -160,10 +168,10 @@ fn load_runs(folder: &Path, problems: &mut Problems, missing: &mut Vec<String>) 
     if folders.is_empty() {
         missing.push(format!("{} holds no run: `vggkit train -d 11` makes one", folder.display()));
     }
-    folders.into_iter().filter_map(|(name, path)| load_run(name, path, problems)).collect()
+    folders.into_iter().filter_map(|(name, path)| load_run(name, path, at_hand, problems)).collect()
 }
 
-fn load_run(name: String, folder: PathBuf, problems: &mut Problems) -> Option<LoadedRun> {
+fn load_run(name: String, folder: PathBuf, at_hand: Option<&Identity>, problems: &mut Problems) -> Option<LoadedRun> {
     let settings = Run::path(&folder);
     if !settings.exists() {
         problems.add(&folder, "has no run.toml, so it is not a run of vggkit; left out", "");
@@ -196,8 +204,19 @@ fn load_run(name: String, folder: PathBuf, problems: &mut Problems) -> Option<Lo
     let path = Inside::path(&folder);
     let inside = path.exists().then(|| evaluated::inside(&path, run.network.classes));
     let inside = inside.and_then(|i| problems.keep(&path, i));
-    let loaded =
-        LoadedRun { name, folder, plan, history, evaluation: on_val, train_evaluation: on_train, answers, inside, run };
+    let known_as = run.data.known_as(at_hand);
+    let loaded = LoadedRun {
+        name,
+        folder,
+        known_as,
+        plan,
+        history,
+        evaluation: on_val,
+        train_evaluation: on_train,
+        answers,
+        inside,
+        run,
+    };
     compare_figures(&loaded, problems);
     Some(loaded)
 }
@@ -283,11 +302,10 @@ fn compare_figures(run: &LoadedRun, problems: &mut Problems) {
 
 fn load_data(folder: &Path, problems: &mut Problems) -> Option<LoadedData> {
     let path = Manifest::path(folder);
-    let manifest = problems.keep(
+    let (manifest, identity) = problems.keep(
         &path,
-        Manifest::load(folder).and_then(|m| check_schema(&path, &m.schema.clone(), manifest::SCHEMA, m)),
+        Identity::of(folder).and_then(|(m, i)| check_schema(&path, &m.schema.clone(), manifest::SCHEMA, (m, i))),
     )?;
-    let sha256 = problems.keep(&path, files::sha256(&path))?;
     let mut packs = BTreeMap::new();
     for split in manifest.splits.keys() {
         if let Some(pack) = problems.keep(&Pack::path_of(folder, split), Pack::open(folder, split)) {
@@ -299,7 +317,7 @@ fn load_data(folder: &Path, problems: &mut Problems) -> Option<LoadedData> {
         .exists()
         .then(|| Verification::load(folder).and_then(|v| check_schema(&path, &v.schema.clone(), verify::SCHEMA, v)));
     let verification = verified.and_then(|v| problems.keep(&path, v));
-    Some(LoadedData { manifest, sha256, packs, verification })
+    Some(LoadedData { manifest, identity, packs, verification })
 }
 
 impl LoadedRun {

@@ -81,6 +81,7 @@ struct RunRow<'a> {
     stopped_by: &'a str,
     synthetic: bool,
     manifest_sha256: &'a str,
+    content_sha256: &'a str,
 }
 
 /// A row of `history.csv`, as `history.jsonl` has it, with its run.
@@ -178,6 +179,7 @@ fn run_row<'a>(d: &'a Described) -> RunRow<'a> {
         stopped_by: &run.origin.stopped_by,
         synthetic: run.data.synthetic,
         manifest_sha256: &run.data.manifest_sha256,
+        content_sha256: &run.data.content_sha256,
     }
 }
 

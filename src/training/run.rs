@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::Identity;
 use crate::engine::gpu::Precision;
 use crate::engine::{Device, Normalisation, Optimizer};
 use crate::error::Result;
@@ -126,7 +127,10 @@ pub struct Data {
     pub train: String,
     /// Split validated on.
     pub val: String,
-    /// SHA-256 of manifest.json.
+    /// What names the data: [`crate::dataset::Manifest::content_sha256`]. Empty in runs of versions before it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub content_sha256: String,
+    /// SHA-256 of manifest.json as it was when the training began.
     pub manifest_sha256: String,
     /// Drawn, not photographed.
     pub synthetic: bool,
@@ -153,6 +157,28 @@ pub struct Origin {
     /// SHA-256 of best.safetensors once it has ended; empty while it runs and where no epoch was finished.
     #[serde(default)]
     pub best_sha256: String,
+}
+
+impl Data {
+    /// What names the data of this run, comparable with [`Identity::content_sha256`]. A run of a version that knew its data
+    /// by the manifest alone is told by the data `at_hand`, else by the folder that it was trained on; where both hold other
+    /// data now, the manifest's checksum stands for it, which no other data has.
+    pub fn known_as(&self, at_hand: Option<&Identity>) -> String {
+        if !self.content_sha256.is_empty() {
+            return self.content_sha256.clone();
+        }
+        let is_mine = |identity: &&Identity| identity.manifests.contains(&self.manifest_sha256);
+        if let Some(identity) = at_hand.filter(is_mine) {
+            return identity.content_sha256.clone();
+        }
+        let own = Identity::of(Path::new(&self.folder)).ok().map(|(_, identity)| identity);
+        own.as_ref().filter(is_mine).map_or(&self.manifest_sha256, |identity| &identity.content_sha256).clone()
+    }
+
+    /// Whether this run was trained on the data `at_hand`.
+    pub fn is(&self, at_hand: &Identity) -> bool {
+        self.known_as(Some(at_hand)) == at_hand.content_sha256
+    }
 }
 
 impl Run {

@@ -12,7 +12,7 @@ use super::occupied::{self, Occupied};
 use super::run::{self, Data, Origin, Recipe, Run};
 use super::stop::Stop;
 use super::trainer::{self, Ending, Job, Observer};
-use crate::dataset::{Manifest, Pack};
+use crate::dataset::{Identity, Manifest, Pack};
 use crate::engine::gpu::Precision;
 use crate::engine::{self, Engine, Settings, Source, State, Target};
 use crate::error::{Error, Kind, Result};
@@ -60,14 +60,16 @@ pub struct Packs {
     pub val: Pack,
     /// For the record.
     pub data: Data,
+    /// By which runs know the data.
+    pub identity: Identity,
 }
 
 impl Packs {
     /// Opens both splits below `folder`.
     pub fn open(folder: &Path, train: &str, val: &str) -> Result<Self> {
-        let manifest = Manifest::load(folder);
+        let known = Identity::of(folder);
         let packs = (Pack::open(folder, train)?, Pack::open(folder, val)?);
-        let manifest = manifest?; // after the packs, which say more of what is missing
+        let (manifest, identity) = known?; // after the packs, which say more of what is missing
         let packs = Self {
             train: packs.0,
             val: packs.1,
@@ -76,8 +78,10 @@ impl Packs {
                 folder: folder.display().to_string(),
                 train: train.to_owned(),
                 val: val.to_owned(),
-                manifest_sha256: files::sha256(&Manifest::path(folder))?,
+                content_sha256: identity.content_sha256.clone(),
+                manifest_sha256: identity.manifests.first().cloned().unwrap_or_default(),
             },
+            identity,
         };
         if Manifest::load(folder)? != manifest {
             return Err(Error::data(Manifest::path(folder), "the data was prepared anew while it was opened")
@@ -158,7 +162,7 @@ impl Session {
 
     /// The run in `folder`, as its last checkpoint left it. `epochs`, `max_steps` and `precision` replace what it was told
     /// before;
-    /// `data` replaces the data folder, whose manifest must be the same.
+    /// `data` replaces the data folder, which must hold the same data.
     pub fn resume(
         folder: PathBuf,
         data: Option<&Path>,
@@ -178,14 +182,20 @@ impl Session {
         }
         run.training.max_steps = max_steps;
         let plan = run.network.plan()?;
-        let packs = Packs::open(Path::new(&run.data.folder), &run.data.train, &run.data.val)?;
-        if packs.data.manifest_sha256 != run.data.manifest_sha256 {
-            return Err(Error::data(
-                Manifest::path(Path::new(&run.data.folder)),
-                "is not the data set this run began with",
+        let there = Path::new(&run.data.folder);
+        let elsewhere = || {
+            format!(
+                "prepare the same data there again, or name the folder that has it: --resume {} --data DIR",
+                folder.display()
             )
-            .with_help("prepare the same data again, or give its folder with --data"));
+        };
+        let packs = Packs::open(there, &run.data.train, &run.data.val);
+        let packs = packs.map_err(|e| if Manifest::path(there).exists() { e } else { e.with_help(elsewhere()) })?;
+        if !run.data.is(&packs.identity) {
+            let what = "is not the data set this run began with";
+            return Err(Error::data(Manifest::path(there), what).with_help(elsewhere()));
         }
+        run.data.content_sha256 = packs.identity.content_sha256; // a run of an older version has none
         let path = checkpoint::last_path(&folder);
         let mut checkpoint = checkpoint::load(&path, &plan, Some(&run.training.optimizer))?;
         let done = checkpoint.progress.epoch - 1;

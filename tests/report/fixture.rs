@@ -123,6 +123,7 @@ impl Fixture {
                 folder: "data".into(),
                 train: "train".into(),
                 val: "val".into(),
+                content_sha256: String::new(),
                 manifest_sha256: if made.synthetic { "ab".repeat(32) } else { self.manifest_sha256.clone() },
                 synthetic: made.synthetic,
             },

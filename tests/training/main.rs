@@ -3,6 +3,7 @@
 mod exactness;
 mod outcomes;
 mod replacing;
+mod same_data;
 mod streams;
 mod use_of_runs;
 

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::identity::Identity;
 use super::layout;
 use super::manifest::{self, Manifest, Settings, SourceRecord, Split};
 use super::pack::Pack;
@@ -128,14 +129,22 @@ pub fn prepare(request: &Request) -> Result<Summary> {
         }
         manifest.map(|manifest| (manifest, notes))
     })?;
-    // Runs name their data by the manifest's checksum: the same data keeps it, and with it its runs.
-    if let Ok(old) = Manifest::load(&request.data)
-        && old == (Manifest { created: old.created.clone(), ..manifest.clone() })
-    {
-        manifest = old;
+    if let Ok((old, identity)) = Identity::of(&request.data) {
+        manifest = succeed(manifest, old, identity);
     }
     staging.commit(&manifest)?;
     Ok(Summary { manifest, notes, unchanged: false, seconds: begun.elapsed().as_secs_f64() })
+}
+
+/// What is written over a manifest: the old one where nothing but the time differs; where the content is the same, the
+/// new one with the old one's checksums, by which runs of older versions know their data.
+fn succeed(new: Manifest, old: Manifest, identity: Identity) -> Manifest {
+    let as_old = Manifest { created: old.created.clone(), former: old.former.clone(), ..new.clone() };
+    if as_old == old {
+        return old;
+    }
+    let same = new.content_sha256() == identity.content_sha256;
+    Manifest { former: if same { identity.manifests } else { Vec::new() }, ..new }
 }
 
 /// The archive, downloaded into the data folder.

@@ -80,6 +80,7 @@ impl Work<'_> {
             std: statistics.std,
             splits: done,
             left_out: problems.into_iter().map(|p| LeftOut { path: p.path, reason: p.reason }).collect(),
+            former: Vec::new(),
         })
     }
 

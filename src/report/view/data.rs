@@ -38,7 +38,6 @@ pub struct Data {
 pub struct Set {
     pub synthetic: bool,
     pub source: String,
-    pub sha256: String,
     pub classes: Vec<(String, String)>,
     pub size: String,
     /// Name, images, images a class, greyscale, labels.
@@ -115,7 +114,6 @@ fn set(data: &LoadedData) -> Result<Set> {
     Ok(Set {
         synthetic: manifest.synthetic,
         source: format!("{} {}", manifest.source.kind, manifest.source.path).trim().to_owned(),
-        sha256: data.sha256.clone(),
         classes: manifest.classes.iter().map(|c| (c.wnid.clone(), c.name.clone())).collect(),
         size: format!("{}×{}", manifest.width, manifest.height),
         splits,

@@ -83,14 +83,14 @@ impl<'a> Runs<'a> {
                 colour,
                 dash,
                 synthetic: run.run.data.synthetic,
-                comparable: primary == Some(run.run.data.manifest_sha256.as_str()),
+                comparable: primary == Some(run.known_as.as_str()),
                 variations: variations(run),
             };
             Described { figures: figures(run, inputs), run, identity }
         };
         // Runs on other data come last, so that the compared ones have the first dashes.
         let (compared, others): (Vec<_>, Vec<_>) =
-            inputs.runs.iter().partition(|r| primary == Some(r.run.data.manifest_sha256.as_str()));
+            inputs.runs.iter().partition(|r| primary == Some(r.known_as.as_str()));
         Self(compared.into_iter().chain(others).map(describe).collect())
     }
 
@@ -126,13 +126,13 @@ pub fn network_name(network: &Network) -> String {
     format!("VGG-{}{extra}{}", network.depth, if network.lrn { " with LRN" } else { "" })
 }
 
-/// The manifest that the compared runs share: that of the data folder where any run has it, else the commonest.
+/// The data that the compared runs share: that of the data folder where any run has it, else the commonest.
 fn primary_data(inputs: &Inputs) -> Option<&str> {
-    let hashes = || inputs.runs.iter().map(|r| r.run.data.manifest_sha256.as_str());
+    let hashes = || inputs.runs.iter().map(|r| r.known_as.as_str());
     if let Some(data) = &inputs.data
-        && hashes().any(|h| h == data.sha256)
+        && hashes().any(|h| h == data.identity.content_sha256)
     {
-        return Some(&data.sha256);
+        return Some(&data.identity.content_sha256);
     }
     hashes().max_by_key(|h| (hashes().filter(|other| other == h).count(), std::cmp::Reverse(*h)))
 }
@@ -179,7 +179,7 @@ fn figures(run: &LoadedRun, inputs: &Inputs) -> Figures {
     let best = run.best();
     let evaluation = run.evaluation.as_ref();
     let from_manifest = || {
-        let data = inputs.data.as_ref().filter(|d| d.sha256 == run.run.data.manifest_sha256)?;
+        let data = inputs.data.as_ref().filter(|d| d.identity.content_sha256 == run.known_as)?;
         data.manifest.splits.get(&run.run.data.val).map(|s| s.images)
     };
     let val_top1 = evaluation.map(|e| e.top1).or(best.map(|b| b.val_top1));

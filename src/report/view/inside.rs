@@ -112,7 +112,7 @@ fn filters_of(d: &Described, inside: &Written) -> Result<Filters> {
 /// The images of the first run that was trained on the data set at hand, and what each such run saw in them.
 fn looks(inputs: &Inputs, shown: &[(&Described, &Written)]) -> Result<Option<Looks>> {
     let Some(data) = &inputs.data else { return Ok(None) };
-    let of_data = |d: &Described| d.run.run.data.manifest_sha256 == data.sha256;
+    let of_data = |d: &Described| d.run.known_as == data.identity.content_sha256;
     let shown: Vec<_> = shown.iter().filter(|(d, i)| of_data(d) && !i.attention.is_empty()).collect();
     let Some((_, first)) = shown.first() else { return Ok(None) };
     let Some(pack) = data.packs.get(&first.split) else { return Ok(None) };

@@ -171,7 +171,7 @@ struct Album<'a> {
 
 impl<'a> Album<'a> {
     fn new(d: &Described, evaluation: &'a Evaluation, inputs: &'a Inputs) -> Self {
-        let same_data = inputs.data.as_ref().filter(|data| data.sha256 == d.run.run.data.manifest_sha256);
+        let same_data = inputs.data.as_ref().filter(|data| data.identity.content_sha256 == d.run.known_as);
         let pack = same_data.and_then(|data| data.packs.get(&evaluation.split));
         let files = pack.iter().flat_map(|p| p.files.iter().enumerate());
         Self { evaluation, pack, places: files.map(|(i, f)| (f.as_str(), i)).collect() }

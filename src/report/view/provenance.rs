@@ -64,7 +64,7 @@ pub fn build(d: &Described, files: &[RawFile]) -> Provenance {
                 vec![
                     ("Folder", data.folder.clone()),
                     ("Splits", format!("{} / {}", data.train, data.val)),
-                    ("Manifest", known(&data.manifest_sha256)),
+                    ("Content", known(&d.run.known_as)),
                     ("Images", if data.synthetic { "synthetic (drawn)" } else { "photographs" }.to_owned()),
                 ],
             ),

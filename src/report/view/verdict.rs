@@ -91,7 +91,7 @@ fn headline(ranked: &[&Described], best: &Described, top1: f64) -> String {
 /// Whether the run's figures can stand beside the replaced project's; the reason where not.
 pub fn other_conditions(run: &LoadedRun, inputs: &Inputs) -> Option<String> {
     let settings = &run.run;
-    let manifest = inputs.data.as_ref().filter(|d| d.sha256 == settings.data.manifest_sha256).map(|d| &d.manifest);
+    let manifest = inputs.data.as_ref().filter(|d| d.identity.content_sha256 == run.known_as).map(|d| &d.manifest);
     if settings.data.synthetic {
         Some("synthetic images".into())
     } else if settings.network.classes != REPLACED_CLASSES {
