@@ -25,8 +25,8 @@ use crate::training::run::Run;
 const RUN: &str = "run";
 
 /// What it trains when it is told nothing else.
-const RECIPE: &str = "-d 16 -b 128 -e 60 -es 0 --optimizer sgd -lr 0.05 --weight-decay 5e-4 --schedule cosine --warmup 2 \
-                      --augment crop --dropout 0.5 --label-smoothing 0.1";
+const RECIPE: &str = "-d 16 -b 128 -e 60 -es 0 --optimizer sgd --momentum 0.9 -lr 0.05 --weight-decay 5e-4 \
+                      --schedule cosine --warmup 2 --augment crop --dropout 0.5 --label-smoothing 0.1";
 
 /// Measure a machine from end to end and keep what came out
 #[derive(Debug, Args)]
