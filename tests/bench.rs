@@ -78,3 +78,138 @@ fn what_cannot_be_compared_is_said() {
     let (status, text) = compared("nowhere.json");
     assert!(status == Some(1) && text.contains("bench --json"), "{text}");
 }
+
+/// A program that says it is a Python with PyTorch: a shell script that writes down its starts and the questions it is
+/// asked, beside it, and answers each by `answer`, in which `$line` is the question and `$start` counts starts.
+#[cfg(unix)]
+fn python(folder: &Path, answer: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let at = folder.join("python");
+    let beside = folder.display();
+    let script = format!(
+        "#!/bin/sh\necho $$ >> {beside}/starts\nstart=$(wc -l < {beside}/starts)\n\
+         echo '{{\"version\": \"9.9\", \"device\": \"cpu\"}}'\n\
+         while read -r line; do\necho \"$line\" >> {beside}/questions\n{answer}\ndone\n"
+    );
+    fs::write(&at, script).expect("a script");
+    fs::set_permissions(&at, fs::Permissions::from_mode(0o755)).expect("executable");
+    at.to_str().expect("text").to_owned()
+}
+
+/// Channels last reaches 10 images/s, contiguous 20.
+#[cfg(unix)]
+const ANSWER: &str = r#"case "$line" in *channels_last*) rate=10 ;; *) rate=20 ;; esac
+echo "{\"images_per_s\": $rate, \"memory_bytes\": 7}""#;
+
+#[cfg(unix)]
+fn lines(folder: &Path, name: &str) -> Vec<String> {
+    fs::read_to_string(folder.join(name)).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+#[test]
+#[cfg(unix)]
+fn pytorch_is_started_once_a_network_and_tries_both_layouts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let python = python(folder.path(), ANSWER);
+    let output = bench(&["--json", "--no-layers", "--rounds", "3", "--pytorch", &python]);
+    let result = json(&output);
+    assert_eq!(lines(folder.path(), "starts").len(), 1, "three rounds, one start");
+    let asked = lines(folder.path(), "questions");
+    let layouts: Vec<bool> = asked.iter().map(|line| line.contains("channels_last")).collect();
+    assert_eq!(layouts, [true, false, false, false], "both in the first round, then the better one");
+    let network = &result["networks"][0];
+    let peer = &network["pytorch"][0];
+    assert_eq!(
+        (&peer["precision"], &peer["graph"], &peer["layout"]),
+        (&Value::from("float32"), &Value::from(false), &Value::from("contiguous"))
+    );
+    assert_eq!(peer["rounds"], serde_json::json!([20.0, 20.0, 20.0]));
+    assert_eq!(peer["layouts"][0]["rounds"], serde_json::json!([10.0]));
+    let (ratio, rate) = (&peer["ratio"], &network["images_per_s"]);
+    assert_eq!(ratio.as_f64().expect("a ratio"), rate.as_f64().expect("a rate") / 20.0);
+    assert_eq!((&result["partial"], network["rounds"].as_array().map(Vec::len)), (&Value::Null, Some(3)));
+    let said = String::from_utf8_lossy(&output.stderr);
+    for expected in ["round 1 of 3: vggkit", "round 1 of 3: PyTorch float32, channels last", "  20.0 images/s"] {
+        assert!(said.contains(expected), "{expected} is not in\n{said}");
+    }
+    let quiet = bench(&["--json", "--no-layers", "--quiet", "--rounds", "1", "--pytorch", &python]);
+    assert_eq!(String::from_utf8_lossy(&quiet.stderr), "");
+}
+
+#[test]
+#[cfg(unix)]
+fn what_pytorch_could_not_do_is_told_and_the_rest_is_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // One layout does not fit.
+    let refuses =
+        format!("case \"$line\" in *contiguous*) echo '{{\"error\": \"out of memory\"}}'; continue ;; esac\n{ANSWER}");
+    // The second question ends it, with last words.
+    let dies = format!("case \"$line\" in *contiguous*) echo 'Segmentation fault' >&2; exit 139 ;; esac\n{ANSWER}");
+    for (answer, said, asked) in [(refuses, "out of memory", 3), (dies, "Segmentation fault (exit status: 139)", 2)] {
+        let _ = fs::remove_file(folder.path().join("questions"));
+        let python = python(folder.path(), &answer);
+        let output = bench(&["--json", "--no-layers", "--rounds", "2", "--pytorch", &python]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let result: Value = serde_json::from_slice(&output.stdout).expect("what was measured is printed");
+        let network = &result["networks"][0];
+        assert_eq!(network["rounds"].as_array().map(Vec::len), Some(2), "vggkit goes on");
+        assert_eq!(network["pytorch"][0]["layout"], "channels_last");
+        assert_eq!(lines(folder.path(), "questions").len(), asked);
+        let failure = network["pytorch_failures"][0].as_str().expect("a failure");
+        let expected = format!("PyTorch float32, contiguous: {said}");
+        assert_eq!(failure, expected);
+        assert_eq!(result["partial"], format!("VGG-11, width 0.05: {expected}"));
+        assert!(String::from_utf8_lossy(&output.stderr).contains(said), "{output:?}");
+        let text = bench(&["--no-layers", "--rounds", "1", "--pytorch", &python]);
+        let text = String::from_utf8_lossy(&text.stdout).into_owned();
+        assert!(text.contains(&format!("not measured: {expected}")), "{text}");
+    }
+    // One that never was one ends before anything is measured.
+    let none = bench(&["--json", "--pytorch", "true"]);
+    assert!(none.status.code() == Some(1) && none.stdout.is_empty(), "{none:?}");
+    assert!(String::from_utf8_lossy(&none.stderr).contains("true does not measure PyTorch"), "{none:?}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_signal_keeps_what_has_been_measured() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        // The second network's second question is not answered.
+        let hangs =
+            "case \"$start$line\" in 2*contiguous*) echo waits >> \"$(dirname \"$0\")/waits\"; exec sleep 600 ;; esac";
+        let python = python(folder.path(), &format!("{hangs}\n{ANSWER}"));
+        let child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("vggkit"))
+            .args(["bench", "--engine", "cpu", "--all", "--width", "0.05", "-i", "32", "-b", "3", "--seconds", "1"])
+            .args(["--threads", "2", "--rounds", "2", "--json", "--no-layers", "--pytorch", &python])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let begun = std::time::Instant::now();
+        while lines(folder.path(), "waits").is_empty() {
+            assert!(begun.elapsed().as_secs() < 120, "the second network is never reached");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let kill = std::process::Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+        assert!(kill.expect("kill runs").success());
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let result: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+        assert_eq!(result["partial"], "stopped by a signal at VGG-13, width 0.05");
+        let networks = result["networks"].as_array().expect("networks");
+        let rounds = |n: &Value, of: &str| n["pytorch"][0][of].as_array().map(Vec::len);
+        assert_eq!(networks.len(), 2);
+        assert_eq!((rounds(&networks[0], "rounds"), rounds(&networks[0], "layouts")), (Some(2), Some(2)));
+        assert_eq!((rounds(&networks[1], "rounds"), rounds(&networks[1], "layouts")), (Some(1), Some(1)));
+        assert_eq!(networks[1]["rounds"].as_array().map(Vec::len), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("stopped by a signal at VGG-13"), "{output:?}");
+        for number in lines(folder.path(), "starts") {
+            assert!(!Path::new(&format!("/proc/{number}")).exists(), "no Python stays behind");
+        }
+        let earlier = folder.path().join("earlier.json");
+        fs::write(&earlier, &output.stdout).expect("a file");
+        let now = json(&bench(&["--json", "--no-layers", "--compare", earlier.to_str().expect("text")]));
+        assert!(now["networks"][0]["earlier"]["ratio"].as_f64().is_some(), "a partial result can be compared with");
+    }
+}

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Benchmark, Measured, Operation, SCHEMA};
+use super::operations::Operation;
+use super::{Benchmark, Measured, SCHEMA};
 use crate::error::{Error, Result};
 use crate::files;
 

@@ -1,10 +1,12 @@
 //! How fast an engine is: images per second, and the time of every operation beside the device's limits.
-//! [`cost`] tells what an operation has to do, [`comparison`] sets a result beside an earlier one, [`pytorch`] measures
-//! the same network in PyTorch, [`memory`] what the whole process takes. Trains nothing that is kept.
+//! [`cost`] tells what an operation has to do and [`operations`] what each reached, [`comparison`] sets a result beside an
+//! earlier one, [`pytorch`] measures the same network in PyTorch, [`memory`] what the whole process takes. Trains nothing
+//! that is kept.
 
 pub mod comparison;
 pub mod cost;
 pub mod memory;
+pub mod operations;
 pub mod pytorch;
 
 use std::sync::Arc;
@@ -12,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::gpu::{self, GpuEngine, profile};
+use self::operations::Operation;
+use crate::engine::gpu;
 use crate::engine::{Batch, Device, Engine, Images, Limits, Pick, Source};
 use crate::error::Result;
 use crate::vgg::Network;
@@ -58,8 +61,25 @@ pub struct Benchmark {
     pub batch_size: usize,
     /// Measured now.
     pub limits: Option<Limits>,
+    /// An operation that was clearly faster than the limits, measured twice; they are not to be trusted then.
+    #[serde(default)]
+    pub limits_exceeded_by: Option<String>,
+    /// Why this is not all that was asked for.
+    #[serde(default)]
+    pub partial: Option<String>,
     /// In the order in which they were asked for.
     pub networks: Vec<Measured>,
+}
+
+impl Benchmark {
+    /// Takes `limits` in where they are higher than those known, and holds every network against the higher ones.
+    pub fn raise(&mut self, limits: Limits) {
+        let limits = self.limits.map_or(limits, |known| known.best(limits));
+        self.limits = Some(limits);
+        for measured in &mut self.networks {
+            measured.hold_against(limits);
+        }
+    }
 }
 
 /// One network on one engine.
@@ -88,29 +108,11 @@ pub struct Measured {
     pub operations: Vec<Operation>,
     /// The same network in PyTorch, measured in turn.
     pub pytorch: Vec<pytorch::Peer>,
+    /// What PyTorch could not do, and why.
+    #[serde(default)]
+    pub pytorch_failures: Vec<String>,
     /// The same network in an earlier result.
     pub earlier: Option<comparison::Comparison>,
-}
-
-/// One operation of one layer in one step.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Operation {
-    /// Layer and pass.
-    pub name: String,
-    /// Of a convolution.
-    pub variant: Option<String>,
-    /// In one step.
-    pub seconds: f64,
-    /// Of all operations' time.
-    pub share_of_step: f64,
-    /// As a direct convolution.
-    pub flops: Option<f64>,
-    /// `flops` beside the limit.
-    pub share_of_flops: Option<f64>,
-    /// Read and written.
-    pub bytes_per_s: f64,
-    /// `bytes_per_s` beside the limit.
-    pub share_of_bytes: Option<f64>,
 }
 
 /// The middle of `values`, or of an even number the mean of the middle two; 0 without any.
@@ -181,21 +183,26 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    /// Whole steps for about `seconds`, at least two.
-    pub fn round(&mut self, seconds: u64) -> Result<()> {
+    /// Whole steps for about `seconds`, at least two; images per second. `None` where `stopped` says so before its end:
+    /// that round does not count.
+    pub fn round(&mut self, seconds: u64, stopped: &dyn Fn() -> bool) -> Result<Option<f64>> {
         let (limit, begun, mut steps) = (Duration::from_secs(seconds), Instant::now(), 0);
         while steps < 2 || begun.elapsed() < limit {
+            if stopped() {
+                return Ok(None);
+            }
             self.step()?;
             steps += 1;
         }
         self.engine.drain_metrics()?;
-        self.rounds.push((steps * self.picks.len()) as f64 / begun.elapsed().as_secs_f64());
+        let rate = (steps * self.picks.len()) as f64 / begun.elapsed().as_secs_f64();
+        self.rounds.push(rate);
         self.steps += steps;
-        Ok(())
+        Ok(Some(rate))
     }
 
-    /// What came out, without peers; with operations where the engine has clocks.
-    pub fn measured(self, network: &Network, limits: Option<Limits>) -> Measured {
+    /// What came out, without peers and limits; with operations where the engine has clocks.
+    pub fn measured(self, network: &Network) -> Measured {
         let images_per_s = median(&self.rounds);
         let flops = images_per_s * cost::of_image(self.engine.plan(), self.mode == Mode::Train);
         Measured {
@@ -207,15 +214,16 @@ impl<'a> Rounds<'a> {
             images_per_s,
             rounds: self.rounds.clone(),
             flops,
-            share_of_limit: limits.map(|l| flops / l.flops),
-            operations: self.operations(limits),
+            share_of_limit: None,
+            operations: self.operations(),
             pytorch: Vec::new(),
+            pytorch_failures: Vec::new(),
             earlier: None,
         }
     }
 
     /// Time of every operation of a step, by the engine's clocks.
-    fn operations(&self, limits: Option<Limits>) -> Vec<Operation> {
+    fn operations(&self) -> Vec<Operation> {
         let timings = self.engine.timings();
         let steps = self.steps.max(1) as f64;
         let since = timings.iter().zip(&self.clocks).map(|((name, now), (_, before))| (name, (now - before) / steps));
@@ -227,68 +235,10 @@ impl<'a> Rounds<'a> {
         done.into_iter()
             .map(|(name, seconds, (flops, bytes))| {
                 let mut operation = Operation::new(name.clone(), None, seconds);
-                operation.rate(whole, flops, bytes, limits);
+                operation.rate(whole, flops, bytes);
                 operation
             })
             .collect()
-    }
-}
-
-/// Time of every operation of one step. Calls with the same name are one operation: a variant may take several.
-pub fn operations(engine: &GpuEngine, mode: Mode, limits: Option<Limits>) -> Result<Vec<Operation>> {
-    let network = engine.network();
-    let samples = engine.micro_batch();
-    let calls = network.calls(mode == Mode::Train);
-    profile::spans(engine.gpu(), &calls, samples)?; // the clock of a card rises with work
-    let spans = profile::spans(engine.gpu(), &calls, samples)?;
-    let whole: f64 = spans.iter().map(|s| s.seconds).sum();
-    let mut operations: Vec<(Operation, f64)> = Vec::new();
-    for span in spans {
-        // "features.0 forward, winograd4 registers, output": layer and pass, variant, what of it.
-        let mut parts = span.label.splitn(3, ", ").map(str::to_owned);
-        let name = parts.next().unwrap_or_default();
-        let variant = parts.next();
-        let bytes = span.bytes as f64;
-        match operations.last_mut().filter(|(last, _)| last.name == name) {
-            Some((last, sum)) => {
-                last.seconds += span.seconds;
-                *sum += bytes;
-            }
-            None => operations.push((Operation::new(name, variant, span.seconds), bytes)),
-        }
-    }
-    Ok(operations
-        .into_iter()
-        .map(|(mut operation, bytes)| {
-            let flops = network.flops(&operation.name).map(|flops| (flops as usize * samples) as f64);
-            operation.rate(whole, flops, bytes, limits);
-            operation
-        })
-        .collect())
-}
-
-impl Operation {
-    fn new(name: String, variant: Option<String>, seconds: f64) -> Self {
-        Self {
-            name,
-            variant,
-            seconds,
-            share_of_step: 0.0,
-            flops: None,
-            share_of_flops: None,
-            bytes_per_s: 0.0,
-            share_of_bytes: None,
-        }
-    }
-
-    /// Sets its rates from what it did; all operations took `whole` seconds.
-    fn rate(&mut self, whole: f64, flops: Option<f64>, bytes: f64, limits: Option<Limits>) {
-        let seconds = self.seconds.max(1e-12);
-        self.share_of_step = seconds / whole.max(1e-12);
-        self.flops = flops.map(|flops| flops / seconds);
-        self.share_of_flops = self.flops.zip(limits).map(|(flops, limits)| flops / limits.flops);
-        self.bytes_per_s = bytes / seconds;
-        self.share_of_bytes = limits.map(|limits| self.bytes_per_s / limits.bytes);
     }
 }
 

@@ -1,22 +1,25 @@
 //! `vggkit bench`: images per second of training or inference, the time of every operation and layer, and on demand the
 //! same networks in PyTorch, measured in turn.
 
-use std::path::PathBuf;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use signal_hook::consts::SIGINT;
 
 use super::network_arguments::NetworkArguments;
 use super::{Shared, output, values};
 use crate::bench::comparison::{self, Comparison};
 use crate::bench::memory::Watch;
-use crate::bench::pytorch::{self, Precision, Question};
+use crate::bench::pytorch::{Peers, Question};
 use crate::bench::{self, Benchmark, Measured, Mode, Rounds, operations};
-use crate::engine::gpu::{GpuEngine, limits};
+use crate::engine::gpu::{GpuEngine, adapter, limits};
 use crate::engine::{Engine, Optimizer, State, cpu};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::files;
+use crate::training::stop::Stop;
 use crate::vgg::{Network, Plan, initialisation};
 
 /// Measure images per second, by network, operation and layer
@@ -44,7 +47,8 @@ pub struct Arguments {
     /// Rounds, whose median counts [default: 1; with --pytorch 3]
     #[arg(long, value_name = "N", value_parser = values::whole(1usize), allow_negative_numbers = true)]
     rounds: Option<usize>,
-    /// Measure the same networks with this Python's PyTorch, a round of each in turn
+    /// Measure the same networks with this Python's PyTorch, a round of each in turn: in float32, on a card also in TF32,
+    /// mixed precision and that in a CUDA graph, in both memory layouts
     #[arg(long, value_name = "PYTHON")]
     pytorch: Option<PathBuf>,
     /// An earlier result (--json) of the same mode and batch size to set this one beside
@@ -63,7 +67,10 @@ Examples:
   vggkit bench --all --no-layers              images per second of the five networks
   vggkit bench --mode infer -b 64 --json      inference, for other programs
   vggkit bench -d 16 --compare before.json    beside what an earlier --json printed
-  vggkit bench --all --pytorch venv/bin/python    beside PyTorch at its fastest settings, in the same run";
+  vggkit bench --all --pytorch venv/bin/python    beside PyTorch at its fastest settings, in the same run
+
+Ctrl-C or SIGTERM ends it after the step that goes on; what has been measured is printed, with --json too, where `partial`
+says that it is not all. A second one ends it at once. Exit code: 0 all measured, 1 not all, 130 or 143 stopped by a signal.";
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let networks: Vec<Network> = if arguments.all {
@@ -87,11 +94,22 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         precise: arguments.shared.precise,
         batch_size: arguments.batch_size,
         limits: None,
+        limits_exceeded_by: None,
+        partial: None,
         networks: Vec::new(),
     };
     let earlier = arguments.compare.as_deref().map(|path| comparison::earlier(path, &report)).transpose()?;
-    for network in networks {
-        let mut measured = measure(&arguments, &network, &mut report)?;
+    let bench = Bench::new(&arguments)?;
+    let mut ended = None;
+    for network in &networks {
+        let mut measured = match bench.measure(network, &mut report) {
+            Ok(measured) => measured,
+            Err(error) if report.networks.is_empty() => return Err(error),
+            Err(error) => {
+                ended = Some(error);
+                break;
+            }
+        };
         measured.earlier = earlier.as_ref().and_then(|earlier| Comparison::new(earlier, &report, &measured));
         if let (None, Some(path), false) = (&measured.earlier, &arguments.compare, arguments.shared.json) {
             output::note(&format!("{} has no {}", path.display(), network.title()));
@@ -103,85 +121,187 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             table(&measured);
         }
         report.networks.push(measured);
+        ended = bench.stopped().map(|signal| interrupted(signal, network));
+        if ended.is_some() {
+            break;
+        }
     }
+    let ended = ended.or_else(|| failure(&report.networks));
+    report.partial = ended.as_ref().map(ToString::to_string);
     if arguments.shared.json {
         output::json(&report)?;
+    } else if let Some(operation) = &report.limits_exceeded_by {
+        output::note(&format!("the limits are not to be trusted: {operation} was faster, measured twice"));
     }
-    Ok(ExitCode::SUCCESS)
+    match ended {
+        None => Ok(ExitCode::SUCCESS),
+        Some(error) => Err(error.or_help("what had been measured by then is printed")),
+    }
 }
 
-/// One network; puts the device and its limits into `report`. Measuring the limits counts neither as the network's time
-/// nor, on a CPU, as its memory.
-fn measure(arguments: &Arguments, network: &Network, report: &mut Benchmark) -> Result<Measured> {
-    let plan = network.plan()?;
-    let target = arguments.shared.target();
-    if !target.is_gpu() {
-        target.check_cpu()?;
-        if report.limits.is_none() {
-            report.limits = Some(cpu::limits::measure(arguments.shared.threads())?);
-        }
-    }
-    let (watch, started) = (Watch::begin(), Instant::now());
-    let state = State::new(initialisation::initialise(&plan, 0));
-    let optimizer = (arguments.mode == Mode::Train).then(Optimizer::adam);
-    let settings = arguments.shared.settings(arguments.batch_size, optimizer);
-    let mut measured = if target.is_gpu() {
-        let mut engine = GpuEngine::new(plan.clone(), settings, &state, &target.gpu)?;
-        let built = started.elapsed();
-        if report.limits.is_none() {
-            report.limits = Some(limits::measure(engine.gpu())?);
-        }
-        let software = engine.gpu().software();
-        let mut measured = rounds(&mut engine, arguments, &plan, built, report, !software)?;
-        measured.micro_batch = engine.micro_batch();
-        if !arguments.no_layers {
-            measured.operations = operations(&engine, arguments.mode, report.limits)?;
-        }
-        measured
-    } else {
-        let mut engine = cpu::CpuEngine::new(plan.clone(), settings, state)?;
-        let mut measured = rounds(&mut engine, arguments, &plan, started.elapsed(), report, false)?;
-        if arguments.no_layers {
-            measured.operations.clear();
-        }
-        measured
-    };
-    measured.peak_memory_bytes = watch.peak();
-    Ok(measured)
+fn interrupted(signal: i32, network: &Network) -> Error {
+    Error::new(Kind::Interrupted(signal), format!("stopped by a signal at {}", network.title()))
 }
 
-/// Rounds of the engine and of its peers in turn: what else the machine does then troubles both.
-fn rounds(
-    engine: &mut dyn Engine,
-    arguments: &Arguments,
-    plan: &Plan,
-    built: Duration,
-    report: &mut Benchmark,
+/// The first thing that PyTorch could not do.
+fn failure(networks: &[Measured]) -> Option<Error> {
+    let (network, why) = networks.iter().find_map(|n| Some((&n.network, n.pytorch_failures.first()?)))?;
+    let more = networks.iter().map(|n| n.pytorch_failures.len()).sum::<usize>() - 1;
+    let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+    Some(Error::new(Kind::Data, format!("{}: {why}{more}", network.title())))
+}
+
+/// How to measure, and what stops it.
+struct Bench<'a> {
+    arguments: &'a Arguments,
+    stop: Stop,
+    /// Whether PyTorch is to use a card too.
     cuda: bool,
-) -> Result<Measured> {
-    report.device = engine.device().clone();
-    let (mode, batch_size, seconds) = (arguments.mode, arguments.batch_size, arguments.seconds);
-    let mut warm = Rounds::warm(engine, mode, &plan.network, batch_size, built)?;
-    let mut peers: Vec<pytorch::Peer> = Vec::new();
-    for _ in 0..arguments.rounds.unwrap_or(if arguments.pytorch.is_some() { 3 } else { 1 }) {
-        warm.round(seconds)?;
-        let Some(python) = &arguments.pytorch else { continue };
-        for precision in Precision::all(cuda) {
-            let threads = arguments.shared.threads();
-            let question = Question { plan, mode, batch_size, seconds, threads, cuda, precision: *precision };
-            let peer = pytorch::measure(python, &question)?;
-            match peers.iter_mut().find(|p| p.precision == *precision) {
-                Some(known) => known.add(&peer),
-                None => peers.push(peer),
+    rounds: usize,
+}
+
+impl<'a> Bench<'a> {
+    fn new(arguments: &'a Arguments) -> Result<Self> {
+        let target = arguments.shared.target();
+        let hardware = |found: adapter::Found| !found.software();
+        let cuda = arguments.pytorch.is_some()
+            && target.is_gpu()
+            && adapter::choose(target.gpu.adapter.as_deref()).is_ok_and(hardware);
+        let rounds = arguments.rounds.unwrap_or(if arguments.pytorch.is_some() { 3 } else { 1 });
+        Ok(Self { arguments, stop: Stop::on_signals()?, cuda, rounds })
+    }
+
+    fn stopped(&self) -> Option<i32> {
+        self.stop.signal()
+    }
+
+    /// Says what is being done: on a terminal, and wherever it takes as long as PyTorch makes it.
+    fn tell(&self, line: &str) {
+        let wanted = self.arguments.pytorch.is_some() || std::io::stderr().is_terminal();
+        if wanted && !self.arguments.shared.quiet {
+            output::note(line);
+        }
+    }
+
+    /// One network; puts the device and its limits into `report`. Measuring the limits counts neither as the network's
+    /// time nor, on a CPU, as its memory. Errors, among others: stopped before there was anything to keep.
+    fn measure(&self, network: &Network, report: &mut Benchmark) -> Result<Measured> {
+        let arguments = self.arguments;
+        let plan = network.plan()?;
+        let target = arguments.shared.target();
+        if !target.is_gpu() {
+            target.check_cpu()?;
+            if report.limits.is_none() {
+                report.limits = Some(cpu::limits::measure(arguments.shared.threads())?);
             }
         }
+        let mut peers = match &arguments.pytorch {
+            None => None,
+            // Ahead of the engine, which may have to measure its variants for minutes: a wrong Python is told at once.
+            Some(python) => Some(self.peers(python, &plan)?),
+        };
+        let (watch, started) = (Watch::begin(), Instant::now());
+        let state = State::new(initialisation::initialise(&plan, 0));
+        let optimizer = (arguments.mode == Mode::Train).then(Optimizer::adam);
+        let settings = arguments.shared.settings(arguments.batch_size, optimizer);
+        let mut measured = if target.is_gpu() {
+            let mut engine = GpuEngine::new(plan.clone(), settings, &state, &target.gpu)?;
+            let built = started.elapsed();
+            report.device = engine.device().clone();
+            let first = report.limits.is_none();
+            if first {
+                report.raise(limits::measure(engine.gpu())?);
+            }
+            let mut measured = self.rounds(&mut engine, &plan, built, &mut peers)?;
+            measured.micro_batch = engine.micro_batch();
+            if first {
+                report.raise(limits::measure(engine.gpu())?); // once more, at the clock that work brings
+            }
+            if !arguments.no_layers {
+                measured.operations = operations::of_gpu(&engine, arguments.mode)?;
+                self.doubt_limits(&engine, &mut measured, report)?;
+            }
+            measured
+        } else {
+            let mut engine = cpu::CpuEngine::new(plan.clone(), settings, state)?;
+            report.device = engine.device().clone();
+            let mut measured = self.rounds(&mut engine, &plan, started.elapsed(), &mut peers)?;
+            if arguments.no_layers {
+                measured.operations.clear();
+            }
+            measured
+        };
+        measured.peak_memory_bytes = watch.peak();
+        if let Some(limits) = report.limits {
+            measured.hold_against(limits);
+        }
+        if let Some(peers) = peers {
+            (measured.pytorch, measured.pytorch_failures) = peers.finish(measured.images_per_s);
+        }
+        Ok(measured)
     }
-    let mut measured = warm.measured(&plan.network, report.limits);
-    for peer in &mut peers {
-        peer.ratio = measured.images_per_s / peer.images_per_s;
+
+    /// PyTorch, ready for the network of `plan`.
+    fn peers(&self, python: &Path, plan: &Plan) -> Result<Peers> {
+        let Arguments { mode, batch_size, shared, .. } = self.arguments;
+        let title = plan.network.title();
+        self.tell(&format!("{title}: starting {}", python.display()));
+        let question =
+            Question { plan, mode: *mode, batch_size: *batch_size, threads: shared.threads(), cuda: self.cuda };
+        let peers = Peers::start(python, &question, &|| self.stopped().is_some())?;
+        peers.ok_or_else(|| interrupted(self.stopped().unwrap_or(SIGINT), &plan.network))
     }
-    measured.pytorch = peers;
-    Ok(measured)
+
+    /// Measures limits again that an operation exceeds; where it still does, `report` says so.
+    fn doubt_limits(&self, engine: &GpuEngine, measured: &mut Measured, report: &mut Benchmark) -> Result<()> {
+        for again in [true, false] {
+            let Some(limits) = report.limits else { break };
+            measured.hold_against(limits);
+            match measured.exceeding() {
+                None => break,
+                Some(operation) if again => {
+                    self.tell(&format!("{} was faster than the limits, which are measured again", operation.name));
+                    report.raise(limits::measure(engine.gpu())?);
+                }
+                Some(operation) => report.limits_exceeded_by = Some(operation.name.clone()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Rounds of the engine and of its peers in turn: what else the machine does then troubles both.
+    /// Errors, among others: stopped before the first round's end.
+    fn rounds(
+        &self,
+        engine: &mut dyn Engine,
+        plan: &Plan,
+        built: Duration,
+        peers: &mut Option<Peers>,
+    ) -> Result<Measured> {
+        let (mode, batch_size, seconds) = (self.arguments.mode, self.arguments.batch_size, self.arguments.seconds);
+        let title = plan.network.title();
+        let stopped = || self.stopped().is_some();
+        let mut warm = Rounds::warm(engine, mode, &plan.network, batch_size, built)?;
+        for round in 1..=self.rounds {
+            let tell = |what: &str| match what.strip_prefix("  ") {
+                Some(_) => self.tell(what), // what came of what was told before
+                None => self.tell(&format!("{title}, round {round} of {}: {what}", self.rounds)),
+            };
+            tell("vggkit");
+            match warm.round(seconds, &stopped)? {
+                Some(rate) => tell(&format!("  {rate:.1} images/s")),
+                None if round == 1 => return Err(interrupted(self.stopped().unwrap_or(SIGINT), &plan.network)),
+                None => break,
+            }
+            if let Some(peers) = peers {
+                peers.round(seconds, &tell, &stopped);
+            }
+            if stopped() {
+                break;
+            }
+        }
+        Ok(warm.measured(&plan.network))
+    }
 }
 
 fn heading(report: &Benchmark) {
@@ -218,15 +338,21 @@ fn table(measured: &Measured) {
         output::line(&format!("earlier: {images_per_s:.1} images/s{otherwise}; now {ratio:.2} times as fast{worst}"));
     }
     for peer in &measured.pytorch {
+        let others = peer.layouts.iter().filter(|tried| tried.layout != peer.layout);
+        let others: String = others.map(|t| format!(" ({} {:.1})", t.layout.name(), t.images_per_s)).collect();
         output::line(&format!(
-            "PyTorch {} on {}, {}: {:.1} images/s, {} of memory; vggkit is {:.2} times as fast",
+            "PyTorch {} on {}, {}, {}: {:.1} images/s{others}, {} of memory; vggkit is {:.2} times as fast",
             peer.version,
             peer.device,
-            peer.precision.name(),
+            peer.way().name(),
+            peer.layout.name(),
             peer.images_per_s,
             indicatif::HumanBytes(peer.memory_bytes),
             peer.ratio
         ));
+    }
+    for failure in &measured.pytorch_failures {
+        output::line(&format!("not measured: {failure}"));
     }
     if measured.operations.is_empty() {
         return;

@@ -65,7 +65,7 @@ fn bench(benchmark: &Benchmark, text: &mut String) {
     let peers: Vec<&str> = benchmark
         .networks
         .first()
-        .map(|n| n.pytorch.iter().map(|peer| peer.precision.name()).collect())
+        .map(|n| n.pytorch.iter().map(|peer| peer.way().name()).collect())
         .unwrap_or_default();
     let _ = write!(text, "| network | images/s | GF/s | of the limit | largest losses |");
     peers.iter().for_each(|peer| {

@@ -174,6 +174,14 @@ pub struct Limits {
     pub bytes: f64,
 }
 
+impl Limits {
+    /// Of each the higher one: what disturbs a measurement only ever lowers it.
+    #[must_use]
+    pub fn best(self, other: Self) -> Self {
+        Self { flops: self.flops.max(other.flops), bytes: self.bytes.max(other.bytes) }
+    }
+}
+
 /// Loss and hits of one training step, measured in its forward pass (before its update, with augmentation and dropout).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepMetrics {

@@ -23,7 +23,7 @@ const MOST: usize = 4096;
 pub fn spans(gpu: &Gpu, calls: &[&Dispatch], samples: usize) -> Result<Vec<Span>> {
     if !gpu.features.contains(wgpu::Features::TIMESTAMP_QUERY) {
         return Err(Error::new(Kind::Engine, format!("{} has no timestamp queries", gpu.found.info.name))
-            .with_help("without them there are no times by operation; leave out --layers"));
+            .with_help("without them there are no times by operation: give --no-layers"));
     }
     let mut spans = Vec::new();
     for calls in calls.chunks(MOST / 2) {
