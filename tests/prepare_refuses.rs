@@ -48,7 +48,7 @@ fn all_broken_images_are_listed_and_the_old_data_stays() {
         contains("4 files")
             .and(contains("n90000001_1.JPEG: the file is empty"))
             .and(contains("n90000002_3.JPEG: "))
-            .and(contains("val_0.JPEG: neither a JPEG nor a PNG file"))
+            .and(contains("val_0.JPEG: no image, but a web page"))
             .and(contains("val_1.JPEG: is missing"))
             .and(contains("nothing was prepared")),
     );

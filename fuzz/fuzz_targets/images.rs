@@ -2,7 +2,8 @@
 
 #![no_main]
 
-use image::{DynamicImage, ImageFormat};
+use image::codecs::jpeg::JpegEncoder;
+use image::{DynamicImage, ImageEncoder, ImageFormat};
 use libfuzzer_sys::fuzz_target;
 use vggkit::dataset::decode;
 use vggkit_fuzz::{encoded, picture, seed};
@@ -10,6 +11,16 @@ use vggkit_fuzz::{encoded, picture, seed};
 fn seeds() {
     let colour = picture(9, 20);
     let (grey, alpha): (DynamicImage, DynamicImage) = (colour.to_luma8().into(), colour.to_rgba16().into());
+    for (name, format) in [("webp", ImageFormat::WebP), ("gif", ImageFormat::Gif), ("bmp", ImageFormat::Bmp)] {
+        seed("images", &format!("colour.{name}"), &encoded(&colour, format));
+    }
+    // On its side: what is seen on the right comes first.
+    let exif = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let mut turned = Vec::new();
+    let mut encoder = JpegEncoder::new(&mut turned);
+    encoder.set_exif_metadata(exif.to_vec()).expect("EXIF data");
+    encoder.encode_image(&colour).expect("an encoded image");
+    seed("images", "turned.jpeg", &turned);
     for (name, image) in [("colour", &colour), ("grey", &grey)] {
         seed("images", &format!("{name}.jpeg"), &encoded(image, ImageFormat::Jpeg));
     }

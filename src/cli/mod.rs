@@ -182,10 +182,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(_) if output::failed() => ExitCode::FAILURE,
         Ok(code) => code,
         Err(error) => {
-            output::note(&format!("error: {error}"));
-            if let Some(help) = error.help() {
-                output::note(&format!("  help: {help}"));
-            }
+            output::error(&error);
             ExitCode::from(error.exit_code())
         }
     }

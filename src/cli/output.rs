@@ -40,9 +40,18 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}"); // nobody is left to be told that standard error is gone
 }
 
+/// Says on standard error what went wrong, and what to do next.
+pub fn error(error: &Error) {
+    told("error", error);
+}
+
 /// Says on standard error that a run is left out, and why.
 pub fn left_out(error: &Error) {
-    note(&format!("left out: {error}"));
+    told("left out", error);
+}
+
+fn told(what: &str, error: &Error) {
+    note(&format!("{what}: {error}"));
     if let Some(help) = error.help() {
         note(&format!("  help: {help}"));
     }

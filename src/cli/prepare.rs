@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{Shared, output, values};
 use crate::dataset::choice::Classes;
 use crate::dataset::download::OFFICIAL_URL;
-use crate::dataset::manifest::{Manifest, Settings};
+use crate::dataset::manifest::{Manifest, Settings, Split};
 use crate::dataset::prepare::{Input, Request, Summary, prepare};
 use crate::dataset::{demo, manifest};
 use crate::error::{Error, Result};
@@ -151,9 +151,19 @@ fn text(data: &Path, summary: &Summary) -> String {
         };
         text += &format!("  {name:<6} {:>9} {each:>9} {:>11}\n", count(split.images), count(split.greyscale));
     }
-    let resized: usize = manifest.splits.values().map(|split| split.resized).sum();
+    let all = |number: fn(&Split) -> usize| manifest.splits.values().map(number).sum::<usize>();
+    let resized = all(|s| s.resized);
     if resized > 0 {
         text += &format!("\n  note: {} images of other sizes were resized in the packs\n", count(resized));
+    }
+    for (images, what) in [
+        (all(|s| s.turned), "turned in the packs as the EXIF orientation says; the files stay as they are"),
+        (all(|s| s.transparent), "transparent in places, where the packs have white"),
+        (all(|s| s.animated), "animated, of which the packs have the first picture"),
+    ] {
+        if images > 0 {
+            text += &format!("\n  note: {} {} {what}\n", count(images), if images == 1 { "image" } else { "images" });
+        }
     }
     notes.iter().for_each(|note| text += &format!("\n  note: {note}\n"));
     if !manifest.left_out.is_empty() {

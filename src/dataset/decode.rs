@@ -1,29 +1,37 @@
-//! JPEG or PNG bytes to RGB pixels; one component (greyscale) becomes three equal ones. What the bytes are decides, not
-//! the file's name.
+//! The bytes of an image file to RGB pixels, as a viewer shows them: JPEG, PNG, WebP, GIF and BMP. Every command reads
+//! images here. What the bytes are decides, not the file's name.
 //!
-//! Strict: a file that ends early or holds an impossible code is an error. (The `image` crate's JPEG decoder, made for
-//! viewing, fills what is missing with grey.)
+//! Strict: a file that ends early or holds an impossible code is an error, and one of another format is called by its
+//! name. Greyscale becomes three equal components, 16 bits become 8, what is transparent is seen over white, EXIF
+//! orientation is applied, and of an animation the first picture is taken. Colour profiles are not applied.
 
-use std::io::Cursor;
+mod jpeg;
+#[cfg(test)]
+mod tests;
+mod unread;
+mod whole;
 
-use image::codecs::png::PngDecoder;
+use std::io::{self, Cursor, Read};
+use std::path::Path;
+
+use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, ImageDecoder, Limits, RgbImage};
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageResult, Limits, RgbImage};
 
-/// Larger images are refused before memory is allocated for them.
-pub const LARGEST_SIDE: usize = 4096;
+use super::source::LARGEST_FILE;
+use crate::error::{self, Error};
+use whole::Whole;
 
-/// What a PNG file begins with.
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+/// What is read, for people.
+pub const READ: &str = "JPEG, PNG, WebP, GIF and BMP are read, whatever a file's name";
+/// Wider or higher images are refused before memory is allocated for them.
+pub const LARGEST_SIDE: usize = 16384;
+/// So are images of more pixels.
+pub const LARGEST_PIXELS: usize = 1 << 26;
 
 /// Rows and columns.
 pub type Size = (usize, usize);
-
-type Decoder<'a> = JpegDecoder<ZCursor<&'a [u8]>>;
 
 /// A decoded image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,21 +42,67 @@ pub struct Decoded {
     pub pixels: Vec<u8>,
     /// The file had one component.
     pub greyscale: bool,
+    /// What else was done to get there.
+    pub adapted: Adapted,
+}
+
+/// Why the pixels are not simply those of the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Adapted {
+    /// Turned or mirrored, as its EXIF orientation says.
+    pub turned: bool,
+    /// Some pixels are transparent, and white shows through.
+    pub over_white: bool,
+    /// There are more pictures in the file.
+    pub first_picture: bool,
+}
+
+impl Adapted {
+    /// A phrase for each, for people.
+    pub fn words(self) -> Vec<&'static str> {
+        let words = [
+            (self.turned, "turned as its EXIF orientation says"),
+            (self.over_white, "transparent in places, seen over white"),
+            (self.first_picture, "animated, the first picture of it"),
+        ];
+        words.into_iter().filter(|(is, _)| *is).map(|(_, words)| words).collect()
+    }
+}
+
+/// Reads and decodes one image. Errors: what `from` gives, more than [`LARGEST_FILE`] bytes, and [`decode`]'s.
+pub fn read(path: &Path, from: impl FnOnce() -> io::Result<Box<dyn Read>>) -> error::Result<Decoded> {
+    let mut bytes = Vec::new();
+    let limited = |from: Box<dyn Read>| from.take(LARGEST_FILE + 1).read_to_end(&mut bytes);
+    from().and_then(limited).map_err(|e| Error::io("cannot read", path, e))?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(Error::data(path, format!("has more than the {LARGEST_FILE} bytes that are read of an image")));
+    }
+    decode(&bytes).map_err(|reason| Error::data(path, reason))
 }
 
 /// Decodes a whole file. The error says why not, for people.
 pub fn decode(bytes: &[u8]) -> Result<Decoded, String> {
-    if bytes.starts_with(PNG) { decode_png(bytes) } else { decode_jpeg(bytes) }
+    let format = format(bytes)?;
+    if format == ImageFormat::Jpeg {
+        return jpeg::decode(bytes);
+    }
+    let (decoder, whole) = open(bytes, format)?;
+    let greyscale = !decoder.color_type().has_color();
+    let image = DynamicImage::from_decoder(decoder).map_err(|e| damaged(format, &e))?;
+    let (image, over_white) = over_white(image);
+    let adapted = Adapted { over_white, first_picture: whole.pictures > 1, ..Adapted::default() };
+    Ok(upright(image, orientation(whole.exif), greyscale, adapted))
 }
 
-/// Rows and columns, from the headers alone.
+/// Rows and columns as [`decode`] gives them, from the headers alone.
 pub fn size(bytes: &[u8]) -> Result<Size, String> {
-    if bytes.starts_with(PNG) {
-        let (columns, rows) = png(bytes)?.dimensions();
-        return Ok((rows as usize, columns as usize));
+    let format = format(bytes)?;
+    if format == ImageFormat::Jpeg {
+        return jpeg::size(bytes);
     }
-    begins(bytes)?;
-    headers(&mut JpegDecoder::new_with_options(ZCursor::new(bytes), options()))
+    let (decoder, whole) = open(bytes, format)?;
+    let (columns, rows) = decoder.dimensions();
+    Ok(turned((rows as usize, columns as usize), orientation(whole.exif)))
 }
 
 impl Decoded {
@@ -60,151 +114,108 @@ impl Decoded {
         }
         let image = RgbImage::from_raw(self.size.1 as u32, self.size.0 as u32, self.pixels).unwrap_or_default();
         let image = imageops::resize(&image, size.1 as u32, size.0 as u32, FilterType::Triangle);
-        Self { size, pixels: image.into_raw(), greyscale: self.greyscale }
+        Self { size, pixels: image.into_raw(), ..self }
     }
 }
 
-fn png(bytes: &[u8]) -> Result<PngDecoder<Cursor<&[u8]>>, String> {
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(LARGEST_SIDE as u32);
-    limits.max_image_height = Some(LARGEST_SIDE as u32);
-    PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(|e| e.to_string())
+/// Which of the formats that are read it is.
+fn format(bytes: &[u8]) -> Result<ImageFormat, String> {
+    use ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
+    match image::guess_format(bytes) {
+        Ok(format @ (Bmp | Gif | Jpeg | Png | WebP)) => Ok(format),
+        _ => Err(unread::reason(bytes)),
+    }
 }
 
-fn decode_png(bytes: &[u8]) -> Result<Decoded, String> {
-    let decoder = png(bytes)?;
+/// A decoder whose image is not too large, for any format but JPEG.
+fn open(bytes: &[u8], format: ImageFormat) -> Result<(Box<dyn ImageDecoder + '_>, Whole<'_>), String> {
+    let whole = whole::check(bytes, format)?;
+    let decoder = || -> ImageResult<Box<dyn ImageDecoder + '_>> {
+        let bytes = Cursor::new(bytes);
+        let mut decoder: Box<dyn ImageDecoder + '_> = match format {
+            ImageFormat::Png => Box::new(PngDecoder::with_limits(bytes, Limits::default())?),
+            ImageFormat::WebP => Box::new(WebPDecoder::new(bytes)?),
+            ImageFormat::Gif => Box::new(GifDecoder::new(bytes)?),
+            _ => Box::new(BmpDecoder::new(bytes)?),
+        };
+        decoder.set_limits(Limits::default())?; // of memory; sizes are checked below
+        Ok(decoder)
+    };
+    let decoder = decoder().map_err(|e| damaged(format, &e))?;
     let (columns, rows) = decoder.dimensions();
-    if columns.max(rows) as usize > LARGEST_SIDE {
-        return Err(format!("{columns} x {rows} pixels are more than {LARGEST_SIDE} a side"));
-    }
-    let greyscale = !decoder.color_type().has_color();
-    let image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
-    Ok(Decoded { size: (rows as usize, columns as usize), pixels: image.into_rgb8().into_raw(), greyscale })
+    possible((rows as usize, columns as usize))?;
+    Ok((decoder, whole))
 }
 
-fn decode_jpeg(jpeg: &[u8]) -> Result<Decoded, String> {
-    begins(jpeg)?;
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options());
-    let size = headers(&mut decoder)?;
-    if !ends(jpeg) {
-        return Err("the file ends early (no end-of-image marker)".into());
+/// Refuses images without pixels and those with too many.
+fn possible((rows, columns): Size) -> Result<(), String> {
+    if rows == 0 || columns == 0 {
+        return Err(format!("{columns} x {rows} pixels are no image"));
     }
-    let greyscale = decoder.input_colorspace() == Some(ColorSpace::Luma);
-    let pixels = decoder.decode().map_err(|e| e.to_string())?;
-    if pixels.len() != size.0 * size.1 * 3 {
-        return Err(format!("{} bytes of pixels for {} x {}", pixels.len(), size.1, size.0));
-    }
-    Ok(Decoded { size, pixels, greyscale })
-}
-
-fn begins(jpeg: &[u8]) -> Result<(), String> {
-    if jpeg.is_empty() {
-        return Err("the file is empty".into());
-    }
-    if !jpeg.starts_with(&[0xff, 0xd8]) {
-        return Err("neither a JPEG nor a PNG file".into());
+    if rows.max(columns) > LARGEST_SIDE || rows * columns > LARGEST_PIXELS {
+        let most = LARGEST_PIXELS / 1_000_000;
+        return Err(format!(
+            "{columns} x {rows} pixels are too many: {LARGEST_SIDE} a side and {most} million in all are read"
+        ));
     }
     Ok(())
 }
 
-fn options() -> DecoderOptions {
-    DecoderOptions::default()
-        .set_strict_mode(true)
-        .set_max_width(LARGEST_SIDE)
-        .set_max_height(LARGEST_SIDE)
-        .jpeg_set_out_colorspace(ColorSpace::RGB)
+fn damaged(format: ImageFormat, reason: &dyn std::fmt::Display) -> String {
+    let reason = reason.to_string();
+    // The crate repeats the format's name.
+    let (head, rest) = reason.split_once(": ").unwrap_or(("", &reason));
+    format!("damaged {}: {}", name(format), if head.starts_with("Format error") { rest } else { &reason }.trim())
 }
 
-/// Rows and columns. By reference: a decoder has 30 kB of tables, which cost more to move than an image to convert.
-fn headers(decoder: &mut Decoder) -> Result<Size, String> {
-    decoder.decode_headers().map_err(|e| e.to_string())?;
-    let (columns, rows) = decoder.dimensions().ok_or("no size in its headers")?;
-    Ok((rows, columns))
+fn name(format: ImageFormat) -> &'static str {
+    match format {
+        ImageFormat::Jpeg => "JPEG",
+        ImageFormat::Png => "PNG",
+        ImageFormat::WebP => "WebP",
+        ImageFormat::Gif => "GIF",
+        _ => "BMP",
+    }
 }
 
-/// Whether the end-of-image marker is there; some writers pad after it.
-fn ends(jpeg: &[u8]) -> bool {
-    let padding = jpeg.iter().rev().take_while(|b| **b == 0).count();
-    jpeg[..jpeg.len() - padding].ends_with(&[0xff, 0xd9])
+/// What the EXIF data of a file says; upright where there is none, or no such entry.
+fn orientation(exif: Option<&[u8]>) -> Orientation {
+    let exif = exif.map(|exif| exif.strip_prefix(b"Exif\0\0").unwrap_or(exif));
+    exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms)
 }
 
-#[cfg(test)]
-mod tests {
-    use image::codecs::jpeg::JpegEncoder;
-
-    use super::*;
-
-    fn jpeg(grey: bool) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let encoder = JpegEncoder::new_with_quality(&mut bytes, 90);
-        if grey {
-            let pixels: Vec<u8> = (0..40 * 24).map(|i| (i % 40 * 6) as u8).collect();
-            image::ImageEncoder::write_image(encoder, &pixels, 40, 24, image::ExtendedColorType::L8).unwrap();
-        } else {
-            let pixels: Vec<u8> = (0..40 * 24 * 3).map(|i| (i / 3 % 40 * 6) as u8 / (i % 3 + 1) as u8).collect();
-            image::ImageEncoder::write_image(encoder, &pixels, 40, 24, image::ExtendedColorType::Rgb8).unwrap();
-        }
-        bytes
+/// A size after turning.
+fn turned((rows, columns): Size, orientation: Orientation) -> Size {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    match orientation {
+        Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH => (columns, rows),
+        _ => (rows, columns),
     }
+}
 
-    #[test]
-    fn colour_and_greyscale_become_rgb() {
-        let colour = decode(&jpeg(false)).unwrap();
-        assert_eq!((colour.size, colour.greyscale), ((24, 40), false));
-        let usual = image::load_from_memory(&jpeg(false)).unwrap().to_rgb8();
-        assert_eq!(colour.pixels, usual.into_raw(), "strict decoding changes no pixel");
-        let grey = decode(&jpeg(true)).unwrap();
-        assert!(grey.greyscale);
-        assert!(grey.pixels.chunks(3).all(|p| p[0] == p[1] && p[1] == p[2]));
-        assert!((i32::from(grey.pixels[30 * 3]) - 180).abs() < 8);
-        assert_eq!(size(&jpeg(true)).unwrap(), (24, 40));
-    }
+/// An image turned the way it is looked at.
+fn upright(mut image: DynamicImage, orientation: Orientation, greyscale: bool, adapted: Adapted) -> Decoded {
+    image.apply_orientation(orientation);
+    let size = (image.height() as usize, image.width() as usize);
+    let adapted = Adapted { turned: orientation != Orientation::NoTransforms, ..adapted };
+    Decoded { size, pixels: image.into_rgb8().into_raw(), greyscale, adapted }
+}
 
-    #[test]
-    fn a_png_is_read_whatever_its_depth_and_channels() {
-        let pixels: Vec<u8> = (0..5 * 7 * 3).map(|i| (i * 11 % 256) as u8).collect();
-        let image = DynamicImage::from(RgbImage::from_raw(5, 7, pixels.clone()).unwrap());
-        let png = |image: &DynamicImage| {
-            let mut bytes = Cursor::new(Vec::new());
-            image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
-            bytes.into_inner()
-        };
-        let whole = png(&image);
-        for same in [image.clone(), image.to_rgba8().into(), image.to_rgb16().into()] {
-            let decoded = decode(&png(&same)).unwrap();
-            assert_eq!((decoded.size, decoded.greyscale, &decoded.pixels), ((7, 5), false, &pixels));
-        }
-        assert!(decode(&png(&image.to_luma8().into())).unwrap().greyscale);
-        assert_eq!(size(&whole).unwrap(), (7, 5));
-        for cut in [8, 20, whole.len() / 2, whole.len() - 13] {
-            assert!(decode(&whole[..cut]).is_err(), "cut at {cut}");
-        }
-        let mut flipped = whole.clone();
-        flipped[whole.len() / 2] ^= 1;
-        assert!(decode(&flipped).is_err(), "checksums of PNG are checked");
+/// White where an image is transparent, and whether it is so anywhere. What colour stands behind transparency in the file
+/// is what its writer happened to leave there.
+fn over_white(image: DynamicImage) -> (DynamicImage, bool) {
+    if !image.color().has_alpha() {
+        return (image, false);
     }
-
-    #[test]
-    fn another_size_keeps_what_is_where() {
-        // Left half red, right half blue, in 6 rows and 16 columns.
-        let pixels = (0..6 * 16).flat_map(|i| if i % 16 < 8 { [200, 0, 0] } else { [0, 0, 100] }).collect();
-        let image = Decoded { size: (6, 16), pixels, greyscale: false };
-        assert_eq!(image.clone().resized((6, 16)), image);
-        let small = image.resized((3, 4));
-        assert_eq!((small.size, small.pixels.len()), ((3, 4), 36));
-        assert_eq!((&small.pixels[..3], &small.pixels[33..]), (&[200, 0, 0][..], &[0, 0, 100][..]));
+    let image = image.into_rgba8();
+    let (columns, rows) = image.dimensions();
+    let mut transparent = false;
+    let over =
+        |part: u8, alpha: u8| ((u16::from(part) * u16::from(alpha) + 255 * (255 - u16::from(alpha)) + 127) / 255) as u8;
+    let mut pixels = Vec::with_capacity(image.len() / 4 * 3);
+    for image::Rgba([r, g, b, alpha]) in image.pixels() {
+        transparent |= *alpha < 255;
+        pixels.extend([r, g, b].map(|part| over(*part, *alpha)));
     }
-
-    #[test]
-    fn broken_files_are_errors() {
-        let whole = jpeg(false);
-        assert!(decode(&[]).unwrap_err().contains("empty"));
-        assert!(decode(b"GIF89a").unwrap_err().contains("neither a JPEG nor a PNG"));
-        for cut in [3, 100, whole.len() / 2, whole.len() - 2] {
-            assert!(decode(&whole[..cut]).is_err(), "cut at {cut}");
-        }
-        let mut padded = whole.clone();
-        padded.extend([0; 7]);
-        assert_eq!(decode(&padded), decode(&whole));
-    }
+    (RgbImage::from_raw(columns, rows, pixels).unwrap_or_default().into(), transparent)
 }

@@ -91,6 +91,9 @@ pub fn understand(source: &Source, settings: &Settings) -> Result<Layout> {
     Ok(Layout { classes, all_classes: all.len(), splits, problems, notes })
 }
 
+/// No network takes larger images, so none are packed.
+const LARGEST_COMMON_SIDE: usize = 4096;
+
 /// The size that most of some images spread over train have; 64 x 64 where no size has most.
 pub fn common_size(source: &Source, layout: &Layout) -> Size {
     let images: &[Image] = layout.splits.first().map_or(&[], |train| &train.images);
@@ -98,6 +101,7 @@ pub fn common_size(source: &Source, layout: &Layout) -> Size {
     for image in images.iter().step_by((images.len() / 31).max(1)) {
         if let Ok(bytes) = source.read(&image.entry)
             && let Ok(size) = decode::size(&bytes)
+            && size.0.max(size.1) <= LARGEST_COMMON_SIDE
         {
             *votes.entry(size).or_default() += 1;
         }

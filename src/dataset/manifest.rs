@@ -126,6 +126,15 @@ pub struct Split {
     /// Number of images of another size that were resized in the pack; their files are as they were.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resized: usize,
+    /// Number of images that were turned as their EXIF orientation says; their files are as they were.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub turned: usize,
+    /// Number of images that are transparent in places, where white shows through.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub transparent: usize,
+    /// Number of animations, of which the first picture was taken.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub animated: usize,
     /// The pack, relative to the data folder.
     pub pack: String,
     /// SHA-256 of the pack file.

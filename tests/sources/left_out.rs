@@ -19,7 +19,7 @@ fn corrupt_files_are_left_out_when_asked() {
     let stopped = contains("4 files of 17 images").and(contains("--skip-corrupt"));
     vggkit(work.path()).args(PREPARE).assert().code(1).stderr(stopped);
     assert!(!work.path().join("data/manifest.json").exists());
-    let said = contains("4 files").and(contains("test/images/test_1.JPEG: neither a JPEG nor a PNG file"));
+    let said = contains("4 files").and(contains("test/images/test_1.JPEG: no image, but a web page"));
     vggkit(work.path()).args(PREPARE).arg("--skip-corrupt").assert().success().stdout(said);
     let data = work.path().join("data");
     let manifest = Manifest::load(&data).unwrap();

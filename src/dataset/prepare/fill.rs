@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::write::Work;
-use crate::dataset::decode::{self, Decoded};
+use crate::dataset::decode::{self, Adapted, Decoded};
 use crate::dataset::demo;
 use crate::dataset::finding::Problem;
 use crate::dataset::fingerprint;
@@ -42,7 +42,7 @@ pub struct Filled {
 
 /// What became of one image.
 enum Outcome {
-    Done { sha256: Option<String>, greyscale: bool, resized: bool, sums: Sums, hash: u64 },
+    Done { sha256: Option<String>, greyscale: bool, resized: bool, adapted: Adapted, sums: Sums, hash: u64 },
     Bad(&'static str, String),
     Skipped,
 }
@@ -89,9 +89,12 @@ impl Work<'_> {
         let mut lines = Vec::new();
         for (index, outcome) in outcomes.into_iter().flatten().enumerate() {
             match outcome {
-                Outcome::Done { sha256, greyscale, resized, sums, hash } => {
+                Outcome::Done { sha256, greyscale, resized, adapted, sums, hash } => {
                     filled.split.greyscale += usize::from(greyscale);
                     filled.split.resized += usize::from(resized);
+                    filled.split.turned += usize::from(adapted.turned);
+                    filled.split.transparent += usize::from(adapted.over_white);
+                    filled.split.animated += usize::from(adapted.first_picture);
                     filled.sums.add(&sums);
                     filled.hashes.push(hash);
                     lines.extend(sha256.map(|sha256| format!("{}\t{sha256}\n", targets[index])));
@@ -138,7 +141,7 @@ impl Work<'_> {
             Err(reason) => return Ok(Outcome::Bad("file-undecodable", reason)),
         };
         let resized = decoded.size != self.size;
-        let Decoded { pixels: decoded, greyscale, .. } = decoded.resized(self.size);
+        let Decoded { pixels: decoded, greyscale, adapted, .. } = decoded.resized(self.size);
         pixels.copy_from_slice(&decoded);
         if let Some(target) = target {
             let path = self.in_partial(target);
@@ -146,7 +149,7 @@ impl Work<'_> {
         }
         let sha256 = (!self.request.settings.no_folders).then(|| files::hex(&Sha256::digest(&bytes)));
         let (sums, hash) = (Sums::of(pixels), fingerprint::hash(pixels));
-        Ok(Outcome::Done { sha256, greyscale, resized, sums, hash })
+        Ok(Outcome::Done { sha256, greyscale, resized, adapted, sums, hash })
     }
 
     /// `train/<wnid>/<file>` -> `<data>/train.partial/<wnid>/<file>`.

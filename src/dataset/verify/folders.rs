@@ -89,6 +89,7 @@ impl Split<'_> {
                     label,
                     bytes: Some(fingerprint::hash(&bytes)),
                     greyscale: image.greyscale,
+                    adapted: image.adapted,
                     measures: look::measure(&image.pixels, size, self.perceptual),
                 };
                 Seen::Right { sha256: files::hex(&Sha256::digest(&bytes)), look: Box::new(look) }

@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use crate::dataset::decode::Size;
+use crate::dataset::decode::{Adapted, Size};
 use crate::dataset::fingerprint;
 
 /// Side of the small luminance image behind a perceptual hash.
@@ -27,6 +27,8 @@ pub struct Look {
     pub bytes: Option<u64>,
     /// The file has one component; or, where only pixels are known, all are grey.
     pub greyscale: bool,
+    /// What else was done to its file's pixels, where there is a file.
+    pub adapted: Adapted,
     /// Of the pixels.
     pub measures: Measures,
 }

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::look::{self, Look};
 use super::{Counts, Findings, Severity};
 use crate::dataset::annotations;
+use crate::dataset::decode::Adapted;
 use crate::dataset::manifest::{Manifest, SPLITS, Split};
 use crate::dataset::pack::{NO_BOX, Pack};
 use crate::dataset::statistics::Sums;
@@ -49,7 +50,7 @@ pub fn looks(pack: &Pack, manifest: &Manifest, name: &str, perceptual: bool, bar
         let size = (pack.images.height, pack.images.width);
         let measures = look::measure(pack.pixels(index), size, perceptual);
         let file = format!("{name}/{folder}/{}", pack.files[index]);
-        Look { file, split, index, label, bytes: None, greyscale: measures.grey, measures }
+        Look { file, split, index, label, bytes: None, greyscale: measures.grey, adapted: Adapted::default(), measures }
     };
     (0..pack.images.count).into_par_iter().map(one).collect()
 }

@@ -1,4 +1,5 @@
-//! Images that teach little: blank, nearly blank, very dark, very blurred; and those without colour.
+//! Images that teach little: blank, nearly blank, very dark, very blurred; those without colour; and those whose pixels are
+//! not simply their file's.
 //!
 //! Of the official 120,000 images the limits name 2 as nearly blank, 54 as dark and 1 as blurred.
 
@@ -33,4 +34,8 @@ pub fn check(looks: &[Look], findings: &mut Findings) {
     );
     note(Severity::Note, "greyscale-images", "with one component (greyscale)", &|l| l.greyscale);
     note(Severity::Note, "grey-pixels", "in colour, with grey pixels only", &|l| !l.greyscale && l.measures.grey);
+    let turned = "turned as the EXIF orientation says; torchvision's ImageFolder does not turn them";
+    note(Severity::Note, "turned", turned, &|l| l.adapted.turned);
+    note(Severity::Note, "transparent", "transparent in places, seen over white", &|l| l.adapted.over_white);
+    note(Severity::Note, "animated", "animated, of which the first picture is taken", &|l| l.adapted.first_picture);
 }

@@ -179,6 +179,7 @@ impl Raw {
             label: image.label,
             bytes: Some(fingerprint::hash(&bytes)),
             greyscale: decoded.greyscale,
+            adapted: decoded.adapted,
             measures: look::measure(&decoded.pixels, size, perceptual),
         };
         let box_fault = image.bounds.and_then(|bounds| annotations::fault(bounds, its));
