@@ -29,6 +29,7 @@ mod selftest;
 mod splits;
 mod survey;
 mod survey_readme;
+mod survey_stage;
 mod train;
 mod train_arguments;
 mod training_display;

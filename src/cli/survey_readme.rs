@@ -6,33 +6,180 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::survey::{Stage, run_folder, stages_path};
-use crate::bench::{Benchmark, Measured};
+use super::survey::run_folder;
+use super::survey_stage::{self, Stage};
+use crate::bench::pytorch::{self, Peer, Way};
+use crate::bench::{self, Benchmark, Measured, Mode};
+use crate::engine::Limits;
 use crate::engine::gpu::precision::Precision;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files;
 use crate::inference::evaluation::Evaluation;
 use crate::training::history::{self, Epoch};
 use crate::training::run::Run;
+use crate::vgg::Network;
 
-/// Writes `out/README.md`.
-pub fn write(out: &Path) -> Result<()> {
+/// Writes `out/README.md`, with the figures of the results in `before` beside those in `out`.
+pub fn write(out: &Path, before: Option<&Path>) -> Result<()> {
     let mut text = String::from("# What this machine does with vggkit\n\n");
-    let benchmarks: Vec<Benchmark> = ["bench-train", "bench-infer", "bench-train-f16"]
-        .iter()
-        .filter_map(|name| read(out, &format!("{name}.json")))
-        .collect();
-    if let Some(first) = benchmarks.first() {
-        let (device, version, commit, time) = (&first.device, &first.version, &first.commit, &first.time);
-        let _ = writeln!(text, "{} · {} · vggkit {version} {commit} · {time}\n", device.adapter, device.driver);
+    let results = Results::of(out);
+    let earlier = before.map(Results::of);
+    if let Some((_, first)) = results.0.first() {
+        let _ = writeln!(text, "{}\n", heading(first));
+    }
+    if let (Some(before), Some((_, first))) = (before, earlier.as_ref().and_then(|earlier| earlier.0.first())) {
+        let _ = writeln!(text, "Before: {}, in `{}`\n", heading(first), before.display());
     }
     selftest(out, &mut text);
-    for benchmark in &benchmarks {
-        bench(benchmark, &mut text);
+    for mode in [Mode::Train, Mode::Infer] {
+        rates(mode, &results, earlier.as_ref(), &mut text);
+        operations(mode, &results, &mut text);
     }
     training(out, &mut text);
     stages(out, &mut text);
     files::write_atomic(&out.join("README.md"), |file| std::io::Write::write_all(file, text.as_bytes()))
+}
+
+/// Errors: there is no result of `vggkit bench --json` in `before`.
+pub fn check_before(before: &Path) -> Result<()> {
+    if Results::of(before).0.is_empty() {
+        return Err(Error::data(before, "holds no result of a benchmark")
+            .with_help("--before takes the folder of an earlier survey, or any with files of `vggkit bench --json`"));
+    }
+    Ok(())
+}
+
+/// The results of benchmarks in a folder, with the names of their files, which are their order.
+struct Results(Vec<(String, Benchmark)>);
+
+impl Results {
+    /// Those that can be read.
+    fn of(folder: &Path) -> Self {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.retain(|name| name.ends_with(".json"));
+        names.sort();
+        let result = |name: String| {
+            let value: Value = read(folder, &name)?;
+            (value["schema"] == bench::SCHEMA).then_some(())?;
+            Some((name, serde_json::from_value(value).ok()?))
+        };
+        Self(names.into_iter().filter_map(result).collect())
+    }
+
+    fn measured(&self, mode: Mode, precision: Precision) -> impl Iterator<Item = &Measured> {
+        let of = self.0.iter().filter(move |(_, result)| (result.mode, result.precision) == (mode, precision));
+        of.flat_map(|(_, result)| &result.networks)
+    }
+
+    fn network(&self, mode: Mode, precision: Precision, network: &Network) -> Option<&Measured> {
+        self.measured(mode, precision).find(|measured| measured.network == *network)
+    }
+
+    /// The networks that were measured in `mode`, in the order of the paper's table.
+    fn networks(&self, mode: Mode) -> Vec<&Network> {
+        let both = [Precision::F32, Precision::F16].into_iter().flat_map(|p| self.measured(mode, p));
+        let mut networks: Vec<&Network> = both.map(|measured| &measured.network).collect();
+        networks.sort_by_key(|network| (network.depth, network.conv1x1));
+        networks.dedup();
+        networks
+    }
+}
+
+fn heading(result: &Benchmark) -> String {
+    let Benchmark { device, version, commit, time, .. } = result;
+    format!("{} · {} · vggkit {version} {commit} · {time}", device.adapter, device.driver)
+}
+
+fn name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Train => "Training",
+        Mode::Infer => "Inference",
+    }
+}
+
+/// Images per second of every network, with what they are to be held against.
+fn rates(mode: Mode, results: &Results, before: Option<&Results>, text: &mut String) {
+    let networks = results.networks(mode);
+    let Some((_, first)) = results.0.iter().find(|(_, result)| result.mode == mode) else { return };
+    let _ = writeln!(text, "## {}, {} images a step, images/s\n", name(mode), first.batch_size);
+    let peer = |network: &Network, way: Way| {
+        let mut peers = [Precision::F32, Precision::F16].into_iter().filter_map(|p| results.network(mode, p, network));
+        peers.find_map(|measured| measured.pytorch.iter().find(|peer| peer.way() == way))
+    };
+    let ways: Vec<Way> =
+        Way::all(true).iter().copied().filter(|way| networks.iter().any(|n| peer(n, *way).is_some())).collect();
+    let mut columns: Vec<String> = vec!["f32".into(), "f16".into()];
+    columns.extend(ways.iter().map(|way| format!("PyTorch {}", way.name())));
+    // What each of vggkit's precisions is to be held against, by the nearest of PyTorch's.
+    let pairs = |way: Way| if way.precision == pytorch::Precision::Amp { Precision::F16 } else { Precision::F32 };
+    let beside: Vec<(Precision, Way)> = ways.iter().map(|way| (pairs(*way), *way)).collect();
+    columns.extend(beside.iter().map(|(precision, way)| format!("{} / {}", precision.name(), way.name())));
+    if before.is_some() {
+        columns.extend([Precision::F32, Precision::F16].map(|p| format!("{} / before", p.name())));
+    }
+    let _ = writeln!(text, "| network | {} |\n|---|{}", columns.join(" | "), "---|".repeat(columns.len()));
+    for network in networks {
+        let own = |precision| results.network(mode, precision, network).map(|measured| measured.images_per_s);
+        let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.1}"));
+        let ratio =
+            |a: Option<f64>, b: Option<f64>| a.zip(b).map_or_else(String::new, |(a, b)| format!("{:.2}", a / b));
+        let mut cells = vec![number(own(Precision::F32)), number(own(Precision::F16))];
+        cells.extend(ways.iter().map(|way| {
+            let layout = |p: &Peer| format!("{:.1}, {}", p.images_per_s, p.layout.name());
+            peer(network, *way).map_or_else(String::new, layout)
+        }));
+        cells.extend(
+            beside
+                .iter()
+                .map(|(precision, way)| ratio(own(*precision), peer(network, *way).map(|peer| peer.images_per_s))),
+        );
+        if let Some(before) = before {
+            cells.extend(
+                [Precision::F32, Precision::F16]
+                    .map(|p| ratio(own(p), before.network(mode, p, network).map(|measured| measured.images_per_s))),
+            );
+        }
+        let _ = writeln!(text, "| {} | {} |", network.title(), cells.join(" | "));
+    }
+    text.push('\n');
+    for (file, result) in results.0.iter().filter(|(_, result)| result.mode == mode) {
+        if let Some(partial) = &result.partial {
+            let _ = writeln!(text, "`{file}` is not whole: {partial}.\n");
+        }
+    }
+}
+
+/// What each network reached of the limits, and which operations lose the most.
+fn operations(mode: Mode, results: &Results, text: &mut String) {
+    let of_mode: Vec<&Benchmark> = results.0.iter().map(|(_, result)| result).filter(|r| r.mode == mode).collect();
+    if of_mode.is_empty() {
+        return;
+    }
+    text.push_str(
+        "| network | precision | GF/s | limit GF/s | of it | limit GB/s | first step after | largest losses |\n",
+    );
+    text.push_str("|---|---|---|---|---|---|---|---|\n");
+    for result in of_mode {
+        let limit =
+            |of: fn(&Limits) -> f64| result.limits.as_ref().map_or_else(String::new, |l| format!("{:.1}", of(l)));
+        let doubt = if result.limits_exceeded_by.is_some() { " (too low)" } else { "" };
+        for measured in &result.networks {
+            let Measured { network, flops, share_of_limit, seconds_to_first_step, .. } = measured;
+            let share = share_of_limit.map_or_else(String::new, |s| format!("{:.0} %", 100.0 * s));
+            let _ = writeln!(
+                text,
+                "| {} | {} | {:.1} | {}{doubt} | {share} | {} | {seconds_to_first_step:.1} s | {} |",
+                network.title(),
+                result.precision.name(),
+                flops / 1e9,
+                limit(|l| l.flops / 1e9),
+                limit(|l| l.bytes / 1e9),
+                losses(measured)
+            );
+        }
+    }
+    text.push('\n');
 }
 
 fn read<T: serde::de::DeserializeOwned>(out: &Path, name: &str) -> Option<T> {
@@ -50,39 +197,6 @@ fn selftest(out: &Path, text: &mut String) {
         ),
         None => writeln!(text, "Selftest: not done.\n"),
     };
-}
-
-fn bench(benchmark: &Benchmark, text: &mut String) {
-    let mode = serde_json::to_value(benchmark.mode).ok();
-    let mode = mode.as_ref().and_then(Value::as_str).unwrap_or_default();
-    let half = if benchmark.precision == Precision::F16 { ", products in f16" } else { "" };
-    let _ = writeln!(text, "## Bench: {mode}{half}, {} images a step\n", benchmark.batch_size);
-    if let Some(limits) = benchmark.limits {
-        let (flops, bytes) = (limits.flops / 1e9, limits.bytes / 1e9);
-        let _ =
-            writeln!(text, "Measured limits: {flops:.1} GF/s of multiply-adds, {bytes:.1} GB/s of memory traffic.\n");
-    }
-    let peers: Vec<&str> = benchmark
-        .networks
-        .first()
-        .map(|n| n.pytorch.iter().map(|peer| peer.way().name()).collect())
-        .unwrap_or_default();
-    let _ = write!(text, "| network | images/s | GF/s | of the limit | largest losses |");
-    peers.iter().for_each(|peer| {
-        let _ = write!(text, " PyTorch {peer} |");
-    });
-    let _ = writeln!(text, "\n|---|---|---|---|---|{}", "---|".repeat(peers.len()));
-    for measured in &benchmark.networks {
-        let Measured { network, images_per_s, flops, share_of_limit, pytorch, .. } = measured;
-        let share = share_of_limit.map_or_else(String::new, |s| format!("{:.0} %", 100.0 * s));
-        let title = network.title();
-        let _ = write!(text, "| {title} | {images_per_s:.1} | {:.1} | {share} | {} |", flops / 1e9, losses(measured));
-        for peer in pytorch {
-            let _ = write!(text, " {:.1} ({:.2} times) |", peer.images_per_s, peer.ratio);
-        }
-        text.push('\n');
-    }
-    text.push('\n');
 }
 
 /// The operations that take the most time beyond what the limits would allow.
@@ -135,7 +249,7 @@ fn training(out: &Path, text: &mut String) {
 
 fn stages(out: &Path, text: &mut String) {
     text.push_str("## Commands\n\n| stage | seconds | exit code | command |\n|---|---|---|---|\n");
-    for stage in files::read_json_lines::<Stage>(&stages_path(out)).unwrap_or_default() {
+    for stage in survey_stage::all(out) {
         let Stage { name, command, exit_code, seconds, .. } = stage;
         let _ = writeln!(text, "| {name} | {seconds:.0} | {exit_code} | `{}` |", command.replace('|', "\\|"));
     }
