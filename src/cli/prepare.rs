@@ -15,7 +15,7 @@ use crate::dataset::prepare::{Input, Request, Summary, prepare};
 use crate::dataset::{demo, manifest};
 use crate::error::{Error, Result};
 
-/// As many files that were left out as are shown.
+/// As many files as a list shows.
 const MOST_FILES: usize = 20;
 
 const EXAMPLES: &str = "\
@@ -65,7 +65,7 @@ pub struct Arguments {
     /// Write packs only, no class folders
     #[arg(long)]
     no_folders: bool,
-    /// Prepare even if nothing changed, and replace folders that prepare did not write
+    /// Prepare even if nothing changed, and remove what stands in the way, though prepare did not write it
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -79,6 +79,8 @@ struct Report<'a> {
     data: &'a Path,
     unchanged: bool,
     seconds: f64,
+    foreign: &'a [String],
+    removed: &'a [String],
     manifest: &'a Manifest,
 }
 
@@ -112,9 +114,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Request { data, input, settings, force, threads: shared.threads(), quiet: shared.quiet || shared.json };
     let summary = prepare(&request)?;
     if shared.json {
-        let Summary { manifest, unchanged, seconds, .. } = &summary;
+        let Summary { manifest, foreign, removed, unchanged, seconds, .. } = &summary;
         let (schema, data) = ("vggkit/prepare/1", &request.data);
-        output::json(&Report { schema, data, unchanged: *unchanged, seconds: *seconds, manifest })?;
+        output::json(&Report { schema, data, unchanged: *unchanged, seconds: *seconds, foreign, removed, manifest })?;
     } else if !shared.quiet {
         output::print(&text(&request.data, &summary));
     }
@@ -130,7 +132,7 @@ fn md5(text: &str) -> std::result::Result<String, String> {
 }
 
 fn text(data: &Path, summary: &Summary) -> String {
-    let Summary { manifest, notes, unchanged, seconds } = summary;
+    let Summary { manifest, notes, foreign, removed, unchanged, seconds } = summary;
     let Manifest { classes, height, width, synthetic, .. } = manifest;
     let count = output::count;
     let mut text = if *unchanged {
@@ -167,11 +169,13 @@ fn text(data: &Path, summary: &Summary) -> String {
     }
     notes.iter().for_each(|note| text += &format!("\n  note: {note}\n"));
     if !manifest.left_out.is_empty() {
-        text += &format!("\n  left out, and listed in manifest.json: {} files\n", count(manifest.left_out.len()));
-        for manifest::LeftOut { path, reason } in manifest.left_out.iter().take(MOST_FILES) {
-            text += &format!("    {path}: {reason}\n");
-        }
+        let lines = manifest.left_out.iter().map(|manifest::LeftOut { path, reason }| format!("{path}: {reason}"));
+        let lines: Vec<_> = lines.collect();
+        text += &list(&format!("left out, and listed in manifest.json: {} files", count(lines.len())), &lines);
     }
+    text += &list(&format!("not in the manifest, and left as they are: {}", count(foreign.len())), foreign);
+    let gone = "removed as --force asks, though `vggkit prepare` did not write them";
+    text += &list(&format!("{gone}: {}", count(removed.len())), removed);
     let [r, g, b] = manifest.mean;
     let [sr, sg, sb] = manifest.std;
     text += &format!("\n  mean of train {r:.4} {g:.4} {b:.4}, deviation {sr:.4} {sg:.4} {sb:.4}\n");
@@ -180,4 +184,15 @@ fn text(data: &Path, summary: &Summary) -> String {
     let flag = if data == Path::new("data") { String::new() } else { format!(" --data {}", data.display()) };
     text += &format!("\nNext: vggkit verify{flag}, then vggkit train{flag}\n");
     text
+}
+
+/// A heading and the first files; nothing where there are none.
+fn list(heading: &str, files: &[String]) -> String {
+    if files.is_empty() {
+        return String::new();
+    }
+    let shown: String = files.iter().take(MOST_FILES).map(|file| format!("    {file}\n")).collect();
+    let more = files.len().saturating_sub(MOST_FILES);
+    let more = if more > 0 { format!("    ... and {} more\n", output::count(more)) } else { String::new() };
+    format!("\n  {heading}\n{shown}{more}")
 }

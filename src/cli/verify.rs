@@ -103,7 +103,11 @@ fn text(result: &Verification) -> String {
     let verdict = if result.fit { "Fit for training" } else { "NOT fit for training" };
     text += &format!("\n{verdict}: {tally} ({:.1} s)\n", result.seconds);
     if !result.fit && result.kind == "prepared" {
-        text += "Prepare it again: the command that made it, with --force\n";
+        text += "Prepare it again: the command that made it, with --force";
+        let extra = findings
+            .iter()
+            .any(|finding| ["file-extra", "folder-extra", "file-pixels", "foreign"].contains(&&finding.code[..]));
+        text += if extra { " (which removes what prepare did not write: move it away first)\n" } else { "\n" };
     }
     text
 }

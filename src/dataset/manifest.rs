@@ -74,6 +74,9 @@ pub struct SourceRecord {
     /// SHA-256 of a zip; of a folder, that of the sorted list of `path<TAB>bytes<TAB>modified<LF>` (nanoseconds since
     /// 1970); of the demo set, that of its generator's version and settings.
     pub sha256: String,
+    /// The data folder itself: its `train`, `val` and `test` are the source's, and stay as they are.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub in_place: bool,
 }
 
 /// The choices that decide which images are in.

@@ -9,6 +9,7 @@ pub mod download;
 pub mod finding;
 mod fingerprint;
 pub mod identity;
+pub mod inventory;
 pub mod layout;
 pub mod manifest;
 pub mod pack;

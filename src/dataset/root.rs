@@ -18,13 +18,30 @@ pub const LISTS: [&str; 2] = ["wnids.txt", "words.txt"];
 /// Where the demo set is drawn, in its data folder. Never taken for a source that was found: it would pass for photographs.
 pub const DEMO: &str = "tiny-imagenet-demo";
 
+/// Whether systems leave a file or folder of this name wherever they show or pack one: it is nobody's.
+pub fn is_litter(name: &str) -> bool {
+    const NAMES: [&str; 9] = [
+        ".DS_Store",
+        "__MACOSX",
+        "Thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        ".directory",
+        "@eaDir",
+        "#recycle",
+        "@Recycle",
+    ];
+    name.starts_with("._") || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
 /// Whether the layout needs this path: the two lists, and files below the three folders but hidden ones.
 pub fn wanted(path: &str) -> bool {
     if LISTS.contains(&path) {
         return true;
     }
     let mut parts = path.split('/');
-    parts.next().is_some_and(|first| FOLDERS.contains(&first)) && !parts.any(|part| part.starts_with('.'))
+    parts.next().is_some_and(|first| FOLDERS.contains(&first))
+        && !parts.any(|part| part.starts_with('.') || is_litter(part))
 }
 
 /// What stands before `train/<wnid>/images/` (or `train/<wnid>/` with images in it) in the names of an archive: the

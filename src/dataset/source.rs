@@ -69,7 +69,7 @@ impl Source {
             .collect();
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         let record =
-            SourceRecord { kind: "zip".into(), path: path.display().to_string(), bytes, sha256: String::new() };
+            SourceRecord { kind: "zip".into(), path: path.display().to_string(), bytes, ..SourceRecord::default() };
         Self { given: path.to_path_buf(), kind: Kind::Zip(archive), entries, record }.checked()
     }
 
@@ -104,6 +104,7 @@ impl Source {
             path: path.display().to_string(),
             bytes: entries.iter().map(|e| e.bytes).sum(),
             sha256: files::hex(&fingerprint.finalize()),
+            in_place: false,
         };
         Self { given: path.to_path_buf(), kind: Kind::Folder(root), entries, record }.checked()
     }
@@ -188,8 +189,12 @@ impl Source {
     }
 }
 
+/// How names of image files end. Whether such a file can be read is `decode`'s to say, which names what it cannot.
+const IMAGES: [&str; 15] =
+    ["jpeg", "jpg", "jpe", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2"];
+
 /// Whether a file is one of the images, by its name.
 pub fn is_image(file: &str) -> bool {
     let extension = file.rsplit_once('.').map(|(_, extension)| extension);
-    extension.is_some_and(|e| ["jpeg", "jpg", "png"].iter().any(|known| e.eq_ignore_ascii_case(known)))
+    extension.is_some_and(|e| IMAGES.iter().any(|known| e.eq_ignore_ascii_case(known)))
 }

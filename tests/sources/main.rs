@@ -10,6 +10,7 @@ use vggkit::dataset::demo;
 use zip::write::SimpleFileOptions;
 
 mod choices;
+mod foreign;
 mod formats;
 mod hostile;
 mod interrupted;

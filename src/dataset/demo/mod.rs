@@ -13,6 +13,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use walkdir::WalkDir;
 
 use super::manifest::{Class, SourceRecord};
 use super::root;
@@ -81,8 +82,8 @@ pub fn record(settings: &Settings) -> SourceRecord {
     SourceRecord {
         kind: "demo".into(),
         path: format!("vggkit prepare --demo ({key})"),
-        bytes: 0,
         sha256: files::hex(&<sha2::Sha256 as sha2::Digest>::digest(key)),
+        ..SourceRecord::default()
     }
 }
 
@@ -143,6 +144,37 @@ fn draw_into(folder: &Path, settings: &Settings, quiet: bool) -> Result<()> {
     write_lists(folder, settings, &tasks, &boxes)?;
     bar.finish_and_clear();
     Ok(())
+}
+
+/// What lies in `<data>/tiny-imagenet-demo` that was not drawn, by its name, relative to the data folder.
+pub fn foreign(data: &Path) -> Result<Vec<String>> {
+    let root = data.join(root::DEMO);
+    let mut foreign = Vec::new();
+    for entry in WalkDir::new(&root).sort_by_file_name().into_iter().filter(|_| root.exists()) {
+        let entry = entry.map_err(|e| Error::io("cannot read", &root, e.into()))?;
+        let below = entry.path().strip_prefix(&root).unwrap_or(entry.path()).to_string_lossy().into_owned();
+        let litter = root::is_litter(&entry.file_name().to_string_lossy());
+        if !entry.file_type().is_dir() && !litter && !is_drawn(&below.replace(std::path::MAIN_SEPARATOR, "/")) {
+            foreign.push(format!("{}/{below}", root::DEMO));
+        }
+    }
+    Ok(foreign)
+}
+
+/// Whether a file of this name is drawn, with some settings.
+fn is_drawn(place: &str) -> bool {
+    let is_class = |name: &str| (0..shape::ALL.len()).any(|class| wnid(class) == name);
+    let numbered = |file: &str, prefix: &str| {
+        let number = file.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_')?.strip_suffix(".JPEG"));
+        number.is_some_and(|number| number.parse::<usize>().is_ok())
+    };
+    match place.split('/').collect::<Vec<_>>()[..] {
+        ["wnids.txt" | "words.txt" | "README.txt"] | ["val", "val_annotations.txt"] => true,
+        ["train", class, file] => is_class(class) && file.strip_prefix(class) == Some("_boxes.txt"),
+        ["train", class, "images", file] => is_class(class) && numbered(file, class),
+        [split @ ("val" | "test"), "images", file] => numbered(file, split),
+        _ => false,
+    }
 }
 
 /// Whether images of these classes were drawn here: WordNet has none of the wnids.

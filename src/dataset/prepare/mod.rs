@@ -4,18 +4,18 @@
 //! Does not stop at the first broken image: all are listed at the end, and then nothing is prepared unless they are to
 //! be left out. Images of another size than most are resized in the pack; their files stay as they are.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::identity::Identity;
+use super::inventory::Inventory;
 use super::layout;
 use super::manifest::{self, Manifest, Settings, SourceRecord, Split};
 use super::pack::Pack;
 use super::source::Source;
 use super::staging::{self, Staging};
 use super::{demo, download, root};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 mod fill;
 mod leaks;
@@ -61,31 +61,42 @@ pub struct Summary {
     pub manifest: Manifest,
     /// What was unusual about the source, for people.
     pub notes: Vec<String>,
+    /// What lies where `prepare` writes and is not in the manifest, relative to the data folder; it stays.
+    pub foreign: Vec<String>,
+    /// What of that had to go, since `force` was asked for.
+    pub removed: Vec<String>,
     /// It was there before: nothing was written.
     pub unchanged: bool,
     /// How long it took.
     pub seconds: f64,
 }
 
-/// Prepares a data folder. Errors: no source, not the layout, images that cannot be used (all are listed), folders
-/// in the way that are not ours. After an error the data folder is as it was, but for a change that an earlier process had
+/// Prepares a data folder. Errors: no source, not the layout, images that cannot be used (all are listed), files and
+/// folders in the way that are not ours (all are named). After an error the data folder is as it was, but for a change that an earlier process had
 /// decided, which is carried out first.
 pub fn prepare(request: &Request) -> Result<Summary> {
     let begun = Instant::now();
     let pool = super::workers(request.threads)?;
     if staging::is_pending(&request.data) {
-        drop(Staging::open(&request.data)?); // completes the change, which needs no source: the data is all there
+        drop(Staging::open(&request.data, request.force)?); // completes the change, which needs no source: all is there
     }
-    let done =
-        |manifest| Summary { manifest, notes: Vec::new(), unchanged: true, seconds: begun.elapsed().as_secs_f64() };
+    let summary = |manifest| Summary {
+        manifest,
+        notes: Vec::new(),
+        foreign: Vec::new(),
+        removed: Vec::new(),
+        unchanged: false,
+        seconds: begun.elapsed().as_secs_f64(),
+    };
+    let done = |(manifest, foreign)| Summary { foreign, unchanged: true, ..summary(manifest) };
     let source = match &request.input {
         Input::Given(path) => Some(Source::open(path)?),
         Input::Found { url, md5 } => match root::find(&request.data)? {
             Some(path) => Some(Source::open(&path)?),
             None => {
                 // Whoever has removed the source to save space is not made to download it again.
-                if let Some(manifest) = prepared_before(request) {
-                    return Ok(done(manifest));
+                if let Some(there) = prepared_before(request)? {
+                    return Ok(done(there));
                 }
                 keep_demo(&request.data)?;
                 Some(Source::open(&fetch(request, url, md5.as_deref())?)?)
@@ -96,44 +107,54 @@ pub fn prepare(request: &Request) -> Result<Summary> {
     if let Some(source) = &source {
         keep_apart(&request.data, source)?;
     }
-    let staging = Staging::open(&request.data)?;
+    let staging = Staging::open(&request.data, request.force)?;
     let record = match (&request.input, &source) {
         (Input::Demo(settings), _) => demo::record(settings),
         (_, Some(source)) => source.record()?,
         (_, None) => SourceRecord::default(),
     };
-    if !request.force {
-        if let Some(manifest) = unchanged(request, &record) {
-            return Ok(Summary {
-                manifest,
-                notes: Vec::new(),
-                unchanged: true,
-                seconds: begun.elapsed().as_secs_f64(),
-            });
-        }
-        refuse_foreign(&staging)?;
+    if let Some(there) = unchanged(request, &record)? {
+        return Ok(done(there));
     }
-    let (mut manifest, notes) = pool.install(|| {
+    let (mut manifest, notes, removed) = pool.install(|| {
+        let mut removed = Vec::new();
         let source = match (source, &request.input) {
-            (None, Input::Demo(settings)) => Source::open(&demo::draw(&request.data, settings, request.quiet)?)?,
+            (None, Input::Demo(settings)) => {
+                let drawn = demo::foreign(&request.data)?;
+                removed = staging.refuse_foreign(&staging::PARTS, drawn)?;
+                Source::open(&demo::draw(&request.data, settings, request.quiet)?)?
+            }
             (Some(source), _) => source,
             (None, _) => return Err(Error::usage("there is nothing to prepare from")),
         };
         let mut layout = layout::understand(&source, &request.settings)?;
         let notes = std::mem::take(&mut layout.notes);
+        if removed.is_empty() {
+            removed = staging.refuse_foreign(&parts_to_come(&layout, request), Vec::new())?;
+        }
         let size = layout::common_size(&source, &layout);
+        staging.begin()?;
         let work = write::Work { request, staging: &staging, source: &source, size };
         let manifest = work.write(layout, record);
         if manifest.is_err() {
             staging.discard()?;
         }
-        manifest.map(|manifest| (manifest, notes))
+        manifest.map(|manifest| (manifest, notes, removed))
     })?;
     if let Ok((old, identity)) = Identity::of(&request.data) {
         manifest = succeed(manifest, old, identity);
     }
     staging.commit(&manifest)?;
-    Ok(Summary { manifest, notes, unchanged: false, seconds: begun.elapsed().as_secs_f64() })
+    let ours = staging::parts_of(&manifest);
+    let beside = |part: &&str| !manifest.source.in_place && !ours.contains(part) && request.data.join(part).exists();
+    let foreign = staging::PARTS.into_iter().filter(beside).map(|part| format!("{part}/")).collect();
+    Ok(Summary { notes, foreign, removed, ..summary(manifest) })
+}
+
+/// The parts of the data folder that will be written.
+fn parts_to_come(layout: &layout::Layout, request: &Request) -> Vec<&'static str> {
+    let folders = layout.splits.iter().filter(|split| !request.settings.no_folders && !split.images.is_empty());
+    folders.map(|split| split.name).chain(["packs"]).collect()
 }
 
 /// What is written over a manifest: the old one where nothing but the time differs; where the content is the same, the
@@ -156,22 +177,31 @@ fn fetch(request: &Request, url: &str, md5: Option<&str>) -> Result<PathBuf> {
 }
 
 /// What is there already, though its source is not.
-fn prepared_before(request: &Request) -> Option<Manifest> {
-    if request.force {
-        return None;
+fn prepared_before(request: &Request) -> Result<Option<(Manifest, Vec<String>)>> {
+    match Manifest::load(&request.data) {
+        Ok(manifest) => unchanged(request, &manifest.source),
+        Err(_) => Ok(None),
     }
-    let manifest = Manifest::load(&request.data).ok()?;
-    unchanged(request, &manifest.source)
 }
 
-/// The data folder must not be the source: its folders would be replaced by what is made of them.
+/// The source must not lie in what is replaced by what is made of it.
 fn keep_apart(data: &Path, source: &Source) -> Result<()> {
-    let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
-    if source.folder().is_some_and(|folder| same(folder, data)) {
-        return Err(Error::usage(format!("the source {} is the data folder itself", source.path().display()))
-            .with_help("move it into a folder of its own, or name another --data folder"));
+    let Ok(place) = source.folder().unwrap_or(source.path()).canonicalize() else { return Ok(()) };
+    let is_at = |path: &Path| path.canonicalize().is_ok_and(|path| path == place);
+    let help = "move it into a folder of its own, or name another --data folder";
+    let source = source.path().display();
+    if is_at(data) {
+        return Err(Error::usage(format!("the source {source} is the data folder itself")).with_help(help));
     }
-    Ok(())
+    let holds = |part: &&'static str| data.join(part).canonicalize().is_ok_and(|part| place.starts_with(part));
+    match staging::PARTS.into_iter().find(holds) {
+        Some(part) => {
+            let part = data.join(part);
+            let what = format!("the source {source} lies in {}, which is replaced by what is prepared", part.display());
+            Err(Error::usage(what).with_help(help))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The demo set's folder is not filled with photographs unasked.
@@ -187,33 +217,21 @@ fn keep_demo(data: &Path) -> Result<()> {
     }
 }
 
-/// Folders of unknown origin are not replaced unasked.
-fn refuse_foreign(staging: &Staging) -> Result<()> {
-    let foreign = staging.foreign();
-    if foreign.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<String> = foreign.iter().map(|p| p.display().to_string()).collect();
-    Err(Error::new(Kind::Data, format!("in the way, and not written by `vggkit prepare`: {}", names.join(", ")))
-        .with_help("move them away, name another --data folder, or replace them with --force"))
-}
-
 /// The manifest of what is there, if it is what is asked for and complete as far as can be seen without reading it
-/// all (`vggkit verify` reads it all).
-fn unchanged(request: &Request, record: &SourceRecord) -> Option<Manifest> {
-    let manifest = Manifest::load(&request.data).ok()?;
-    let key = |r: &SourceRecord| (r.kind.clone(), r.bytes, r.sha256.clone());
-    let complete = |(name, split): (&String, &Split)| {
-        let pack = Pack::open(&request.data, name).ok()?;
-        let folders = manifest.folders(name);
-        let count = |folder: &String| Some(fs::read_dir(request.data.join(name).join(folder)).ok()?.count());
-        let in_folders = folders.iter().map(count).sum::<Option<usize>>();
-        let counted = split.files_sha256.is_empty() || in_folders == Some(split.images);
-        (pack.images.count == split.images && counted).then_some(())
-    };
-    let same = manifest.schema == manifest::SCHEMA
+/// all (`vggkit verify` reads it all), with what else lies there. Nothing where `force` asks for it anew.
+fn unchanged(request: &Request, record: &SourceRecord) -> Result<Option<(Manifest, Vec<String>)>> {
+    let Ok(manifest) = Manifest::load(&request.data) else { return Ok(None) };
+    let key = |r: &SourceRecord| (r.kind.clone(), r.bytes, r.sha256.clone(), r.in_place);
+    let same = !request.force
+        && manifest.schema == manifest::SCHEMA
         && key(&manifest.source) == key(record)
-        && manifest.settings == request.settings
-        && manifest.splits.iter().try_for_each(complete).is_some();
-    same.then_some(manifest)
+        && manifest.settings == request.settings;
+    let whole = |(name, split): (&String, &Split)| {
+        Pack::open(&request.data, name).is_ok_and(|pack| pack.images.count == split.images)
+    };
+    if !same || !manifest.splits.iter().all(whole) {
+        return Ok(None);
+    }
+    let inventory = Inventory::take(&request.data, Some(&manifest))?;
+    Ok((!inventory.incomplete).then(|| (manifest, inventory.all_foreign())))
 }

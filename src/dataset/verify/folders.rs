@@ -14,6 +14,7 @@ use crate::dataset::decode::{self, Decoded};
 use crate::dataset::fingerprint;
 use crate::dataset::manifest::{self, Manifest, SPLITS};
 use crate::dataset::pack::Pack;
+use crate::dataset::root;
 use crate::files;
 
 /// What was found of one file.
@@ -134,13 +135,18 @@ fn list(data: &Path, name: &str) -> Result<There, String> {
     for folder in read(&root)? {
         let folder = folder.map_err(|e| e.to_string())?;
         let folder_name = folder.file_name().to_string_lossy().into_owned();
+        if root::is_litter(&folder_name) {
+            continue;
+        }
         if !folder.path().is_dir() {
             there.files.insert(format!("{name}/{folder_name}"));
             continue;
         }
         for file in read(&folder.path())? {
-            let file = file.map_err(|e| e.to_string())?;
-            there.files.insert(format!("{name}/{folder_name}/{}", file.file_name().to_string_lossy()));
+            let file = file.map_err(|e| e.to_string())?.file_name().to_string_lossy().into_owned();
+            if !root::is_litter(&file) {
+                there.files.insert(format!("{name}/{folder_name}/{file}"));
+            }
         }
         there.folders.insert(folder_name);
     }
