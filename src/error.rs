@@ -6,6 +6,9 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::Path;
 
+/// What to do first where a disk is full.
+const DISK_FULL: &str = "the disk is full: free some space";
+
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -60,7 +63,7 @@ impl Error {
         let mut error = Self::new(Kind::Io, format!("{doing} {}", path.as_ref().display()));
         error.help = match source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                Some("the disk is full: free some space and run the same command again".into())
+                Some(format!("{DISK_FULL} and run the same command again"))
             }
             ErrorKind::FileTooLarge => Some(
                 "files of this size are not allowed there, by a limit (ulimit -f) or by the file system (FAT has 4 GB)"
@@ -96,6 +99,19 @@ impl Error {
     pub fn or_help(mut self, help: impl Into<String>) -> Self {
         self.help.get_or_insert_with(|| help.into());
         self
+    }
+
+    /// Adds the command that goes on with work that has begun, where the same command would begin it anew or be refused.
+    #[must_use]
+    pub fn go_on_with(self, command: &str) -> Self {
+        let full = |e: &std::io::Error| matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        let source = self.source.as_ref().and_then(|source| source.downcast_ref());
+        let help = match &self.help {
+            _ if source.is_some_and(full) => format!("{DISK_FULL} and go on with `{command}`"),
+            Some(help) => format!("{help}; then go on with `{command}`"),
+            None => format!("go on with `{command}`"),
+        };
+        self.with_help(help)
     }
 
     /// Adds the error that caused this one.

@@ -55,6 +55,21 @@ fn the_replaced_projects_spelling_is_understood() {
 }
 
 #[test]
+fn the_last_of_a_repeated_flag_counts() {
+    let output = vggkit("describe -d 11 --depth 13 -d16 --json --json").success().get_output().stdout.clone();
+    let description: Value = serde_json::from_slice(&output).expect("one JSON object");
+    assert_eq!(description["network"]["depth"], 16);
+    // Of the replaced project's spellings too.
+    vggkit("train -lr 0.1 -es 2 -lr 0 -es5").code(2).stderr(contains("a number above 0"));
+    for line in
+        ["prepare --per-class 1 --per-class 0", "verify --near 1 --near 99", "bench -b 1 -b 0", "tune -b 1 -b 0"]
+    {
+        vggkit(line).code(2).stderr(contains("the nearest is"));
+    }
+    vggkit("report --out a --out b --json").success().stdout(contains("b/index.html"));
+}
+
+#[test]
 fn wrong_words_get_the_nearest_right_one() {
     for (line, part) in [
         ("trian", "'train'"),

@@ -17,18 +17,18 @@ pub fn modernise(program: &Command, arguments: impl Iterator<Item = OsString>) -
     let Some(position) = arguments.iter().skip(1).position(is_name).map(|i| i + 1) else { return arguments };
     let Some(command) = program.find_subcommand(&arguments[position]) else { return arguments };
 
-    let mut is_value = false; // of the flag before it
+    let mut flag = None; // the one before it, whose value it is
     for argument in &mut arguments[position + 1..] {
         if argument == "--" {
             break; // to clap it is never a value
         }
-        if std::mem::take(&mut is_value) {
+        if std::mem::take(&mut flag).is_some_and(|flag| takes(flag, argument)) {
             continue;
         }
         if let Some(modern) = argument.to_str().and_then(|token| rewrite(command, token)) {
             *argument = modern.into();
         }
-        is_value = awaits_value(command, argument);
+        flag = awaiting_value(command, argument);
     }
     arguments
 }
@@ -49,20 +49,28 @@ fn rewrite(command: &Command, token: &str) -> Option<String> {
     })
 }
 
-/// Whether the argument after `argument` is its value.
-fn awaits_value(command: &Command, argument: &OsStr) -> bool {
-    let Some(token) = argument.to_str() else { return false };
-    let takes_value = |flag: Option<&Arg>| flag.is_some_and(|flag| flag.get_action().takes_values());
+/// Whether `argument` is the value of `flag` ahead of it. A value that may be left out begins with no dash.
+fn takes(flag: &Arg, argument: &OsStr) -> bool {
+    let optional = flag.get_num_args().is_some_and(|range| range.min_values() == 0);
+    !optional || !argument.as_encoded_bytes().starts_with(b"-")
+}
+
+/// The flag in `argument` that waits for a value in the argument after it.
+fn awaiting_value<'a>(command: &'a Command, argument: &OsStr) -> Option<&'a Arg> {
+    let token = argument.to_str()?;
+    let with_value = |flag: Option<&'a Arg>| flag.filter(|flag| flag.get_action().takes_values());
     if let Some(long) = token.strip_prefix("--") {
-        return takes_value(command.get_arguments().find(|flag| {
+        return with_value(command.get_arguments().find(|flag| {
             flag.get_long() == Some(long) || flag.get_all_aliases().is_some_and(|aliases| aliases.contains(&long))
         }));
     }
     // In a cluster such as `-qd` the first letter that takes a value takes the rest of the token, or the next one.
-    let letters = token.strip_prefix('-').unwrap_or_default();
+    let letters = token.strip_prefix('-')?;
     let flag_of = |letter| command.get_arguments().find(|flag| flag.get_short() == Some(letter));
-    let taker = letters.char_indices().find(|(_, letter)| takes_value(flag_of(*letter)));
-    taker.is_some_and(|(at, letter)| at + letter.len_utf8() == letters.len())
+    let (at, flag) = letters
+        .char_indices()
+        .find_map(|(at, letter)| with_value(flag_of(letter)).map(|flag| (at + letter.len_utf8(), flag)))?;
+    (at == letters.len()).then_some(flag)
 }
 
 #[cfg(test)]
@@ -88,6 +96,11 @@ mod tests {
             ("train -lr.1 -lr-1", "train --learning-rate=.1 --learning-rate=-1"),
             ("train -q -c11 -es 1", "train -q --conv1x1 --early-stopping 1"),
             ("describe -c11 -d16", "describe --conv1x1 -d16"),
+            ("train --all --resume -es 0", "train --all --resume --early-stopping 0"),
+            (
+                "train --resume runs/a -es 0 -lr 1 -lr 2",
+                "train --resume runs/a --early-stopping 0 --learning-rate 1 --learning-rate 2",
+            ),
         ] {
             assert_eq!(modern(old), new);
         }

@@ -26,11 +26,13 @@ mod predict;
 mod prepare;
 mod report;
 mod selftest;
+mod shell;
 mod splits;
 mod survey;
 mod survey_readme;
 mod survey_stage;
 mod train;
+mod train_again;
 mod train_arguments;
 mod training_display;
 mod tune;
@@ -39,7 +41,8 @@ mod verify;
 
 /// Train the VGG networks on Tiny ImageNet, compare them, and render a report.
 #[derive(Debug, Parser)]
-#[command(name = "vggkit", version, about, long_about = None, propagate_version = true, after_help = EXAMPLES)]
+#[command(name = "vggkit", version, about, long_about = None, propagate_version = true, after_help = EXAMPLES,
+          args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

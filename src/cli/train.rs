@@ -1,17 +1,22 @@
-//! `vggkit train`: starts or resumes a training and shows how it goes.
+//! `vggkit train`: starts or resumes a training, or the five of `--all`, and shows how it goes.
 
-use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use super::train_again::{self as again, Which};
 pub use super::train_arguments::Arguments;
-use super::{output, training_display::Display};
+use super::train_arguments::Settings;
+use super::{output, shell, training_display::Display};
 use crate::error::{Error, Kind, Result};
 use crate::inference::model;
+use crate::training::changes::Changes;
+use crate::training::checkpoint;
+use crate::training::run::{self, Data, Origin, Run};
 use crate::training::session::{Options, Packs, Session};
 use crate::training::stop::Stop;
 use crate::training::trainer::Ending;
+use crate::vgg::Network;
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let minutes = arguments.run.max_minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60)));
@@ -21,33 +26,147 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         threads: arguments.shared.threads(),
         checkpoint_every: arguments.run.checkpoint_every.unwrap_or(0),
         log_steps: arguments.run.log_steps,
-        command: command_line(),
+        command: shell::command_line(),
     };
-    if let Some(given) = &arguments.run.resume {
-        let folder = model::find(&arguments.shared.runs, &given.to_string_lossy())?;
-        let data = arguments.shared.data_given();
-        let (run, precision) = (&arguments.run, arguments.shared.precision);
-        let session = Session::resume(folder, data, run.epochs, run.max_steps, precision, options)?;
-        go(session, &stop, &arguments)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut settings = arguments.settings()?;
-    let packs = Packs::open(arguments.shared.data(), &settings.train, &settings.val)?;
-    settings.fit_to(&packs.train)?;
-    for (name, network) in &settings.networks {
-        // The demo's runs keep apart from real ones.
-        let name =
-            if packs.data.synthetic && !name.starts_with("demo") { format!("demo-{name}") } else { name.clone() };
-        let folder = arguments.shared.runs.join(name);
-        stop.check(&folder)?; // it can have come while the network before was closed
-        let (recipe, overwrite) = (&settings.recipe, arguments.run.overwrite);
-        let session = Session::new(folder, network, recipe, &packs, overwrite, options.clone(), &stop)?;
-        go(session, &stop, &arguments)?;
-        if stop.late() {
-            break; // a further network of --all would not get beyond its first step
+    match (&arguments.run.resume, arguments.run.all) {
+        (None, false) => begin(&arguments, &stop, options)?,
+        (Some(Some(given)), false) => resume(given, &arguments, &stop, options)?,
+        (None | Some(None), true) => all(&arguments, &stop, &options)?,
+        (Some(Some(_)), true) => {
+            return Err(Error::usage("--all goes on with all five runs: --resume takes no RUN beside it")
+                .with_help("`vggkit train --all --resume`, with --run NAME where their names begin with one"));
+        }
+        (Some(None), false) => {
+            return Err(Error::usage("--resume needs a run to go on with")
+                .with_help("name one, as in `vggkit train --resume runs/vgg16c`, or add --all for the five"));
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A new training.
+fn begin(arguments: &Arguments, stop: &Stop, options: Options) -> Result<()> {
+    let mut settings = arguments.settings(arguments.shared.data())?;
+    let packs = Packs::open(arguments.shared.data(), &settings.train, &settings.val)?;
+    settings.fit_to(&packs.train)?;
+    for (name, network) in &settings.networks {
+        let folder = folder(arguments, name, &packs);
+        let (recipe, overwrite) = (&settings.recipe, arguments.run.overwrite);
+        let session = Session::new(folder, network, recipe, &packs, overwrite, options.clone(), stop)?;
+        go(session, stop, arguments)?;
+    }
+    Ok(())
+}
+
+/// The run that `given` names goes on.
+fn resume(given: &Path, arguments: &Arguments, stop: &Stop, options: Options) -> Result<()> {
+    if arguments.run.name.is_some() {
+        return Err(
+            Error::usage("--run names a new run, and --resume one that is there").with_help("leave one of them out")
+        );
+    }
+    let folder = model::find(&arguments.shared.runs, &given.to_string_lossy())?;
+    if again::asks_for_fixed(&arguments.given) {
+        let run = model::load_run(&folder)?;
+        let data = arguments.shared.data_given().unwrap_or(Path::new(&run.data.folder)).to_owned();
+        let packs = Packs::open(&data, &run.data.train, &run.data.val)?;
+        let mut settings = arguments.settings(&data)?;
+        settings.fit_to(&packs.train)?;
+        let network = &settings.networks[0].1;
+        again::refuse_others(&folder, &run, &record(network, &settings), &arguments.given)?;
+    }
+    let session = Session::resume(folder, arguments.shared.data_given(), &again::changes(arguments), options)?;
+    go(session, stop, arguments)
+}
+
+/// The five networks in turn. Of runs that are there, those that are done are skipped, the others go on.
+fn all(arguments: &Arguments, stop: &Stop, options: &Options) -> Result<()> {
+    let resumed = arguments.run.resume.is_some();
+    let names: Vec<String> = arguments.networks()?.into_iter().map(|(name, _)| name).collect();
+    let base = if resumed { again::first_of_all(arguments, &names)? } else { None };
+    let data = match (arguments.shared.data_given(), &base) {
+        (None, Some(run)) => PathBuf::from(&run.data.folder),
+        _ => arguments.shared.data().to_owned(),
+    };
+    let changes = match resumed {
+        true => again::changes(arguments),
+        false => Changes { max_steps: arguments.run.max_steps, ..Changes::default() },
+    };
+    let mut asked = arguments.settings(&data)?;
+    let [train, val] = base.as_ref().map_or([&asked.train, &asked.val], |run| [&run.data.train, &run.data.val]);
+    let packs = Packs::open(&data, train, val)?;
+    asked.fit_to(&packs.train)?;
+    let there = |folder: &Path| !arguments.run.overwrite && Run::path(folder).exists();
+
+    // What does not fit is told before hours are spent on what does.
+    let (mut turns, mut misfits) = (Vec::new(), Vec::new());
+    for (name, network) in &asked.networks {
+        let (folder, flags) = (folder(arguments, name, &packs), record(network, &asked));
+        let mut new = flags.clone();
+        if let Some(base) = &base {
+            let Network { depth, conv1x1, .. } = *network;
+            new.network = Network { depth, conv1x1, ..base.network.clone() };
+            new.training = changes.of(&base.training);
+            new.data = base.data.clone();
+        }
+        if there(&folder) {
+            let run = model::load_run(&folder)?;
+            let mut others =
+                again::differences(&run, &flags, if resumed { Which::Given(&arguments.given) } else { Which::All })?;
+            others.extend(again::differences(&run, &new, Which::Fixed)?);
+            others.sort();
+            others.dedup();
+            if !others.is_empty() {
+                misfits.push(format!("\n  {}: {}", folder.display(), others.join("; ")));
+            }
+        }
+        turns.push((folder, new.network, new.training));
+    }
+    if !misfits.is_empty() {
+        return Err(Error::usage(format!("there are runs with other settings:{}", misfits.concat())).with_help(
+            "give these settings, or take those of the runs with `vggkit train --all --resume`; name others with --run NAME, \
+             or replace all five with --overwrite",
+        ));
+    }
+    for (folder, network, recipe) in turns {
+        stop.check(&folder)?; // it can have come while the network before was closed
+        let session = if there(&folder) {
+            let run = model::load_run(&folder)?;
+            let progress = checkpoint::progress_of(&checkpoint::last_path(&folder))?;
+            if let Some(ending) = changes.leave_over(&run, &progress) {
+                if !arguments.shared.quiet && !arguments.shared.json {
+                    output::note(&format!("{} is done, by {}: skipped", folder.display(), ending.name()));
+                }
+                continue;
+            }
+            Session::resume(folder, Some(&data), &changes, options.clone())?
+        } else {
+            Session::new(folder, &network, &recipe, &packs, arguments.run.overwrite, options.clone(), stop)?
+        };
+        go(session, stop, arguments)?;
+        if stop.late() {
+            break; // a further network would not get beyond its first step
+        }
+    }
+    Ok(())
+}
+
+/// The folder of the run `name`. The demo's runs keep apart from real ones.
+fn folder(arguments: &Arguments, name: &str, packs: &Packs) -> PathBuf {
+    let demo = packs.data.synthetic && !name.starts_with("demo");
+    arguments.shared.runs.join(if demo { format!("demo-{name}") } else { name.to_owned() })
+}
+
+/// What `run.toml` would say of a run with these settings.
+fn record(network: &Network, settings: &Settings) -> Run {
+    Run {
+        schema: run::SCHEMA.to_owned(),
+        network: network.clone(),
+        training: settings.recipe.clone(),
+        data: Data { train: settings.train.clone(), val: settings.val.clone(), ..Data::default() },
+        origin: Origin::default(),
+        changes: Vec::new(),
+    }
 }
 
 /// One training, from its heading to its closing line.
@@ -55,14 +174,14 @@ fn go(mut session: Session, stop: &Stop, arguments: &Arguments) -> Result<()> {
     let mut display = Display::new(&session, arguments.shared.quiet, arguments.shared.json);
     let ending = session.train(stop, &mut display);
     display.finish();
-    let ending = ending.map_err(|error| keep(error, &session.folder))?;
-    let folder = session.folder.display();
+    let ending = ending.map_err(|error| keep(error, arguments, &session.folder))?;
     if let Ending::Signal(signal) = ending {
+        let folder = session.folder.display();
         return Err(Error::new(
             Kind::Interrupted(signal),
             format!("stopped by a signal; everything is saved in {folder}"),
         )
-        .with_help(format!("go on with `vggkit train --resume {folder}`")));
+        .with_help(format!("go on with `{}`", again::command(arguments, &session.folder))));
     }
     if !arguments.shared.json && !arguments.shared.quiet {
         output::line(&display.closing(ending));
@@ -70,23 +189,14 @@ fn go(mut session: Session, stop: &Stop, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Adds where the last good state lies.
-fn keep(error: Error, folder: &Path) -> Error {
-    if error.kind() != Kind::Diverged {
-        return error;
+/// Adds how a training that has begun goes on from its last checkpoint.
+fn keep(error: Error, arguments: &Arguments, folder: &Path) -> Error {
+    let command = again::command(arguments, folder);
+    if error.kind() == Kind::Diverged {
+        let advice = error.help().unwrap_or_default().to_owned();
+        let command = format!("vggkit train --resume {}", shell::quote(folder));
+        return error
+            .with_help(format!("{advice}; `{command} -lr X` goes on from the last good weights at another rate"));
     }
-    let advice = error.help().unwrap_or_default().to_owned();
-    let path = crate::training::checkpoint::last_path(folder);
-    error.with_help(format!("{advice}; --init {} -lr X starts from the last good weights", path.display()))
-}
-
-/// The command line as it was typed.
-fn command_line() -> String {
-    let quote = |argument: OsString| {
-        let text = argument.to_string_lossy().into_owned();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:+@%".contains(c);
-        if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
-    };
-    let rest = std::env::args_os().skip(1).map(quote);
-    std::iter::once("vggkit".to_owned()).chain(rest).collect::<Vec<_>>().join(" ")
+    error.go_on_with(&command)
 }

@@ -3,11 +3,12 @@
 //! Reads no pack and starts nothing: the number of classes and the data set's mean are filled in by [`Settings::fit_to`].
 
 use std::ops::Bound;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
 use super::network_arguments::NetworkArguments;
+use super::train_again::Given;
 use super::{Shared, splits, values};
 use crate::dataset::Pack;
 use crate::engine::{Normalisation, Optimizer};
@@ -21,41 +22,13 @@ const EPOCHS: usize = 50;
 /// The five networks of the replaced project, in order: depth and whether its 1x1 convolutions are in.
 const ALL: [(usize, bool); 5] = [(11, false), (13, false), (16, false), (16, true), (19, false)];
 
-/// The flags that a resumed training cannot change: by name, since clap lists all of a group where one is given.
-const FIXED: [&str; 27] = [
-    "depth",
-    "conv1x1",
-    "lrn",
-    "no_batch_norm",
-    "width",
-    "dropout",
-    "image_size",
-    "train",
-    "val",
-    "batch_size",
-    "patience",
-    "learning_rate",
-    "optimizer",
-    "momentum",
-    "weight_decay",
-    "augment",
-    "schedule",
-    "warmup",
-    "label_smoothing",
-    "normalize",
-    "seed",
-    "limit_train",
-    "shuffle",
-    "init",
-    "all",
-    "name",
-    "overwrite",
-];
-
 /// Train a network
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
+    /// Ahead of the others, which take what they read out of what was parsed.
+    #[command(flatten)]
+    pub given: Given,
     #[command(flatten)]
     pub network: NetworkArguments,
     #[command(flatten)]
@@ -80,7 +53,11 @@ Examples:
   vggkit train --resume runs/vgg16c
       go on where it stopped; the result has the same bits as a training that never stopped
   vggkit train --resume runs/vgg16c -e 100
-      the same, for more epochs";
+      the same, for more epochs; -es, -lr and --schedule can be changed too
+  vggkit train --resume runs/vgg16c -es 0
+      go on with a training that early stopping has ended
+  vggkit train --all --resume
+      go on with the five: what is done stays, what was stopped goes on, the rest is trained";
 
 /// How to train.
 #[derive(Clone, Debug, Args)]
@@ -163,12 +140,14 @@ pub struct RunArguments {
     /// [default: the network's name, e.g. vgg16c]
     #[arg(long = "run", value_name = "NAME", value_parser = values::run_name)]
     pub name: Option<String>,
-    /// Train the five networks in turn: 11, 13, 16, 16 with 1x1 convolutions, 19
+    /// Train the five networks in turn: 11, 13, 16, 16 with 1x1 convolutions, 19. Typed again with the same settings, it
+    /// skips those that are done and goes on with the one that was stopped
     #[arg(long, conflicts_with_all = ["depth", "conv1x1", "lrn"])]
     pub all: bool,
-    /// Go on with this run, exactly as if it had not stopped
-    #[arg(long, value_name = "RUN", conflicts_with_all = FIXED)]
-    pub resume: Option<PathBuf>,
+    /// Go on with this run, exactly as if it had not stopped, or with other -e, -es, -lr or --schedule from here on; with
+    /// --all and no RUN: with the settings of those that are there
+    #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with = "overwrite")]
+    pub resume: Option<Option<PathBuf>>,
     /// Save every so many steps too, not only after each epoch
     #[arg(long, value_name = "STEPS", value_parser = values::whole(1u64), allow_negative_numbers = true)]
     pub checkpoint_every: Option<u64>,
@@ -237,19 +216,20 @@ impl Settings {
 }
 
 impl Arguments {
-    /// The settings of a new training. Errors: flags that do not go together, splits that do not exist.
-    /// With `--resume` they come from the run's own `run.toml` instead.
-    pub fn settings(&self) -> Result<Settings> {
+    /// The settings that the flags ask for, on the data in `data`. Errors: flags that do not go together, splits that do
+    /// not exist.
+    pub fn settings(&self, data: &Path) -> Result<Settings> {
         Ok(Settings {
             networks: self.networks()?,
             recipe: self.recipe()?,
-            train: splits::resolve("--train", &self.recipe.train, self.shared.data())?,
-            val: splits::resolve("--val", &self.recipe.val, self.shared.data())?,
+            train: splits::resolve("--train", &self.recipe.train, data)?,
+            val: splits::resolve("--val", &self.recipe.val, data)?,
             normalize: self.recipe.normalize,
         })
     }
 
-    fn networks(&self) -> Result<Vec<(String, Network)>> {
+    /// One network, or the five of `--all`, each with the name of its run. Errors: flags that do not go together.
+    pub fn networks(&self) -> Result<Vec<(String, Network)>> {
         let given = self.network.network(Network::default().classes)?;
         if !self.run.all {
             let name = self.run.name.clone().unwrap_or_else(|| given.short_name());
@@ -305,7 +285,7 @@ impl Arguments {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory, Parser};
+    use clap::Parser;
 
     use super::*;
 
@@ -320,7 +300,8 @@ mod tests {
     }
 
     fn settings(line: &str) -> Result<Settings> {
-        parse(line).expect(line).settings()
+        let arguments = parse(line).expect(line);
+        arguments.settings(arguments.shared.data())
     }
 
     #[test]
@@ -399,27 +380,6 @@ mod tests {
             let error = settings(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
             assert!(error.to_string().contains(part), "{line}: {error}");
-        }
-    }
-
-    #[test]
-    fn resume_takes_only_what_cannot_change_the_past() {
-        for line in ["-e 100", "--max-steps 7", "--checkpoint-every 3", "--log-steps", "--threads 1", "--data nowhere"]
-        {
-            assert!(parse(&format!("--resume runs/a {line}")).is_ok(), "{line}");
-        }
-        for line in ["-b 5", "-d 11", "--lr 0.1", "--seed 0", "--width 1", "-t a", "--init f", "--overwrite", "--all"] {
-            assert!(parse(&format!("--resume runs/a {line}")).is_err(), "{line}");
-        }
-        let error = parse("--resume runs/a -b 4").expect_err("-b").to_string();
-        assert!(error.contains("--batch-size") && !error.contains("--seed"), "only what was given: {error}");
-        let command = Harness::command();
-        for group in
-            command.get_groups().filter(|g| ["NetworkArguments", "RecipeArguments"].contains(&g.get_id().as_str()))
-        {
-            for flag in group.get_args() {
-                assert!(FIXED.contains(&flag.as_str()), "{flag}");
-            }
         }
     }
 }

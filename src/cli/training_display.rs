@@ -59,17 +59,14 @@ impl Display {
                 session.folder.display()
             ));
             match session.ended() {
-                Some(Ending::Epochs) => {
-                    let epochs = run.training.epochs;
-                    output::note(&format!("has ended after {epochs} epochs: go on with -e and a larger number"));
-                }
-                Some(_) => output::note("has ended by early stopping: it does not go on"),
+                Some(_) => output::note(&session.way_on()),
                 None if session.progress.step > 0 => output::note(&format!(
                     "goes on after step {} in epoch {}",
                     session.progress.step, session.progress.epoch
                 )),
                 None => {}
             }
+            session.notes.iter().for_each(|note| output::note(note));
         }
         Self {
             bar: ProgressBar::hidden(),

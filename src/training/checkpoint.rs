@@ -192,6 +192,21 @@ pub fn digest_of(path: &Path) -> Result<String> {
     weights::metadata(path)?.remove("digest").ok_or_else(lacking)
 }
 
+/// Where the training of a checkpoint stands, whose numbers stay unread.
+pub fn progress_of(path: &Path) -> Result<Progress> {
+    let text = weights::metadata(path)?.remove("progress");
+    progress(path, &text.ok_or_else(|| Error::data(path, "the checkpoint's metadata lacks \"progress\""))?)
+}
+
+fn progress(path: &Path, text: &str) -> Result<Progress> {
+    let progress: Progress =
+        serde_json::from_str(text).map_err(|e| Error::data(path, format!("damaged metadata: {e}")))?;
+    if progress.is_possible() {
+        return Ok(progress);
+    }
+    Err(Error::data(path, "damaged metadata: no training can stand where its progress says"))
+}
+
 /// Reads a checkpoint. With an optimiser, its moments must be there. Errors name the file: not a checkpoint,
 /// another network, truncated, or numbers that do not match their digest.
 pub fn load(path: &Path, plan: &Plan, optimizer: Option<&Optimizer>) -> Result<Checkpoint> {
@@ -206,10 +221,7 @@ pub fn load(path: &Path, plan: &Plan, optimizer: Option<&Optimizer>) -> Result<C
     if field("schema")? != SCHEMA {
         return Err(Error::data(path, format!("is not a {SCHEMA} file")));
     }
-    let progress: Progress = serde_json::from_str(field("progress")?).map_err(broken)?;
-    if !progress.is_possible() {
-        return Err(Error::data(path, "damaged metadata: no training can stand where its progress says"));
-    }
+    let progress = progress(path, field("progress")?)?;
     let mut state = State::new(loaded.tensors);
     state.step = progress.step;
     state.variants = serde_json::from_str(field("variants")?).map_err(broken)?;

@@ -27,6 +27,28 @@ pub struct Run {
     pub data: Data,
     /// Who trained it, where and when.
     pub origin: Origin,
+    /// What was changed of `training` when it went on, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+}
+
+/// A setting that was changed when a training went on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// RFC 3339 in UTC.
+    pub time: String,
+    /// The first epoch that it concerns, or whose rest.
+    pub epoch: usize,
+    /// Steps done before it.
+    pub step: u64,
+    /// Its name in `[training]`.
+    pub setting: String,
+    /// The value that it had.
+    pub before: String,
+    /// The value that it has since.
+    pub after: String,
+    /// The command line.
+    pub command: String,
 }
 
 /// How it is trained.
@@ -116,6 +138,17 @@ pub enum Schedule {
     Cosine,
     /// Divided by 10 when validation loss has not improved for half the patience (at least 2 epochs).
     Plateau,
+}
+
+impl Schedule {
+    /// As `run.toml` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::Cosine => "cosine",
+            Self::Plateau => "plateau",
+        }
+    }
 }
 
 /// What it was trained on.

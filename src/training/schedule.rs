@@ -26,11 +26,15 @@ impl Plateau {
     /// Takes note of an epoch's outcome.
     pub fn epoch(&mut self, recipe: &Recipe, improved: bool) {
         self.waited = if improved { 0 } else { self.waited + 1 };
-        let patience = if recipe.patience == 0 { 3 } else { (recipe.patience / 2).max(2) };
-        if self.waited >= patience {
+        if self.waited >= Self::patience(recipe) {
             self.factor *= PLATEAU_FACTOR;
             self.waited = 0;
         }
+    }
+
+    /// Epochs without a lower validation loss after which the learning rate is divided.
+    pub fn patience(recipe: &Recipe) -> usize {
+        if recipe.patience == 0 { 3 } else { (recipe.patience / 2).max(2) }
     }
 }
 

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::changes::{self, Changes};
 use super::checkpoint::{self, Classes, Progress};
 use super::history::{self, Epoch};
 use super::occupied::{self, Occupied};
@@ -13,7 +14,6 @@ use super::run::{self, Data, Origin, Recipe, Run};
 use super::stop::Stop;
 use super::trainer::{self, Ending, Job, Observer};
 use crate::dataset::{Identity, Manifest, Pack};
-use crate::engine::gpu::Precision;
 use crate::engine::{self, Engine, Settings, Source, State, Target};
 use crate::error::{Error, Kind, Result};
 use crate::files;
@@ -44,6 +44,8 @@ pub struct Session {
     pub progress: Progress,
     /// The network on its device, in the state of `progress`.
     pub engine: Box<dyn Engine>,
+    /// What a person should know of the settings that it goes on with.
+    pub notes: Vec<String>,
     train: Pack,
     val: Pack,
     classes: Classes,
@@ -139,6 +141,7 @@ impl Session {
                 started: files::now(),
                 ..Origin::default()
             },
+            changes: Vec::new(),
         };
         stop.check(&folder)?; // opening the engine can have taken minutes
         let occupied = clear(&folder, overwrite)?;
@@ -152,6 +155,7 @@ impl Session {
             run,
             progress: Progress::default(),
             engine,
+            notes: Vec::new(),
             train: packs.train.clone(),
             val: packs.val.clone(),
             classes,
@@ -160,27 +164,15 @@ impl Session {
         })
     }
 
-    /// The run in `folder`, as its last checkpoint left it. `epochs`, `max_steps` and `precision` replace what it was told
-    /// before;
-    /// `data` replaces the data folder, which must hold the same data.
-    pub fn resume(
-        folder: PathBuf,
-        data: Option<&Path>,
-        epochs: Option<usize>,
-        max_steps: Option<u64>,
-        precision: Option<Precision>,
-        options: Options,
-    ) -> Result<Self> {
+    /// The run in `folder`, as its last checkpoint left it, with `changes` to what it was told before. `data` replaces the
+    /// data folder, which must hold the same data.
+    pub fn resume(folder: PathBuf, data: Option<&Path>, changes: &Changes, options: Options) -> Result<Self> {
         // Read once nobody can replace it: what it says goes over the run's settings below.
         let occupied = occupied::occupy(&folder)?;
         let mut run = Run::load(&folder)?;
         if let Some(data) = data {
             run.data.folder = data.display().to_string();
         }
-        if let Some(epochs) = epochs {
-            run.training.epochs = epochs;
-        }
-        run.training.max_steps = max_steps;
         let plan = run.network.plan()?;
         let there = Path::new(&run.data.folder);
         let elsewhere = || {
@@ -198,13 +190,10 @@ impl Session {
         run.data.content_sha256 = packs.identity.content_sha256; // a run of an older version has none
         let path = checkpoint::last_path(&folder);
         let mut checkpoint = checkpoint::load(&path, &plan, Some(&run.training.optimizer))?;
-        let done = checkpoint.progress.epoch - 1;
-        if run.training.epochs < done {
-            return Err(Error::usage(format!("{done} epochs of {} are done, which -e cannot undo", folder.display()))
-                .with_help(format!("go on with more than {done}, or train another run")));
-        }
-        if let Some(precision) = precision.filter(|p| *p != run.training.precision) {
-            run.training.precision = precision;
+        let precision = run.training.precision;
+        let steps = train_images(&run.training, &packs.train).div_ceil(run.training.batch_size.max(1));
+        let notes = changes.carry_out(&mut run, &mut checkpoint.progress, steps, (&folder, &options.command))?;
+        if run.training.precision != precision {
             checkpoint.state.variants.clear(); // those of the other precision
         }
         let engine = open(&plan, &run.training, [&packs.train, &packs.val], checkpoint.state, &options)?;
@@ -213,6 +202,7 @@ impl Session {
             run,
             progress: checkpoint.progress,
             engine,
+            notes,
             train: packs.train,
             val: packs.val,
             classes: checkpoint.classes,
@@ -237,6 +227,12 @@ impl Session {
         ending.filter(|ending| ending.name() == self.run.origin.stopped_by)
     }
 
+    /// Why there was nothing left to do, and how it goes on all the same.
+    pub fn way_on(&self) -> String {
+        let (recipe, progress, folder) = (&self.run.training, &self.progress, &self.folder);
+        format!("{}: {}", changes::ended(recipe, progress, folder), changes::way_on(recipe, recipe.schedule, progress, folder))
+    }
+
     /// The epoch with the lowest validation loss before this session.
     pub fn best(&self) -> Option<Epoch> {
         let lines: Vec<Epoch> = files::read_json_lines(&history::path(&self.folder)).ok()?;
@@ -245,7 +241,7 @@ impl Session {
 
     /// Number of train images an epoch sees.
     pub fn train_images(&self) -> usize {
-        self.run.training.limit_train.unwrap_or(usize::MAX).min(self.train.images.count)
+        train_images(&self.run.training, &self.train)
     }
 
     /// Trains to the end and writes down how it ended. A graphics device that is lost on the way is opened anew, once,
@@ -307,6 +303,10 @@ impl Session {
         };
         trainer::train(&job, self.engine.as_mut(), self.progress.clone(), observer)
     }
+}
+
+fn train_images(recipe: &Recipe, train: &Pack) -> usize {
+    recipe.limit_train.unwrap_or(usize::MAX).min(train.images.count)
 }
 
 fn open<'a>(

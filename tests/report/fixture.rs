@@ -127,6 +127,7 @@ impl Fixture {
                 manifest_sha256: if made.synthetic { "ab".repeat(32) } else { self.manifest_sha256.clone() },
                 synthetic: made.synthetic,
             },
+            changes: Vec::new(),
             origin: Origin {
                 command: format!("vggkit train --run '{}' && echo \"<b>\"", made.name),
                 version: "0.1.0".into(),

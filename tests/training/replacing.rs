@@ -6,6 +6,7 @@ use std::path::Path;
 
 use vggkit::engine::{Choice, Target};
 use vggkit::error::{Kind, Result};
+use vggkit::training::changes::Changes;
 use vggkit::training::occupied;
 use vggkit::training::session::{Options, Packs, Session};
 use vggkit::training::stop::Stop;
@@ -73,7 +74,7 @@ fn settings_are_read_when_no_other_training_can_replace_them() {
     let other = occupied::occupy(&run).expect("a free folder");
     fs::write(run.join("run.toml"), "half of it").expect("written"); // so that reading it is what fails
     let resumed =
-        || Session::resume(run.clone(), None, None, None, None, options()).err().expect("an error").to_string();
+        || Session::resume(run.clone(), None, &Changes::default(), options()).err().expect("an error").to_string();
     assert!(resumed().contains("another process is training there"), "{}", resumed());
     drop(other);
     assert!(resumed().contains("run.toml"), "{}", resumed());
