@@ -13,6 +13,10 @@ use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
+mod map;
+
+pub use map::Map;
+
 /// Writes `path` by filling a temporary file in the same folder, syncing it and renaming it over `path`. A symbolic link
 /// stays, and what it leads to is written. A pipe or device is written as it is. The folder is created when it is missing.
 /// The temporary's name is drawn, so that any number of processes may do this at once and the last one is right; what a

@@ -11,13 +11,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 
 use super::manifest::Manifest;
+use super::staging;
 use crate::engine::{Images, Normalisation};
 use crate::error::{Error, Kind, Result};
+use crate::files::Map;
 
 /// The value of `schema` in the metadata.
 pub const SCHEMA: &str = "vggkit/pack/1";
@@ -44,6 +45,7 @@ pub struct Pack {
     pub boxes: Vec<[i16; 4]>,
     /// Drawn, not photographed.
     pub synthetic: bool,
+    map: Arc<Map>,
 }
 
 impl Pack {
@@ -61,10 +63,18 @@ impl Pack {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(missing(data, split, &path)),
             Err(e) => return Err(Error::io("cannot read", &path, e)),
         };
-        // SAFETY: the map is only read. Packs are replaced by renaming, never written in place, so that the mapped
-        // file does not change under us unless another program damages it.
-        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io("cannot map", &path, e))?;
-        Self::from_map(path, map)
+        let anew = format!("run `{}` again to write the packs anew", staging::prepare_command(data));
+        let map = Map::of(
+            file,
+            &path,
+            &format!("{anew}, with --force where its size is right; a training then goes on with --resume"),
+        )?;
+        Self::from_map(path, map, &anew)
+    }
+
+    /// Errors: the file has been cut or written to since it was opened.
+    pub fn check(&self) -> Result<()> {
+        self.map.check()
     }
 
     /// The RGB pixels of one image, [height, width, 3].
@@ -77,9 +87,8 @@ impl Pack {
         &all[index * size..(index + 1) * size]
     }
 
-    fn from_map(path: PathBuf, map: Mmap) -> Result<Self> {
-        let broken =
-            |what: String| Error::data(&path, what).with_help("run `vggkit prepare` again to write the packs anew");
+    fn from_map(path: PathBuf, map: Map, anew: &str) -> Result<Self> {
+        let broken = |what: String| Error::data(&path, what).with_help(anew);
         let tensors =
             SafeTensors::deserialize(&map).map_err(|e| broken(format!("not a whole safetensors file ({e})")))?;
         let (_, header) = SafeTensors::read_metadata(&map).map_err(|e| broken(e.to_string()))?;
@@ -151,14 +160,21 @@ impl Pack {
         // The tensor borrows the map: its place in the file is what outlives that borrow.
         let start = images.data().as_ptr() as usize - map.as_ptr() as usize;
         let range = start..start + images.data().len();
-        let images = Images { pixels: Arc::new(Mapped { map, range }), count, height, width, labels: labels.into() };
-        Ok(Self { path, images, wnids, names, files, normalisation, boxes, synthetic })
+        let map = Arc::new(map);
+        let images = Images {
+            pixels: Arc::new(Mapped { map: Arc::clone(&map), range }),
+            count,
+            height,
+            width,
+            labels: labels.into(),
+        };
+        Ok(Self { path, images, wnids, names, files, normalisation, boxes, synthetic, map })
     }
 }
 
 /// The pixels' part of a mapped file.
 struct Mapped {
-    map: Mmap,
+    map: Arc<Map>,
     range: Range<usize>,
 }
 

@@ -230,7 +230,11 @@ impl Session {
     /// Why there was nothing left to do, and how it goes on all the same.
     pub fn way_on(&self) -> String {
         let (recipe, progress, folder) = (&self.run.training, &self.progress, &self.folder);
-        format!("{}: {}", changes::ended(recipe, progress, folder), changes::way_on(recipe, recipe.schedule, progress, folder))
+        format!(
+            "{}: {}",
+            changes::ended(recipe, progress, folder),
+            changes::way_on(recipe, recipe.schedule, progress, folder)
+        )
     }
 
     /// The epoch with the lowest validation loss before this session.
@@ -300,6 +304,7 @@ impl Session {
             checkpoint_every: self.options.checkpoint_every,
             log_steps: history::steps_path(&self.folder).exists(),
             stop,
+            check_data: &|| [&self.train, &self.val].into_iter().try_for_each(Pack::check),
         };
         trainer::train(&job, self.engine.as_mut(), self.progress.clone(), observer)
     }

@@ -98,6 +98,8 @@ pub struct Job<'a> {
     pub log_steps: bool,
     /// Asks to stop.
     pub stop: &'a Stop,
+    /// Whether the data are still what they were, asked ahead of each epoch.
+    pub check_data: &'a dyn Fn() -> Result<()>,
 }
 
 /// Why there is nothing left to train at `progress`; `None` where there is.
@@ -161,6 +163,7 @@ impl Trainer<'_> {
 
     /// What is left of the current epoch, then validation, history and checkpoints.
     fn epoch(&mut self) -> Result<Option<Ending>> {
+        (self.job.check_data)()?;
         self.epoch_started = Instant::now();
         let order = self.sampler.order(self.progress.epoch);
         let mut picks = Vec::new();

@@ -8,14 +8,13 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use memmap2::Mmap;
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 
 use super::operation::Operation;
 use super::plan::Plan;
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, Map};
 
 /// A tensor beside the network's own: name, shape, values.
 pub type Extra<'a> = (String, Vec<usize>, &'a [f32]);
@@ -87,13 +86,9 @@ pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
     metadata_in(path, &map(path)?)
 }
 
-fn map(path: &Path) -> Result<Mmap> {
+fn map(path: &Path) -> Result<Map> {
     let file = File::open(path).map_err(|e| Error::io("cannot read", path, e))?;
-    if !file.metadata().is_ok_and(|file| file.is_file()) {
-        return Err(Error::data(path, "is no file")); // a folder or device cannot be mapped
-    }
-    // SAFETY: the file is only read; weight files are replaced by renaming, never written in place.
-    unsafe { Mmap::map(&file) }.map_err(|e| Error::io("cannot map", path, e))
+    Map::of(file, path, "restore it from a backup, or train again")
 }
 
 fn metadata_in(path: &Path, map: &[u8]) -> Result<BTreeMap<String, String>> {

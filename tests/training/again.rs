@@ -73,7 +73,10 @@ fn more_epochs_go_on_and_a_cosine_is_not_stretched_unasked() {
         [(["-e", "2"], "cosine"), (["--schedule", "constant"], "constant"), (["-lr", "0.5"], "cosine")]
     {
         let error = fails(resume(runs.path(), "demo-a", &same), 2);
-        assert!(error.contains("2 epochs") && error.contains(&format!("-e 4 --schedule {schedule}")), "{same:?}: {error}");
+        assert!(
+            error.contains("2 epochs") && error.contains(&format!("-e 4 --schedule {schedule}")),
+            "{same:?}: {error}"
+        );
     }
     let error = fails(resume(runs.path(), "demo-a", &["-e", "4"]), 2);
     assert!(error.contains("cosine over 2 epochs") && error.contains("5.00e-4"), "what it would do: {error}");
