@@ -16,7 +16,7 @@ use crate::bench::memory::Watch;
 use crate::bench::pytorch::{Peers, Question};
 use crate::bench::{self, Benchmark, Measured, Mode, Rounds, operations};
 use crate::engine::gpu::{GpuEngine, adapter, limits};
-use crate::engine::{Engine, Optimizer, State, cpu};
+use crate::engine::{Engine, Limits, Optimizer, State, cpu};
 use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::training::stop::Stop;
@@ -57,6 +57,10 @@ pub struct Arguments {
     /// Leave out the table by operation and layer
     #[arg(long)]
     no_layers: bool,
+    /// Measure nothing: count what a GPU's step moves and multiplies, and tell the least time on a card of so many TF/s and
+    /// GB/s
+    #[arg(long, value_name = "TF/S,GB/S", value_parser = rates, conflicts_with_all = ["pytorch", "compare", "json"])]
+    count: Option<Limits>,
     #[command(flatten)]
     shared: Shared,
 }
@@ -68,6 +72,7 @@ Examples:
   vggkit bench --mode infer -b 64 --json      inference, for other programs
   vggkit bench -d 16 --compare before.json    beside what an earlier --json printed
   vggkit bench --all --pytorch venv/bin/python    beside PyTorch at its fastest settings, in the same run
+  vggkit bench --count 790,2700 --precision f16 -b 128 --engine gpu    the least that an H100 has to do
 
 Ctrl-C or SIGTERM ends it after the step that goes on; what has been measured is printed, with --json too, where `partial`
 says that it is not all. A second one ends it at once. Exit code: 0 all measured, 1 not all, 130 or 143 stopped by a signal.";
@@ -99,6 +104,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         networks: Vec::new(),
     };
     let earlier = arguments.compare.as_deref().map(|path| comparison::earlier(path, &report)).transpose()?;
+    if let Some(limits) = arguments.count {
+        return super::bench_count::run(&networks, arguments.mode, arguments.batch_size, &arguments.shared, limits);
+    }
     let bench = Bench::new(&arguments)?;
     let mut ended = None;
     for network in &networks {
@@ -136,6 +144,18 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     match ended {
         None => Ok(ExitCode::SUCCESS),
         Some(error) => Err(error.or_help("what had been measured by then is printed")),
+    }
+}
+
+/// As `--count` takes them.
+fn rates(text: &str) -> std::result::Result<Limits, String> {
+    let number = |text: &str| text.trim().parse::<f64>().ok().filter(|v| v.is_finite());
+    let numbers = text.split_once(',').and_then(|(flops, bytes)| Some((number(flops)?, number(bytes)?)));
+    match numbers {
+        Some((tflops, gbytes)) if tflops > 0.0 && gbytes > 0.0 => {
+            Ok(Limits { flops: tflops * 1e12, bytes: gbytes * 1e9 })
+        }
+        _ => Err("give TF/s and GB/s, e.g. 790,2700".into()),
     }
 }
 
