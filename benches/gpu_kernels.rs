@@ -1,19 +1,20 @@
 //! Rates of the GPU engine's convolutions and linear layers: every pass in every variant at the shapes of VGG-11.
 //!
-//! `cargo bench --bench gpu_kernels -- --adapter llvmpipe [--batch 8] [--repeats 5] [--layer 256] [--pass weight]
-//! [--variant registers]`, where the last three are parts of names. Counted as a direct convolution, taps beyond the border
+//! `cargo bench --bench gpu_kernels -- --adapter llvmpipe [--precision f16] [--batch 8] [--repeats 5] [--layer 256]
+//! [--pass weight] [--variant registers]`, where the last three are parts of names. Counted as a direct convolution, taps beyond the border
 //! and all; the best of the repeats counts, each of which waits for the device.
 
 use std::time::Instant;
 
 use vggkit::cli::output::line;
-use vggkit::engine::gpu::convolution::{Convolution, Operands, Pass, record, scratch, variants};
+use vggkit::engine::gpu::convolution::{After, Convolution, Operands, Pass, record, scratch, variants};
 use vggkit::engine::gpu::device::Step;
-use vggkit::engine::gpu::{Gpu, Options, Slice};
+use vggkit::engine::gpu::{Gpu, Options, Precision, Slice};
 use vggkit::error::{Error, Result};
 
 struct Arguments {
     adapter: Option<String>,
+    precision: Precision,
     batch: usize,
     repeats: usize,
     layer: String,
@@ -24,6 +25,7 @@ struct Arguments {
 fn arguments() -> Result<Arguments> {
     let mut arguments = Arguments {
         adapter: None,
+        precision: Precision::F32,
         batch: 8,
         repeats: 5,
         layer: String::new(),
@@ -36,6 +38,8 @@ fn arguments() -> Result<Arguments> {
         let number = || value.parse().map_err(|_| Error::usage(format!("{name} needs a number, not '{value}'")));
         match name.as_str() {
             "--adapter" => arguments.adapter = Some(value),
+            "--precision" if value == "f16" => arguments.precision = Precision::F16,
+            "--precision" if value == "f32" => arguments.precision = Precision::F32,
             "--batch" => arguments.batch = number()?,
             "--repeats" => arguments.repeats = number()?,
             "--layer" => arguments.layer = value,
@@ -49,7 +53,8 @@ fn arguments() -> Result<Arguments> {
 
 fn main() -> Result<()> {
     let arguments = arguments()?;
-    let gpu = Gpu::open(&Options { adapter: arguments.adapter.clone(), ..Options::default() })?;
+    let (adapter, precision) = (arguments.adapter.clone(), arguments.precision);
+    let gpu = Gpu::open(&Options { adapter, precision, ..Options::default() })?;
     let batch = arguments.batch;
     line(&format!(
         "{} ({}), batch {batch}: GF/s, best of {}",
@@ -112,11 +117,24 @@ fn time(
         Pass::InputGradient => [y, w, x],
         Pass::WeightGradient => [x, y, w],
     };
-    let (input, weight) = (gpu.upload("input", &fill(input))?, gpu.upload("weight", &fill(weight))?);
+    // As activations are in memory; gradients of weights are f32.
+    let upload = |label, values: Vec<f32>| match gpu.half() {
+        true => gpu.upload(label, &values.iter().map(|v| half::f16::from_f32(*v).to_bits()).collect::<Vec<u16>>()),
+        false => gpu.upload(label, &values),
+    };
+    let (input, weight) = (upload("input", fill(input))?, upload("weight", fill(weight))?);
     let (bias, output) = (gpu.upload("bias", &fill(convolution.outputs))?, gpu.buffer("output", output)?);
     let [a, b, c] = scratch(&gpu.capabilities(), convolution, pass, variant, batch);
     let scratch: [Slice; 3] = [gpu.buffer("scratch", a)?, gpu.buffer("scratch", b)?, gpu.buffer("scratch", c)?];
-    let operands = Operands { input: &input, weight: &weight, bias: Some(&bias), output: &output, scratch: &scratch };
+    let operands = Operands {
+        input: &input,
+        weight: &weight,
+        bias: Some(&bias),
+        after: After::Nothing,
+        full: false,
+        output: &output,
+        scratch: &scratch,
+    };
     let calls = record(gpu, "bench", convolution, pass, variant, batch, &operands)?;
     gpu.write_step(Step { samples: batch as u32, batch: batch as u32, ..Step::default() });
     let mut best = f64::INFINITY;

@@ -11,11 +11,11 @@ struct Dims {
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 // forward
-@group(0) @binding(2) var<storage, read> x: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> x: array<Number>;
+@group(0) @binding(3) var<storage, read_write> y: array<Quad>;
 // backward
-@group(0) @binding(2) var<storage, read> dy: array<f32>;
-@group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> dy: array<Number>;
+@group(0) @binding(3) var<storage, read_write> dx: array<Quad>;
 
 // First and end of the inputs under output i.
 fn window(i: u32, inputs: u32) -> vec2<u32> {
@@ -47,13 +47,13 @@ fn forward(
             var sum = 0.0;
             for (var row = rows.x; row < rows.y; row++) {
                 for (var column = columns.x; column < columns.y; column++) {
-                    sum += x[((sample * dims.height + row) * dims.width + column) * width + channel];
+                    sum += f32(x[((sample * dims.height + row) * dims.width + column) * width + channel]);
                 }
             }
             result[lane] = sum / f32((rows.y - rows.x) * (columns.y - columns.x));
         }
     }
-    y[at] = result;
+    y[at] = Quad(result);
 }
 
 // dx = sum of dy / area over the windows that a pixel is in. Output i sees input h exactly if
@@ -89,11 +89,11 @@ fn backward(
                 for (var j = first_j; j < end_j; j++) {
                     let columns = window(j, dims.width);
                     let area = f32((rows.y - rows.x) * (columns.y - columns.x));
-                    sum += dy[sample * features + (channel * dims.size + i) * dims.size + j] / area;
+                    sum += f32(dy[sample * features + (channel * dims.size + i) * dims.size + j]) / area;
                 }
             }
             result[lane] = sum;
         }
     }
-    dx[at] = result;
+    dx[at] = Quad(result);
 }

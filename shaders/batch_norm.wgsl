@@ -24,12 +24,12 @@ struct Dims {
 @group(0) @binding(0) var<uniform> dims: Dims;
 
 // moments, normalise, gradient sums and input gradient
-@group(0) @binding(2) var<storage, read> z: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> dz: array<vec4<f32>>; // z on entry
+@group(0) @binding(2) var<storage, read> z: array<Quad>;
+@group(0) @binding(2) var<storage, read_write> dz: array<Quad>; // z on entry
 @group(0) @binding(3) var<storage, read_write> moment_sums: array<vec4<f32>>; // scratch
 @group(0) @binding(3) var<storage, read> kept: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> y: array<Quad>;
+@group(0) @binding(4) var<storage, read> dy: array<Quad>;
 @group(0) @binding(5) var<storage, read_write> gradient_sums: array<vec4<f32>>; // scratch
 @group(0) @binding(5) var<storage, read> factors: array<vec4<f32>>; // scratch
 // statistics and frozen
@@ -88,11 +88,11 @@ fn moments(
     if (first >= last) {
         return;
     }
-    let origin = z[first * dims.quads + quad];
+    let origin = vec4<f32>(z[first * dims.quads + quad]);
     var sum = vec4<f32>();
     var squares = vec4<f32>();
     for (var pixel = first + 1u; pixel < last; pixel++) {
-        let difference = z[pixel * dims.quads + quad] - origin;
+        let difference = vec4<f32>(z[pixel * dims.quads + quad]) - origin;
         sum += difference;
         squares += difference * difference;
     }
@@ -106,7 +106,7 @@ struct Moments {
     mean: vec4<f32>,
     squares: vec4<f32>,
 }
-var<workgroup> joined: array<Moments, 64>;
+var<workgroup> joined: array<Moments, LANES>;
 
 fn join(a: Moments, b: Moments) -> Moments {
     if (b.count == 0.0) {
@@ -119,7 +119,7 @@ fn join(a: Moments, b: Moments) -> Moments {
 }
 
 // Joins the chunks of four channels: kept, and the running statistics move towards the batch's.
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn statistics(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let quad = group.x;
     let all = pixels();
@@ -127,14 +127,14 @@ fn statistics(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     // Means are taken from the first chunk's, so that a mean far from 0 is rounded once.
     let origin = moment_parts[place(0u, 0u, quad)];
     var own = Moments();
-    for (var chunk = local; chunk < chunks; chunk += 64u) {
+    for (var chunk = local; chunk < chunks; chunk += LANES) {
         let count = min(dims.chunk, all - chunk * dims.chunk);
         let mean = moment_parts[place(chunk, 0u, quad)] - origin;
         own = join(own, Moments(f32(count), mean, moment_parts[place(chunk, 1u, quad)]));
     }
     joined[local] = own;
     workgroupBarrier();
-    for (var half = 32u; half > 0u; half /= 2u) {
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
         if (local < half) {
             joined[local] = join(joined[local], joined[local + half]);
         }
@@ -179,7 +179,7 @@ fn normalise(
         return;
     }
     let quad = i % dims.quads;
-    y[i] = normalised(z[i], kept[quad], kept[dims.quads + quad]);
+    y[i] = Quad(normalised(vec4<f32>(z[i]), kept[quad], kept[dims.quads + quad]));
 }
 
 @compute @workgroup_size(64)
@@ -197,12 +197,12 @@ fn normalise_pooled(
     let shift = kept[dims.quads + quad];
     let upper = corner(i / dims.quads) + quad;
     let lower = upper + dims.width * dims.quads;
-    y[i] = greatest(
-        normalised(z[upper], scale, shift),
-        normalised(z[upper + dims.quads], scale, shift),
-        normalised(z[lower], scale, shift),
-        normalised(z[lower + dims.quads], scale, shift),
-    );
+    y[i] = Quad(greatest(
+        normalised(vec4<f32>(z[upper]), scale, shift),
+        normalised(vec4<f32>(z[upper + dims.quads]), scale, shift),
+        normalised(vec4<f32>(z[lower]), scale, shift),
+        normalised(vec4<f32>(z[lower + dims.quads]), scale, shift),
+    ));
 }
 
 // Sums of g and of g * (z - mean) over a chunk, g being dy where the ReLU let it through.
@@ -226,8 +226,9 @@ fn sums(
     var sum = vec4<f32>();
     var product = vec4<f32>();
     for (var pixel = first; pixel < last; pixel++) {
-        let v = z[pixel * dims.quads + quad];
-        let g = select(vec4<f32>(), dy[pixel * dims.quads + quad], normalised(v, scale, shift) > vec4<f32>());
+        let v = vec4<f32>(z[pixel * dims.quads + quad]);
+        let d = vec4<f32>(dy[pixel * dims.quads + quad]);
+        let g = select(vec4<f32>(), d, normalised(v, scale, shift) > vec4<f32>());
         sum += g;
         product += g * (v - mean);
     }
@@ -258,16 +259,16 @@ fn sums_pooled(
     for (var pixel = first; pixel < last; pixel++) {
         let upper = corner(pixel) + quad;
         let lower = upper + dims.width * dims.quads;
-        let p = z[upper];
-        let q = z[upper + dims.quads];
-        let r = z[lower];
-        let s = z[lower + dims.quads];
+        let p = vec4<f32>(z[upper]);
+        let q = vec4<f32>(z[upper + dims.quads]);
+        let r = vec4<f32>(z[lower]);
+        let s = vec4<f32>(z[lower + dims.quads]);
         let g = route(
             normalised(p, scale, shift),
             normalised(q, scale, shift),
             normalised(r, scale, shift),
             normalised(s, scale, shift),
-            dy[pixel * dims.quads + quad],
+            vec4<f32>(dy[pixel * dims.quads + quad]),
         );
         sum += g.p + g.q + g.r + g.s;
         product += g.p * (p - mean) + g.q * (q - mean) + g.r * (r - mean) + g.s * (s - mean);
@@ -332,9 +333,9 @@ fn input_gradient(
     }
     let quad = i % dims.quads;
     let scale = kept[quad];
-    let v = dz[i];
-    let g = select(vec4<f32>(), dy[i], normalised(v, scale, kept[dims.quads + quad]) > vec4<f32>());
-    dz[i] = scale * g + through_statistics(v, quad);
+    let v = vec4<f32>(dz[i]);
+    let g = select(vec4<f32>(), vec4<f32>(dy[i]), normalised(v, scale, kept[dims.quads + quad]) > vec4<f32>());
+    dz[i] = Quad(scale * g + through_statistics(v, quad));
 }
 
 fn through_statistics(v: vec4<f32>, quad: u32) -> vec4<f32> {
@@ -367,29 +368,29 @@ fn input_gradient_pooled(
     if (right && below) {
         let scale = kept[quad];
         let shift = kept[dims.quads + quad];
-        let p = dz[upper];
-        let q = dz[upper + dims.quads];
-        let r = dz[lower];
-        let s = dz[lower + dims.quads];
+        let p = vec4<f32>(dz[upper]);
+        let q = vec4<f32>(dz[upper + dims.quads]);
+        let r = vec4<f32>(dz[lower]);
+        let s = vec4<f32>(dz[lower + dims.quads]);
         let pooled = ((sample * (dims.height / 2u) + row) * (dims.width / 2u) + column) * dims.quads + quad;
         let g = route(
             normalised(p, scale, shift),
             normalised(q, scale, shift),
             normalised(r, scale, shift),
             normalised(s, scale, shift),
-            dy[pooled],
+            vec4<f32>(dy[pooled]),
         );
-        dz[upper] = scale * g.p + through_statistics(p, quad);
-        dz[upper + dims.quads] = scale * g.q + through_statistics(q, quad);
-        dz[lower] = scale * g.r + through_statistics(r, quad);
-        dz[lower + dims.quads] = scale * g.s + through_statistics(s, quad);
+        dz[upper] = Quad(scale * g.p + through_statistics(p, quad));
+        dz[upper + dims.quads] = Quad(scale * g.q + through_statistics(q, quad));
+        dz[lower] = Quad(scale * g.r + through_statistics(r, quad));
+        dz[lower + dims.quads] = Quad(scale * g.s + through_statistics(s, quad));
     } else {
-        dz[upper] = through_statistics(dz[upper], quad);
+        dz[upper] = Quad(through_statistics(vec4<f32>(dz[upper]), quad));
         if (right) {
-            dz[upper + dims.quads] = through_statistics(dz[upper + dims.quads], quad);
+            dz[upper + dims.quads] = Quad(through_statistics(vec4<f32>(dz[upper + dims.quads]), quad));
         }
         if (below) {
-            dz[lower] = through_statistics(dz[lower], quad);
+            dz[lower] = Quad(through_statistics(vec4<f32>(dz[lower]), quad));
         }
     }
 }

@@ -17,9 +17,9 @@ struct Dims {
     unused_2: u32,
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> result: array<vec4<f32>>; // y
-@group(0) @binding(3) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<Quad>;
+@group(0) @binding(2) var<storage, read> result: array<Quad>; // y
+@group(0) @binding(3) var<storage, read_write> dy: array<Quad>;
 
 // High word of a 64-bit product, from products of halves that fit 32 bits.
 fn high_product(a: u32, b: u32) -> u32 {
@@ -74,25 +74,12 @@ fn forward(
     if (i >= step.samples * dims.quads) {
         return;
     }
-    let v = relu(y[i]);
+    let v = relu(vec4<f32>(y[i]));
     let sample = i / dims.quads;
     let element = (step.first + sample) * dims.features + 4u * (i % dims.quads);
     // Words of padding are those of other elements; what they keep or drop is 0.
     let kept = words_from(element) >= vec4<u32>(dims.threshold);
-    y[i] = select(vec4<f32>(), v * dims.scale, kept);
-}
-
-// In inference, and where nothing is dropped.
-@compute @workgroup_size(64)
-fn forward_all(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = group_index(group, groups) * 64u + local;
-    if (i < step.samples * dims.quads) {
-        y[i] = relu(y[i]);
-    }
+    y[i] = Quad(select(vec4<f32>(), v * dims.scale, kept));
 }
 
 @compute @workgroup_size(64)
@@ -103,6 +90,6 @@ fn backward(
 ) {
     let i = group_index(group, groups) * 64u + local;
     if (i < step.samples * dims.quads) {
-        dy[i] = select(vec4<f32>(), dy[i] * dims.scale, result[i] > vec4<f32>());
+        dy[i] = select(Quad(), Quad(vec4<f32>(dy[i]) * dims.scale), result[i] > Quad());
     }
 }

@@ -19,7 +19,7 @@ struct Dims {
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(2) var<storage, read> pixels: array<u32>;
 @group(0) @binding(3) var<storage, read> picks: array<vec2<u32>>;
-@group(0) @binding(4) var<storage, read_write> input: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> input: array<Quad>;
 // [size] of (first row, weights), then [size] of (first column, weights); weights beyond a window are 0
 @group(0) @binding(5) var<storage, read> windows: array<f32>;
 
@@ -65,8 +65,8 @@ fn picked(i: u32, pick: ptr<function, Pick>) -> bool {
     return true;
 }
 
-fn normalised(v: vec3<f32>) -> vec4<f32> {
-    return vec4<f32>(fma(v, dims.factor.xyz, dims.offset.xyz), 0.0);
+fn normalised(v: vec3<f32>) -> Quad {
+    return Quad(vec4<f32>(fma(v, dims.factor.xyz, dims.offset.xyz), 0.0));
 }
 
 @compute @workgroup_size(64)

@@ -14,10 +14,10 @@ struct Dims {
     unused_1: u32,
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> dy: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> x: array<Quad>;
+@group(0) @binding(3) var<storage, read_write> y: array<Quad>;
+@group(0) @binding(3) var<storage, read> dy: array<Quad>;
+@group(0) @binding(4) var<storage, read_write> dx: array<Quad>;
 
 // Of four channels, from the squares of those around them: l2, l1 are two channels and one channel before, and so on.
 fn denominators(l2: vec4<f32>, l1: vec4<f32>, at: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>) -> vec4<f32> {
@@ -43,17 +43,17 @@ fn forward(
     var before = vec4<f32>();
     var after = vec4<f32>();
     if (quad > 0u) {
-        before = x[i - 1u];
+        before = vec4<f32>(x[i - 1u]);
     }
     if (quad + 1u < dims.quads) {
-        after = x[i + 1u];
+        after = vec4<f32>(x[i + 1u]);
     }
-    let v = x[i];
+    let v = vec4<f32>(x[i]);
     let a = before * before;
     let b = v * v;
     let c = after * after;
-    y[i] = v * power(denominators(
-        vec4<f32>(a.zw, b.xy), vec4<f32>(a.w, b.xyz), b, vec4<f32>(b.yzw, c.x), vec4<f32>(b.zw, c.xy)));
+    y[i] = Quad(v * power(denominators(
+        vec4<f32>(a.zw, b.xy), vec4<f32>(a.w, b.xyz), b, vec4<f32>(b.yzw, c.x), vec4<f32>(b.zw, c.xy))));
 }
 
 // The products dy x d^-7/4 reach two channels further than the four of an invocation, and their d two more.
@@ -73,15 +73,15 @@ fn backward(
     var dy_before = vec4<f32>();
     var dy_after = vec4<f32>();
     if (quad > 0u) {
-        before = x[i - 1u];
-        dy_before = dy[i - 1u];
+        before = vec4<f32>(x[i - 1u]);
+        dy_before = vec4<f32>(dy[i - 1u]);
     }
     if (quad + 1u < dims.quads) {
-        after = x[i + 1u];
-        dy_after = dy[i + 1u];
+        after = vec4<f32>(x[i + 1u]);
+        dy_after = vec4<f32>(dy[i + 1u]);
     }
-    let v = x[i];
-    let d = dy[i];
+    let v = vec4<f32>(x[i]);
+    let d = vec4<f32>(dy[i]);
     let a = before * before;
     let b = v * v;
     let c = after * after;
@@ -100,5 +100,5 @@ fn backward(
     let product_beside = vec4<f32>(dy_before.zw * before.zw, dy_after.xy * after.xy) * power(beside) / beside;
     let through = vec4<f32>(product_beside.xy, product.xy) + vec4<f32>(product_beside.y, product.xyz) + product
         + vec4<f32>(product.yzw, product_beside.z) + vec4<f32>(product.zw, product_beside.zw);
-    dx[i] = d * power_here - TWICE_ALPHA_BETA * v * through;
+    dx[i] = Quad(d * power_here - TWICE_ALPHA_BETA * v * through);
 }

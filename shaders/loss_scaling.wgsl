@@ -1,8 +1,8 @@
 // Dynamic loss scaling, as torch.amp.GradScaler does it: what of a loss's gradient would vanish in f16 is multiplied by a
-// scale, and the optimiser divides by it. `scale` multiplies the gradient of the logits; `find` looks whether any gradient of
-// a parameter is not finite; `decide` then says what the optimiser is to do (optimizer_scaled.wgsl) and moves the scale:
-// halved where one was found, and that update is left out; doubled after `interval` updates in a row. The reported loss is
-// not scaled. Scales are powers of two, so that scaling rounds nothing.
+// scale, and the optimiser divides by it. `scale` multiplies the gradient of the logits and only then rounds it to f16;
+// `find` looks whether any gradient of a parameter is not finite; `decide` then says what the optimiser is to do
+// (optimizer_scaled.wgsl) and moves the scale: halved where one was found, and that update is left out; doubled after
+// `interval` updates in a row. The reported loss is not scaled. Scales are powers of two, so that scaling rounds nothing.
 // Adam's t counts updates, so that one left out changes nothing: t = step.done + 1 - skipped. The host does not know it;
 // 1 - beta^t is made here as -expm1(t log beta).
 // Twin: engine::cpu::reference::loss_scaling.
@@ -27,7 +27,8 @@ struct Scaling {
     root_correction: f32,
 }
 @group(0) @binding(2) var<storage, read_write> scaling: Scaling;
-@group(0) @binding(3) var<storage, read_write> d_logits: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> unscaled: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> d_logits: array<Quad>;
 // find
 @group(0) @binding(2) var<storage, read_write> flags: array<atomic<u32>, 8>; // scaling
 @group(0) @binding(3) var<storage, read> gradient: array<vec4<f32>>;
@@ -44,7 +45,7 @@ fn scale(
 ) {
     let i = group_index(group, groups) * 64u + local;
     if (i < step.samples * dims.count) {
-        d_logits[i] *= scaling.scale;
+        d_logits[i] = Quad(unscaled[i] * scaling.scale);
     }
 }
 

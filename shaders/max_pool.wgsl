@@ -9,10 +9,10 @@ struct Dims {
     unused: u32,
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> dy: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> x: array<Quad>;
+@group(0) @binding(3) var<storage, read_write> y: array<Quad>;
+@group(0) @binding(3) var<storage, read> dy: array<Quad>;
+@group(0) @binding(4) var<storage, read_write> dx: array<Quad>;
 
 // Whether b takes a's place. As bits: compilers may take it that no number is a NaN.
 fn beats(b: vec4<f32>, a: vec4<f32>) -> vec4<bool> {
@@ -42,11 +42,14 @@ fn forward(
     let line = pixel / columns;
     let upper = corner(line / rows, line % rows, pixel % columns) + i % dims.quads;
     let lower = upper + dims.width * dims.quads;
-    var best = x[upper];
-    best = select(best, x[upper + dims.quads], beats(x[upper + dims.quads], best));
-    best = select(best, x[lower], beats(x[lower], best));
-    best = select(best, x[lower + dims.quads], beats(x[lower + dims.quads], best));
-    y[i] = best;
+    let q = vec4<f32>(x[upper + dims.quads]);
+    let r = vec4<f32>(x[lower]);
+    let s = vec4<f32>(x[lower + dims.quads]);
+    var best = vec4<f32>(x[upper]);
+    best = select(best, q, beats(q, best));
+    best = select(best, r, beats(r, best));
+    best = select(best, s, beats(s, best));
+    y[i] = Quad(best);
 }
 
 // An invocation a window. Where height or width is odd, the last windows are cut: no dy reaches their pixels.
@@ -72,15 +75,18 @@ fn backward(
     let lower = upper + dims.width * dims.quads;
     let right = 2u * column + 1u < dims.width;
     let below = 2u * row + 1u < dims.height;
-    let none = vec4<f32>();
+    let none = Quad();
     if (right && below) {
         let d = dy[((sample * (dims.height / 2u) + row) * (dims.width / 2u) + column) * dims.quads + quad];
-        var best = x[upper];
-        let second = beats(x[upper + dims.quads], best);
-        best = select(best, x[upper + dims.quads], second);
-        let third = beats(x[lower], best);
-        best = select(best, x[lower], third);
-        let fourth = beats(x[lower + dims.quads], best);
+        let q = vec4<f32>(x[upper + dims.quads]);
+        let r = vec4<f32>(x[lower]);
+        let s = vec4<f32>(x[lower + dims.quads]);
+        var best = vec4<f32>(x[upper]);
+        let second = beats(q, best);
+        best = select(best, q, second);
+        let third = beats(r, best);
+        best = select(best, r, third);
+        let fourth = beats(s, best);
         dx[upper] = select(d, none, second | third | fourth);
         dx[upper + dims.quads] = select(none, d, second & !third & !fourth);
         dx[lower] = select(none, d, third & !fourth);

@@ -2,7 +2,8 @@
 // g = gradient + weight_decay * p.
 // Adam: m += (1 - beta1) (g - m), v = beta2 v + (1 - beta2) g^2, p -= step_size * m / (sqrt(v) / root_correction + epsilon),
 //       with step_size = rate / (1 - beta1^t) and root_correction = sqrt(1 - beta2^t), both from the host in f64, or with a
-//       scaled loss from the device: functions of optimizer_plain.wgsl or optimizer_scaled.wgsl, which go behind this file.
+//       scaled loss from the device: functions of optimizer_plain.wgsl or optimizer_scaled.wgsl, which go behind this file
+//       and keep what comes out.
 // SGD:  b = momentum b + g, p -= step_size * b, with step_size = rate.
 // All arrays have the same length, `count` vectors of four. One invocation a vector.
 
@@ -38,7 +39,7 @@ fn adam(
     let v = dims.beta2 * second_moment[i] + dims.one_minus_beta2 * g * g;
     first_moment[i] = m;
     second_moment[i] = v;
-    parameter[i] = p - step_size() * m / (sqrt(v) / root_correction() + dims.epsilon);
+    keep(i, p - step_size() * m / (sqrt(v) / root_correction() + dims.epsilon));
 }
 
 @compute @workgroup_size(64)
@@ -54,5 +55,5 @@ fn sgd(
     let p = parameter[i];
     let b = dims.momentum * first_moment[i] + unscaled(gradient[i]) + dims.weight_decay * p;
     first_moment[i] = b;
-    parameter[i] = p - step_size() * b;
+    keep(i, p - step_size() * b);
 }

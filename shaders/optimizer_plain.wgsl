@@ -15,3 +15,7 @@ fn step_size() -> f32 {
 fn root_correction() -> f32 {
     return step.root_correction;
 }
+
+fn keep(i: u32, value: vec4<f32>) {
+    parameter[i] = value;
+}

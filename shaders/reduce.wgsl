@@ -1,6 +1,7 @@
-// sum[i] = partials[0][i] + partials[1][i] + .. in this order, [+ bias] [+ sum[i], where step.accumulate == 1].
+// sum[i] = partials[0][i] + partials[1][i] + .. in this order, [+ bias] [ReLU] [+ sum[i], where step.accumulate == 1].
 // Partial sums of a product whose depth was split: of a weight gradient over slabs of pixels (ACCUMULATE), or of an output
-// over parts of its depth (BIAS where it has one). One invocation a vec4.
+// over parts of its depth (BIAS where it has one, RELU where one follows). One invocation a vec4. Output is what `sum` has
+// in memory. Needs window.wgsl.
 
 struct Dims {
     fixed: u32,      // vec4 of the result, if they do not depend on the samples; else 0
@@ -14,7 +15,7 @@ struct Dims {
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(2) var<storage, read> partials: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> sum: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> sum: array<Output>;
 
 @compute @workgroup_size(64)
 fn reduce(
@@ -40,8 +41,11 @@ fn reduce(
     }
     if (ACCUMULATE) {
         if (step.accumulate == 1u) {
-            total += sum[i];
+            total += vec4<f32>(sum[i]);
         }
     }
-    sum[i] = total;
+    if (RELU) {
+        total = relu(total);
+    }
+    sum[i] = Output(total);
 }

@@ -11,10 +11,10 @@ struct Dims {
     chunk: u32,     // pixels that an invocation adds up
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(2) var<storage, read> z: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> dz: array<vec4<f32>>; // z on entry
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> z: array<Quad>;
+@group(0) @binding(2) var<storage, read_write> dz: array<Quad>; // z on entry
+@group(0) @binding(3) var<storage, read_write> y: array<Quad>;
+@group(0) @binding(3) var<storage, read> dy: array<Quad>;
 @group(0) @binding(3) var<storage, read_write> scratch: array<vec4<f32>>; // [chunks][channels]
 @group(0) @binding(2) var<storage, read> parts: array<vec4<f32>>; // scratch
 @group(0) @binding(3) var<storage, read_write> d_bias: array<vec4<f32>>;
@@ -31,7 +31,7 @@ fn forward(
 ) {
     let i = group_index(group, groups) * 64u + local;
     if (i < pixels() * dims.quads) {
-        y[i] = relu(z[i]);
+        y[i] = Quad(relu(vec4<f32>(z[i])));
     }
 }
 
@@ -53,7 +53,12 @@ fn forward_pooled(
     let sample = line / rows;
     let upper = ((sample * dims.height + 2u * (line % rows)) * dims.width + 2u * (pixel % columns)) * dims.quads + quad;
     let lower = upper + dims.width * dims.quads;
-    y[i] = greatest(relu(z[upper]), relu(z[upper + dims.quads]), relu(z[lower]), relu(z[lower + dims.quads]));
+    y[i] = Quad(greatest(
+        relu(vec4<f32>(z[upper])),
+        relu(vec4<f32>(z[upper + dims.quads])),
+        relu(vec4<f32>(z[lower])),
+        relu(vec4<f32>(z[lower + dims.quads])),
+    ));
 }
 
 @compute @workgroup_size(64)
@@ -64,7 +69,7 @@ fn backward(
 ) {
     let i = group_index(group, groups) * 64u + local;
     if (i < pixels() * dims.quads) {
-        dz[i] = select(vec4<f32>(), dy[i], dz[i] > vec4<f32>());
+        dz[i] = select(Quad(), dy[i], dz[i] > Quad());
     }
 }
 
@@ -94,23 +99,23 @@ fn backward_pooled(
     if (right && below) {
         let pooled = ((sample * (dims.height / 2u) + row) * (dims.width / 2u) + column) * dims.quads + quad;
         let g = route(
-            relu(dz[upper]),
-            relu(dz[upper + dims.quads]),
-            relu(dz[lower]),
-            relu(dz[lower + dims.quads]),
-            dy[pooled],
+            relu(vec4<f32>(dz[upper])),
+            relu(vec4<f32>(dz[upper + dims.quads])),
+            relu(vec4<f32>(dz[lower])),
+            relu(vec4<f32>(dz[lower + dims.quads])),
+            vec4<f32>(dy[pooled]),
         );
-        dz[upper] = g.p;
-        dz[upper + dims.quads] = g.q;
-        dz[lower] = g.r;
-        dz[lower + dims.quads] = g.s;
+        dz[upper] = Quad(g.p);
+        dz[upper + dims.quads] = Quad(g.q);
+        dz[lower] = Quad(g.r);
+        dz[lower + dims.quads] = Quad(g.s);
     } else {
-        dz[upper] = vec4<f32>();
+        dz[upper] = Quad();
         if (right) {
-            dz[upper + dims.quads] = vec4<f32>();
+            dz[upper + dims.quads] = Quad();
         }
         if (below) {
-            dz[lower] = vec4<f32>();
+            dz[lower] = Quad();
         }
     }
 }
@@ -130,7 +135,7 @@ fn bias_sums(
     }
     var sum = vec4<f32>();
     for (var pixel = first; pixel < last; pixel++) {
-        sum += z[pixel * dims.quads + quad];
+        sum += vec4<f32>(z[pixel * dims.quads + quad]);
     }
     scratch[i] = sum;
 }

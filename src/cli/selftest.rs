@@ -59,15 +59,13 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let shared = &arguments.shared;
     let mut options = shared.target().gpu;
     let found = adapter::choose(options.adapter.as_deref())?;
-    // Opened for f16 it has those kernels too, beside all others.
-    if Matrices::of(&found).is_ok() {
-        options.precision = Precision::F16;
-    }
-    let gpu = Gpu::open_found(found, &options)?;
-    let info = &gpu.found.info;
+    // Once for each type that activations have in memory.
+    let precisions: &[Precision] =
+        if Matrices::of(&found).is_ok() { &[Precision::F32, Precision::F16] } else { &[Precision::F32] };
+    let info = &found.info;
     let quiet = shared.quiet || shared.json;
     if !quiet {
-        output::note(&format!("{} · {} · {}", info.name, adapter::backend(info), gpu.found.driver()));
+        output::note(&format!("{} · {} · {}", info.name, adapter::backend(info), found.driver()));
     }
     let line = progress::counter("selftest", "checks", quiet);
     let (mut checks, started) = (Vec::<Checked>::new(), Instant::now());
@@ -76,17 +74,22 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         line.inc(1);
         checks.push(Checked { passed: check.passed(), check });
     };
-    let outcome = match &arguments.only {
-        Some(operation) => selftest::run_only(&gpu, operation, &mut tell),
-        None => selftest::run(&gpu, &mut tell),
-    };
+    let outcome = precisions.iter().try_for_each(|precision| {
+        options.precision = *precision;
+        let gpu = Gpu::open_found(found.clone(), &options)?;
+        let outcome = match &arguments.only {
+            Some(operation) => selftest::run_only(&gpu, operation, &mut tell),
+            None => selftest::run(&gpu, &mut tell),
+        };
+        gpu.save_pipelines();
+        outcome
+    });
     line.finish_and_clear();
-    gpu.save_pipelines();
     let passed = checks.iter().filter(|c| c.passed).count();
     let report = Report {
         schema: SCHEMA,
         adapter: info.name.clone(),
-        driver: gpu.found.driver(),
+        driver: found.driver(),
         backend: adapter::backend(info),
         passed,
         failed: checks.len() - passed,

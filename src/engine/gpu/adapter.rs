@@ -43,6 +43,16 @@ impl Capabilities {
         workgroup_bytes: 48 << 10,
         matrices: None,
     };
+
+    /// Whether activations are f16 in memory: where products have such factors.
+    pub const fn half(&self) -> bool {
+        self.matrices.is_some()
+    }
+
+    /// Four-byte numbers that `numbers` of an activation, a multiple of four, take in memory.
+    pub const fn words(&self, numbers: usize) -> usize {
+        if self.half() { numbers / 2 } else { numbers }
+    }
 }
 
 impl Found {

@@ -18,7 +18,7 @@ fn record(
     slices: [&Slice; 2],
 ) -> Result<Dispatch> {
     const ACCESS: &[Access] = &[Read, Write];
-    let files = &[include_str!("../../../shaders/average_pool.wgsl")];
+    let files = vec![include_str!("../../../shaders/average_pool.wgsl")];
     let source = Source { name, files, constants: Vec::new(), entry, access: ACCESS };
     let dims = [shape.height, shape.width, shape.channels, size].map(|v| v as u32);
     gpu.dispatch(label, &source, &dims, &slices, move |n| spread((n * vectors).div_ceil(64), 1))

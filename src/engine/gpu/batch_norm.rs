@@ -1,6 +1,7 @@
 //! Batch normalisation with the ReLU, and 2x2 maximum pooling where asked for, that follow it; shader
 //! `batch_norm.wgsl`, twins [`reference::batch_norm`](crate::engine::cpu::reference::batch_norm), `relu` and
-//! `max_pool`. Statistics are those of the micro-batch. Only z is kept for the backward pass, and becomes dz.
+//! `max_pool`. Statistics are those of the micro-batch. Only z is kept for the backward pass, and becomes dz. z, y and their
+//! gradients have the type of activations, f32 or f16; everything else is f32.
 //!
 //! Shapes are z's of one sample with its real channels. `gamma`, `beta`, their gradients and the running statistics have
 //! padded channels, zero in the padding; `kept` has four times as many. No buffer may be both among those read and those
@@ -9,8 +10,9 @@
 use super::chunks::{chunk, chunks, pooled, quads};
 use super::device::{Gpu, Slice};
 use super::dispatch::{Dispatch, spread};
+use super::product_half::MOMENT_ROWS;
 use super::program::Access::{self, Read, Write};
-use super::program::Source;
+use super::program::{Constant, Source};
 use crate::error::Result;
 use crate::vgg::Shape;
 
@@ -36,9 +38,31 @@ fn dims(shape: Shape, pool: bool, chunk: usize) -> Dims {
     }
 }
 
-fn source(entry: &'static str, name: &'static str, access: &'static [Access]) -> Source {
-    let files = &[include_str!("../../../shaders/window.wgsl"), include_str!("../../../shaders/batch_norm.wgsl")];
-    Source { name, files, constants: Vec::new(), entry, access }
+fn source(gpu: &Gpu, entry: &'static str, name: &'static str, access: &'static [Access]) -> Source {
+    let files = vec![include_str!("../../../shaders/window.wgsl"), include_str!("../../../shaders/batch_norm.wgsl")];
+    // Invocations that join the moments of four channels: in f16 there are more chunks, and fewer bytes to wait for.
+    let lanes = if gpu.half() { 256 } else { 64 };
+    Source { name, files, constants: vec![("LANES", Constant::U32(lanes))], entry, access }
+}
+
+/// Pixels whose moments are kept together: in f16 those that a product can keep itself.
+const fn moment_chunk(half: bool, pixels: usize) -> usize {
+    if half { MOMENT_ROWS } else { chunk(pixels) }
+}
+
+/// A layer's tensors, without its gradients.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensors<'a> {
+    /// Scale.
+    pub gamma: &'a Slice,
+    /// Shift.
+    pub beta: &'a Slice,
+    /// Moves towards the mean of a training's micro-batch.
+    pub running_mean: &'a Slice,
+    /// Likewise.
+    pub running_variance: &'a Slice,
+    /// See [`kept`].
+    pub kept: &'a Slice,
 }
 
 /// Four-byte numbers of `kept`: scale, shift, mean and inverse deviation of each channel.
@@ -46,53 +70,40 @@ pub const fn kept(channels: usize) -> usize {
     16 * quads(channels)
 }
 
-/// Four-byte numbers of scratch for batches up to `batch`; free between calls of different layers.
-pub const fn scratch(shape: Shape, batch: usize) -> usize {
-    8 * quads(shape.channels) * (1 + chunks(shape.pixels(), batch))
+/// Four-byte numbers of scratch for batches up to `batch`, with activations in f16 where `half`; free between calls of
+/// different layers.
+pub const fn scratch(shape: Shape, batch: usize, half: bool) -> usize {
+    let (pixels, gradients) = (shape.pixels() * batch, chunks(shape.pixels(), batch));
+    let moments = pixels.div_ceil(moment_chunk(half, shape.pixels()));
+    8 * quads(shape.channels) * (1 + if moments > gradients { moments } else { gradients })
 }
 
-/// Mean and variance of z: writes `kept` and moves the running statistics (by 0.1, the variance unbiased).
-#[expect(clippy::too_many_arguments, reason = "the layer's tensors are slices of larger buffers")]
-pub fn statistics(
-    gpu: &Gpu,
-    label: &str,
-    shape: Shape,
-    z: &Slice,
-    gamma: &Slice,
-    beta: &Slice,
-    running_mean: &Slice,
-    running_variance: &Slice,
-    kept: &Slice,
-    scratch: &Slice,
-) -> Result<Vec<Dispatch>> {
-    let dims = dims(shape, false, chunk(shape.pixels()));
-    let quads = quads(shape.channels);
-    let moments = source("moments", "batch_norm moments", &[Read, Write]);
-    let groups = move |n| spread((chunks(shape.pixels(), n) * quads).div_ceil(64), 1);
-    let join = source("statistics", "batch_norm statistics", &[Read, Read, Write, Write, Write, Write]);
-    let tensors = [gamma, beta, running_mean, running_variance, kept, scratch];
-    Ok(vec![
-        gpu.dispatch(label, &moments, &dims, &[z, scratch], groups)?,
-        gpu.dispatch(label, &join, &dims, &tensors, move |_| [quads as u32, 1, 1])?,
-    ])
+/// Moments of chunks of z, for [`join`] in `scratch`, where the product that made z did not keep them.
+pub fn moments(gpu: &Gpu, label: &str, shape: Shape, z: &Slice, scratch: &Slice) -> Result<Dispatch> {
+    let (quads, chunk) = (quads(shape.channels), moment_chunk(gpu.half(), shape.pixels()));
+    let source = source(gpu, "moments", "batch_norm moments", &[Read, Write]);
+    let groups = move |n: usize| spread(((shape.pixels() * n).div_ceil(chunk) * quads).div_ceil(64), 1);
+    gpu.dispatch(label, &source, &dims(shape, false, chunk), &[z, scratch], groups)
+}
+
+/// Mean and variance of z from the moments of its chunks: writes `kept` and moves the running statistics (by 0.1, the
+/// variance unbiased).
+pub fn join(gpu: &Gpu, label: &str, shape: Shape, tensors: &Tensors<'_>, scratch: &Slice) -> Result<Dispatch> {
+    let Tensors { gamma, beta, running_mean, running_variance, kept } = tensors;
+    let (quads, chunk) = (quads(shape.channels), moment_chunk(gpu.half(), shape.pixels()));
+    let access = &[Read, Read, Write, Write, Write, Write];
+    let source = source(gpu, "statistics", "batch_norm statistics", access);
+    let slices = [*gamma, beta, running_mean, running_variance, kept, scratch];
+    gpu.dispatch(label, &source, &dims(shape, false, chunk), &slices, move |_| [quads as u32, 1, 1])
 }
 
 /// `kept` of inference, from the running statistics.
-#[expect(clippy::too_many_arguments, reason = "the layer's tensors are slices of larger buffers")]
-pub fn frozen(
-    gpu: &Gpu,
-    label: &str,
-    shape: Shape,
-    gamma: &Slice,
-    beta: &Slice,
-    running_mean: &Slice,
-    running_variance: &Slice,
-    kept: &Slice,
-) -> Result<Dispatch> {
-    let source = source("frozen", "batch_norm frozen", &[Read, Read, Write, Write, Write]);
+pub fn frozen(gpu: &Gpu, label: &str, shape: Shape, tensors: &Tensors<'_>) -> Result<Dispatch> {
+    let Tensors { gamma, beta, running_mean, running_variance, kept } = tensors;
+    let source = source(gpu, "frozen", "batch_norm frozen", &[Read, Read, Write, Write, Write]);
     let groups = quads(shape.channels).div_ceil(64) as u32;
-    let tensors = [gamma, beta, running_mean, running_variance, kept];
-    gpu.dispatch(label, &source, &dims(shape, false, 0), &tensors, move |_| [groups, 1, 1])
+    let slices = [*gamma, beta, running_mean, running_variance, kept];
+    gpu.dispatch(label, &source, &dims(shape, false, 0), &slices, move |_| [groups, 1, 1])
 }
 
 /// y = max(0, z * scale + shift), its 2x2 maxima where `pool`.
@@ -103,7 +114,7 @@ pub fn apply(gpu: &Gpu, label: &str, shape: Shape, pool: bool, z: &Slice, kept: 
         ("normalise", "batch_norm apply", shape)
     };
     let vectors = output.pixels() * quads(shape.channels);
-    let source = source(entry, name, &[Read, Read, Write]);
+    let source = source(gpu, entry, name, &[Read, Read, Write]);
     gpu.dispatch(label, &source, &dims(shape, pool, 0), &[z, kept, y], move |n| spread((n * vectors).div_ceil(64), 1))
 }
 
@@ -129,18 +140,18 @@ pub fn backward(
     let input_access: &[Access] = &[Write, Read, Read, Read];
     let (sums, input, windows) = if pool {
         (
-            source("sums_pooled", "batch_norm gradient sums, pooled", sums_access),
-            source("input_gradient_pooled", "batch_norm input gradient, pooled", input_access),
+            source(gpu, "sums_pooled", "batch_norm gradient sums, pooled", sums_access),
+            source(gpu, "input_gradient_pooled", "batch_norm input gradient, pooled", input_access),
             shape.height.div_ceil(2) * shape.width.div_ceil(2),
         )
     } else {
         (
-            source("sums", "batch_norm gradient sums", sums_access),
-            source("input_gradient", "batch_norm input gradient", input_access),
+            source(gpu, "sums", "batch_norm gradient sums", sums_access),
+            source(gpu, "input_gradient", "batch_norm input gradient", input_access),
             shape.pixels(),
         )
     };
-    let gradients = source("gradients", "batch_norm gradients", &[Read, Write, Write, Write]);
+    let gradients = source(gpu, "gradients", "batch_norm gradients", &[Read, Write, Write, Write]);
     let chunked = move |n| spread((chunks(output.pixels(), n) * quads).div_ceil(64), 1);
     Ok(vec![
         gpu.dispatch(label, &sums, &dims, &[z, kept, dy, scratch], chunked)?,

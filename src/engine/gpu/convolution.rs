@@ -15,19 +15,30 @@ use super::precision::Matrices;
 use super::product::{CHUNK, Product, REGISTERS, TILED, grid, ranges};
 use super::product_half::{COOPERATIVE, EMULATED, HALF};
 use super::program::Access::{Read, Write};
-use super::program::{Constant, Source};
-use super::reduce;
+use super::program::{Access, Constant, Source};
+use super::reduce::{self, Sums};
 pub use super::variant::{Pass, Variant, variants};
 use super::winograd::Winograd;
 use crate::error::{Error, Kind, Result};
 
 pub(super) const FORWARD: &str = include_str!("../../../shaders/convolution.wgsl");
 pub(super) const WEIGHT: &str = include_str!("../../../shaders/convolution_weight.wgsl");
+pub(super) const TAPS: &str = include_str!("../../../shaders/taps.wgsl");
+pub(super) const WINDOW: &str = include_str!("../../../shaders/window.wgsl");
+/// What is done to a result ahead of its store.
+pub(super) const PLAIN: &str = include_str!("../../../shaders/convolution_plain.wgsl");
+pub(super) const RELU: &str = include_str!("../../../shaders/convolution_relu.wgsl");
+pub(super) const NORMALISED: &str = include_str!("../../../shaders/convolution_normalised.wgsl");
+pub(super) const MOMENTS: &str = include_str!("../../../shaders/convolution_moments.wgsl");
 
 /// Most bytes of a weight gradient's partial sums.
 const PARTIAL_BYTES: usize = 64 << 20;
 /// Most slabs of pixels: what one invocation of the reduction adds up.
 const SLABS: usize = 512;
+/// Workgroups of 128x128 results of a weight gradient that keep matrix units busy: more slabs would only be more partial sums
+/// to write and to read, which take as long as the products then.
+const WORKGROUPS: usize = 512;
+
 /// One convolution; channels as the device has them: multiples of four. A linear layer is kernel 1 on a 1x1 map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Convolution {
@@ -81,39 +92,51 @@ struct Multiplier {
     tile: (usize, usize),
     /// Of [outputs, weight gradients].
     names: [&'static str; 2],
-    files: [&'static [&'static str]; 2],
+    /// The product's; those of the operands go ahead of them.
+    files: Vec<&'static str>,
     constants: Vec<(&'static str, Constant)>,
 }
 
 impl Multiplier {
-    /// That of `variant`, with accumulators of `chunk` depths. Errors: f16 on a device that was not opened for it.
-    fn new(gpu: &Gpu, variant: Variant, chunk: usize) -> Result<Self> {
+    /// That of `variant`, with accumulators of `chunk` depths, for a kernel of that size. Errors: f16 on a device that was
+    /// not opened for it.
+    fn new(gpu: &Gpu, variant: Variant, chunk: usize, kernel: usize) -> Result<Self> {
         let product = match variant {
             Variant::Tiled { rows, columns, .. } => Product::Tiled { rows, columns },
             Variant::Registers => Product::Registers,
             Variant::Winograd { product, .. } => product,
             Variant::Half { tile, .. } => {
                 let missing = || Error::new(Kind::Engine, "the device was not opened for f16");
-                let matrices = gpu.matrices.ok_or_else(missing)?;
-                let cooperative: [&[&str]; 2] = [&[FORWARD, COOPERATIVE, HALF], &[WEIGHT, COOPERATIVE, HALF]];
-                let emulated: [&[&str]; 2] = [&[FORWARD, EMULATED, HALF], &[WEIGHT, EMULATED, HALF]];
+                let form = match gpu.matrices.ok_or_else(missing)? {
+                    Matrices::Cooperative => COOPERATIVE,
+                    Matrices::Emulated => EMULATED,
+                };
+                let names = ["convolution half", "convolution_weight half"];
                 return Ok(Self {
                     tile: tile.tile(),
-                    names: ["convolution half", "convolution_weight half"],
-                    files: if matrices == Matrices::Cooperative { cooperative } else { emulated },
+                    names,
+                    files: vec![form, HALF],
                     constants: tile.constants(chunk),
-                });
+                }
+                .with_kernel(kernel));
             }
         };
-        Ok(Self {
-            tile: product.tile(),
-            names: product.pick(
-                ["convolution tiled", "convolution_weight tiled"],
-                ["convolution registers", "convolution_weight registers"],
-            ),
-            files: product.pick([&[FORWARD, TILED], &[WEIGHT, TILED]], [&[FORWARD, REGISTERS], &[WEIGHT, REGISTERS]]),
-            constants: product.constants(chunk),
-        })
+        let names = product.pick(
+            ["convolution tiled", "convolution_weight tiled"],
+            ["convolution registers", "convolution_weight registers"],
+        );
+        let files = vec![product.pick(TILED, REGISTERS)];
+        Ok(Self { tile: product.tile(), names, files, constants: product.constants(chunk) }.with_kernel(kernel))
+    }
+
+    fn with_kernel(mut self, kernel: usize) -> Self {
+        self.constants.push(("KERNEL", Constant::U32(kernel as u32)));
+        self
+    }
+
+    /// The whole program's files, behind those of the operands.
+    fn files(&self, operands: &[&'static str]) -> Vec<&'static str> {
+        [operands, &self.files].concat()
     }
 }
 
@@ -151,7 +174,11 @@ fn winograd(
 /// takes longer slabs for that, the product adds up chunks of [`CHUNK`] pixels itself.
 fn slabs(capabilities: &Capabilities, convolution: &Convolution, batch: usize) -> (usize, usize) {
     let pixels = batch * convolution.pixels();
-    let most = partial_floats(capabilities) / convolution.weights();
+    let mut most = partial_floats(capabilities) / convolution.weights();
+    if capabilities.half() {
+        let tiles = (convolution.taps() * convolution.inputs).div_ceil(128) * convolution.outputs.div_ceil(128);
+        most = most.min(WORKGROUPS.div_ceil(tiles));
+    }
     let slab = pixels.div_ceil(most.clamp(1, SLABS)).next_multiple_of(CHUNK);
     (pixels.div_ceil(slab), slab)
 }
@@ -178,7 +205,28 @@ pub fn scratch(
     [if parts > 1 { parts * results } else { 0 }, 0, 0]
 }
 
-/// What a pass reads and writes. All are NHWC, weights [taps][inputs][outputs], channels padded by zeros.
+/// What is done to the results of a forward pass before they are stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum After<'a> {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// ReLU.
+    Relu,
+    /// Scale and shift of `kept` (see [`batch_norm`](super::batch_norm)), then ReLU.
+    Normalise(&'a Slice),
+    /// Nothing, but the moments of what is stored go to a scratch that [`batch_norm::join`](super::batch_norm::join) takes.
+    Moments(&'a Slice),
+}
+
+/// Whether `variant` can do more to a result than a ReLU: only products in f16 whose depth is in one part.
+pub fn fuses(capabilities: &Capabilities, convolution: &Convolution, variant: Variant, batch: usize) -> bool {
+    let results = batch * convolution.pixels() * convolution.outputs;
+    matches!(variant, Variant::Half { .. }) && slices(capabilities, variant, results) == 1
+}
+
+/// What a pass reads and writes. All are NHWC, weights [taps][inputs][outputs], channels padded by zeros. x, y, the forward
+/// weight and the gradients of x and y have the type of activations; bias and gradients of weights are f32.
 #[derive(Clone, Copy, Debug)]
 pub struct Operands<'a> {
     /// Forward and weight gradient: x [n][height][width][inputs]; input gradient: dy, with outputs.
@@ -187,6 +235,11 @@ pub struct Operands<'a> {
     pub weight: &'a Slice,
     /// Of the forward pass, [outputs]; ignored elsewhere.
     pub bias: Option<&'a Slice>,
+    /// Of the forward pass; ignored elsewhere. What is neither nothing nor a ReLU needs a variant that [`fuses`], and a ReLU
+    /// one that is not Winograd's.
+    pub after: After<'a>,
+    /// Whether the output is f32 in any case: logits.
+    pub full: bool,
     /// Forward: y; input gradient: dx; weight gradient: dweight. Overwritten, but that dweight is added to where
     /// `step.accumulate` is 1.
     pub output: &'a Slice,
@@ -202,16 +255,14 @@ struct Dims {
     width: u32,
     inputs4: u32,
     outputs4: u32,
-    kernel: u32,
     first_row: u32,
     most_rows: u32,
     depth: u32,
+    split: u32,
     plane_inverse: f32,
     width_inverse: f32,
     inputs_inverse: f32,
-    split: u32,
     biased: u32,
-    unused: [u32; 3],
 }
 
 impl Dims {
@@ -222,16 +273,14 @@ impl Dims {
             width: convolution.width as u32,
             inputs4: (inputs / 4) as u32,
             outputs4: (outputs / 4) as u32,
-            kernel: convolution.kernel as u32,
             first_row: 0,
             most_rows: 0,
             depth: depth as u32,
+            split: 0,
             plane_inverse: inverse(convolution.pixels()),
             width_inverse: inverse(convolution.width),
             inputs_inverse: inverse(inputs / 4),
-            split: 0,
             biased: 0,
-            unused: [0; 3],
         }
     }
 }
@@ -272,19 +321,33 @@ fn output(
 ) -> Result<Vec<Dispatch>> {
     let Operands { input, weight, output, scratch, .. } = *operands;
     let bias = operands.bias.filter(|_| !transposed);
+    let after = if transposed { After::Nothing } else { operands.after };
     let Convolution { inputs, outputs, .. } = *convolution;
     let (inputs, outputs) = if transposed { (outputs, inputs) } else { (inputs, outputs) };
     let (pixels, depth) = (convolution.pixels(), convolution.taps() * inputs);
     let slices = slices(&gpu.capabilities(), variant, batch * pixels * outputs);
-    let Multiplier { tile, names, files, mut constants } = Multiplier::new(gpu, variant, 1 << 20)?;
-    constants.push(("TRANSPOSED", Constant::Bool(transposed)));
-    let source =
-        Source { name: names[0], files: files[0], constants, entry: "main", access: &[Read, Read, Read, Write] };
+    let multiplier = Multiplier::new(gpu, variant, 1 << 20, convolution.kernel)?;
+    let relu = matches!(after, After::Relu);
+    let (finish, more, access): (_, _, &'static [Access]) = match after {
+        After::Relu if slices == 1 => (RELU, None, &[Read, Read, Read, Write]),
+        After::Nothing | After::Relu => (PLAIN, None, &[Read, Read, Read, Write]),
+        After::Normalise(kept) => (NORMALISED, Some(kept), &[Read, Read, Read, Write, Read]),
+        After::Moments(moments) => (MOMENTS, Some(moments), &[Read, Read, Read, Write, Write]),
+    };
+    let full = slices > 1 || operands.full;
+    let files = multiplier.files(&[TAPS, WINDOW, FORWARD, finish]);
+    let Multiplier { tile, names, mut constants, .. } = multiplier;
+    constants.extend([
+        ("TRANSPOSED", Constant::Bool(transposed)),
+        ("Output", Constant::Type(if full { "vec4<f32>" } else { "Quad" })),
+    ]);
+    let source = Source { name: names[0], files, constants, entry: "main", access };
     let mut dims = Dims::new(convolution, inputs, outputs, depth.div_ceil(slices).next_multiple_of(16));
     dims.split = (slices > 1).into();
     dims.biased = (slices == 1 && bias.is_some()).into();
-    let target = if slices > 1 { &scratch[0] } else { output };
-    let storages = [input, weight, bias.unwrap_or(weight), target];
+    let partials = scratch[0].part(0, if slices > 1 { slices * batch * pixels * outputs } else { 0 });
+    let target = if slices > 1 { &partials } else { output };
+    let storages: Vec<&Slice> = [input, weight, bias.unwrap_or(weight), target].into_iter().chain(more).collect();
     let mut calls = Vec::new();
     for (first, most) in ranges(batch * pixels, outputs, depth) {
         (dims.first_row, dims.most_rows) = (first as u32, most as u32);
@@ -293,7 +356,8 @@ fn output(
         calls.push(gpu.dispatch(label, &source, &dims, &storages, groups)?);
     }
     if slices > 1 {
-        calls.push(reduce::slices(gpu, label, &scratch[0], bias, output, [slices, pixels * outputs, outputs])?);
+        let sums = Sums { bias, relu, full: operands.full };
+        calls.push(reduce::slices(gpu, label, &partials, output, sums, [slices, pixels * outputs, outputs])?);
     }
     Ok(calls)
 }
@@ -310,11 +374,14 @@ fn weight_gradient(
     let Convolution { inputs, outputs, .. } = *convolution;
     let (pixels, rows) = (convolution.pixels(), convolution.taps() * inputs);
     let (count, slab) = slabs(&gpu.capabilities(), convolution, batch);
-    let Multiplier { tile, names, files, constants } = Multiplier::new(gpu, variant, CHUNK)?;
-    let source = Source { name: names[1], files: files[1], constants, entry: "main", access: &[Read, Read, Write] };
+    let multiplier = Multiplier::new(gpu, variant, CHUNK, convolution.kernel)?;
+    let files = multiplier.files(&[TAPS, WEIGHT]);
+    let Multiplier { tile, names, constants, .. } = multiplier;
+    let source = Source { name: names[1], files, constants, entry: "main", access: &[Read, Read, Write] };
     let mut dims = Dims::new(convolution, inputs, outputs, slab);
     dims.split = (count > 1).into();
-    let storages = [input, dy, if count > 1 { &scratch[0] } else { output }];
+    let partials = scratch[0].part(0, if count > 1 { count * convolution.weights() } else { 0 });
+    let storages = [input, dy, if count > 1 { &partials } else { output }];
     let mut calls = Vec::new();
     for (first, most) in ranges(rows, outputs, batch * pixels) {
         (dims.first_row, dims.most_rows) = (first as u32, most as u32);
@@ -322,7 +389,7 @@ fn weight_gradient(
         calls.push(gpu.dispatch(label, &source, &dims, &storages, groups)?);
     }
     if count > 1 {
-        calls.push(reduce::slabs(gpu, label, &scratch[0], output, convolution.weights(), pixels, slab)?);
+        calls.push(reduce::slabs(gpu, label, &partials, output, convolution.weights(), pixels, slab)?);
     }
     Ok(calls)
 }

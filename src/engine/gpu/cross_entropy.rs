@@ -58,6 +58,6 @@ pub fn record(
 }
 
 fn source(entry: &'static str, name: &'static str, access: &'static [Access]) -> Source {
-    let files = &[include_str!("../../../shaders/cross_entropy.wgsl")];
+    let files = vec![include_str!("../../../shaders/cross_entropy.wgsl")];
     Source { name, files, constants: Vec::new(), entry, access }
 }

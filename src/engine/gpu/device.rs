@@ -131,7 +131,7 @@ impl Gpu {
                 | Features::SUBGROUP
                 | Features::SHADER_F16
                 | if matrices == Some(Matrices::Cooperative) {
-                    Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+                    Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SUBGROUP_BARRIER
                 } else {
                     Features::empty()
                 });
@@ -242,6 +242,11 @@ impl Gpu {
     /// Bytes of all buffers made so far.
     pub fn allocated(&self) -> u64 {
         self.allocated.load(Ordering::Relaxed)
+    }
+
+    /// Whether activations are f16 in memory.
+    pub fn half(&self) -> bool {
+        self.matrices.is_some()
     }
 
     /// What planning needs to know of it.

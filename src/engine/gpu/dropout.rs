@@ -43,18 +43,16 @@ fn record(
     dims: Dims,
     (slices, access): (&[&Slice], &'static [Access]),
 ) -> Result<Dispatch> {
-    let files = &[include_str!("../../../shaders/window.wgsl"), include_str!("../../../shaders/dropout.wgsl")];
+    let files = vec![include_str!("../../../shaders/window.wgsl"), include_str!("../../../shaders/dropout.wgsl")];
     let source = Source { name, files, constants: Vec::new(), entry, access };
     let quads = dims.quads as usize;
     gpu.dispatch(label, &source, &dims, slices, move |n| spread((n * quads).div_ceil(64), 1))
 }
 
-/// y [n, features] = max(0, y), then dropout; in place. `layer` is the dropout's index into `Plan::layers`. In inference
-/// the probability is 0.
+/// y [n, features] = max(0, y), then dropout; in place. `layer` is the dropout's index into `Plan::layers`. Where nothing is
+/// dropped, the product that makes y takes the ReLU on itself.
 pub fn forward(gpu: &Gpu, label: &str, shape: Shape, layer: usize, probability: f32, y: &Slice) -> Result<Dispatch> {
-    let (entry, name) =
-        if probability > 0.0 { ("forward", "dropout forward") } else { ("forward_all", "dropout forward, none") };
-    record(gpu, label, entry, name, dims(shape, layer, probability), (&[y], &[Write]))
+    record(gpu, label, "forward", "dropout forward", dims(shape, layer, probability), (&[y], &[Write]))
 }
 
 /// dy ahead of [`forward`], in place, from its result y.

@@ -168,11 +168,15 @@ impl GpuEngine {
             Batch::Picks(source, _) => self.attached(source).map_or(&[], |a| a.gather.as_slice()),
             Batch::Activations { input, .. } => {
                 let sample = self.plan.input().elements();
-                let values: Vec<f32> = input[first * sample..(first + samples) * sample]
-                    .chunks_exact(3)
-                    .flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 0.0])
-                    .collect();
-                self.gpu.write(self.network.input(), &values);
+                let pixels = input[first * sample..(first + samples) * sample].chunks_exact(3);
+                let padded = pixels.flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 0.0]);
+                match self.gpu.half() {
+                    true => {
+                        let values: Vec<u16> = padded.map(|v| half::f16::from_f32(v).to_bits()).collect();
+                        self.gpu.write(self.network.input(), &values);
+                    }
+                    false => self.gpu.write(self.network.input(), &padded.collect::<Vec<f32>>()),
+                }
                 &[]
             }
         }
@@ -219,7 +223,7 @@ fn fit(
     metrics: &Slice,
 ) -> Result<Network> {
     let tell = |line: &str| options.tell.iter().for_each(|tell| tell(line));
-    let layout = Layout::new(plan, settings)?;
+    let layout = Layout::new(plan, settings, gpu.half())?;
     let batch = settings.batch_size;
     let mut samples = options.micro_batch.unwrap_or(batch).clamp(1, batch);
     samples = samples.min(layout.most_samples(gpu.binding_floats())?);

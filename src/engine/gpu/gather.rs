@@ -234,7 +234,7 @@ impl Gallery {
             None => ("same_size", "gather", SAME),
             Some(_) => ("resized", "gather, resized", RESIZED),
         };
-        let files = &[include_str!("../../../shaders/gather.wgsl")];
+        let files = vec![include_str!("../../../shaders/gather.wgsl")];
         let source = Source { name, files, constants: Vec::new(), entry, access };
         let area = self.size * self.size;
         let record = |shard: &Shard| {

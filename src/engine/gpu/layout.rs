@@ -14,10 +14,10 @@ use crate::vgg::{Plan, Shape};
 /// Index of an activation buffer.
 pub type Slot = usize;
 
-/// Numbers that every range starts at a multiple of: an alignment that all adapters accept.
-const ALIGNMENT: usize = 64;
+/// Numbers that every range starts at a multiple of: an alignment that all adapters accept, of a copy in f16 too.
+const ALIGNMENT: usize = 128;
 
-/// Floats of one sample of `shape` on the device: channels padded to a multiple of four.
+/// Numbers of one sample of `shape` on the device: channels padded to a multiple of four.
 pub fn padded(shape: Shape) -> usize {
     shape.pixels() * shape.channels.next_multiple_of(4)
 }
@@ -87,8 +87,10 @@ pub struct Step {
 pub struct Layout {
     /// In forward order.
     pub steps: Vec<Step>,
-    /// Floats of each buffer for one sample.
+    /// Four-byte numbers of each buffer for one sample.
     pub slots: Vec<usize>,
+    /// Whether activations and their gradients are f16, but for the logits.
+    pub half: bool,
     /// The network's input.
     pub input: Slot,
     /// The network's output.
@@ -104,14 +106,15 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Lays `plan` out. Errors: an order of layers that no engine knows.
-    pub fn new(plan: &Plan, settings: &Settings) -> Result<Self> {
+    /// Lays `plan` out, with activations in f16 where `half`. Errors: an order of layers that no engine knows.
+    pub fn new(plan: &Plan, settings: &Settings, half: bool) -> Result<Self> {
         let (places, trained, running) = places(plan);
         let steps = stages(plan)?
             .into_iter()
             .map(|stage| Step { convolution: convolution(&stage), stage, x: 0, z: 0, y: 0, dy: 0, dx: None })
             .collect();
-        let mut layout = Self { steps, slots: Vec::new(), input: 0, logits: 0, d_logits: 0, places, trained, running };
+        let slots = Vec::new();
+        let mut layout = Self { steps, slots, half, input: 0, logits: 0, d_logits: 0, places, trained, running };
         layout.assign_buffers(plan, settings.optimizer.is_some());
         Ok(layout)
     }
@@ -122,15 +125,18 @@ impl Layout {
         let count = self.steps.len();
         let (forward, loss) = (|i: usize| 2 * i, 2 * count);
         let backward = |i: usize| loss + 1 + 2 * (count - 1 - i);
+        let half = self.half;
+        let words = |shape| if half { padded(shape) / 2 } else { padded(shape) };
         let mut values = Values::default();
-        let mut current = values.new_at(padded(plan.input()), 0);
+        let mut current = values.new_at(words(plan.input()), 0);
         self.input = current;
         for (i, step) in self.steps.iter_mut().enumerate() {
             let convolution = matches!(step.stage.work, Work::Convolution { .. });
             step.x = current;
             values.used(step.x, forward(i));
-            step.y = values.new_at(padded(step.stage.output), forward(i));
-            step.z = if convolution { values.new_at(padded(step.stage.inner), forward(i)) } else { step.y };
+            let output = if i + 1 == count { padded(step.stage.output) } else { words(step.stage.output) };
+            step.y = values.new_at(output, forward(i));
+            step.z = if convolution { values.new_at(words(step.stage.inner), forward(i)) } else { step.y };
             if training {
                 match step.stage.work {
                     Work::Convolution { .. } => {
@@ -153,14 +159,14 @@ impl Layout {
         // To the end, so that they can be asked for after the step.
         values.used(current, if training { backward(0) + 1 } else { loss });
         if training {
-            let mut gradient = values.new_at(plan.network.classes.next_multiple_of(4), loss);
+            let mut gradient = values.new_at(words(Shape::new(1, 1, plan.network.classes)), loss);
             self.d_logits = gradient;
             for (i, step) in self.steps.iter_mut().enumerate().rev() {
                 let convolution = matches!(step.stage.work, Work::Convolution { .. });
                 step.dy = gradient;
                 values.used(gradient, backward(i) + usize::from(!convolution));
                 if i > 0 {
-                    gradient = values.new_at(padded(step.stage.input), backward(i) + 1);
+                    gradient = values.new_at(words(step.stage.input), backward(i) + 1);
                     step.dx = Some(gradient);
                 }
             }
@@ -177,7 +183,17 @@ impl Layout {
         }
     }
 
-    /// The largest number of samples whose buffers are no larger than `floats` each.
+    /// Whether `step` is the one that makes the logits.
+    pub fn is_last(&self, step: &Step) -> bool {
+        self.steps.last().is_some_and(|last| last.stage.name == step.stage.name)
+    }
+
+    /// Four-byte numbers of one sample of `shape`, activations or their gradient.
+    pub fn words(&self, shape: Shape) -> usize {
+        if self.half { padded(shape) / 2 } else { padded(shape) }
+    }
+
+    /// The largest number of samples whose buffers are no larger than `floats` four-byte numbers each.
     pub fn most_samples(&self, floats: usize) -> Result<usize> {
         let largest = self.slots.iter().copied().max().unwrap_or(1).max(1);
         match floats / largest {

@@ -44,7 +44,7 @@ pub fn measure(gpu: &Gpu) -> Result<Limits> {
     let (from, to) = (gpu.buffer("bandwidth source", floats)?, gpu.buffer("bandwidth target", floats)?);
     let source = |entry, name| Source {
         name,
-        files: &[include_str!("../../../shaders/limits.wgsl")],
+        files: vec![include_str!("../../../shaders/limits.wgsl")],
         constants: vec![("ROUNDS", Constant::U32(ROUNDS))],
         entry,
         access: &[Read, Write],

@@ -18,7 +18,7 @@ fn record(
     slices: &[&Slice],
     access: &'static [Access],
 ) -> Result<Dispatch> {
-    let files = &[include_str!("../../../shaders/local_response_normalisation.wgsl")];
+    let files = vec![include_str!("../../../shaders/local_response_normalisation.wgsl")];
     let source = Source { name, files, constants: Vec::new(), entry, access };
     let vectors = shape.pixels() * quads(shape.channels);
     let dims = [shape.pixels() as u32, quads(shape.channels) as u32, 0, 0];

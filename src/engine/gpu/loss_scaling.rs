@@ -60,11 +60,13 @@ pub fn read(gpu: &Gpu, scaling: &Slice) -> Result<(LossScaling, f32)> {
     Ok((LossScaling { scale, good_steps: good, skipped_steps: skipped }, inverse))
 }
 
-/// Multiplies `d_logits` [samples, width], `width` a multiple of four, by the scale.
-pub fn scale(gpu: &Gpu, width: usize, d_logits: &Slice, scaling: &Slice) -> Result<Dispatch> {
+/// `d_logits` = `unscaled` (f32) times the scale, both [samples, width] with `width` a multiple of four, rounded to what
+/// activations are.
+pub fn scale(gpu: &Gpu, width: usize, unscaled: &Slice, d_logits: &Slice, scaling: &Slice) -> Result<Dispatch> {
     let dims = Dims { count: (width / 4) as u32, interval: 0, log_beta1: 0.0, log_beta2: 0.0 };
-    let source = source("scale", "loss_scaling scale", &[Write, Write]);
-    gpu.dispatch("loss scale", &source, &dims, &[scaling, d_logits], move |n| spread((n * width).div_ceil(256), 1))
+    let source = source("scale", "loss_scaling scale", &[Write, Read, Write]);
+    let slices = [scaling, unscaled, d_logits];
+    gpu.dispatch("loss scale", &source, &dims, &slices, move |n| spread((n * width).div_ceil(256), 1))
 }
 
 /// Looks for numbers in `gradients` that are not finite, then says what the optimiser is to do with them and moves the
@@ -100,6 +102,6 @@ pub fn decide(
 }
 
 fn source(entry: &'static str, name: &'static str, access: &'static [Access]) -> Source {
-    let files = &[include_str!("../../../shaders/loss_scaling.wgsl")];
+    let files = vec![include_str!("../../../shaders/loss_scaling.wgsl")];
     Source { name, files, constants: Vec::new(), entry, access }
 }

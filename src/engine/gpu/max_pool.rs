@@ -18,7 +18,7 @@ fn record(
     windows: usize,
     (slices, access): (&[&Slice], &'static [Access]),
 ) -> Result<Dispatch> {
-    let files = &[include_str!("../../../shaders/max_pool.wgsl")];
+    let files = vec![include_str!("../../../shaders/max_pool.wgsl")];
     let source = Source { name, files, constants: Vec::new(), entry, access };
     let quads = quads(shape.channels);
     let dims = [shape.height as u32, shape.width as u32, quads as u32, 0];

@@ -14,7 +14,7 @@ use crate::vgg::Plan;
 /// Bytes that the engine allocates, by purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Memory {
-    /// Parameters and running statistics.
+    /// Parameters, their copy in f16 where products read such, and running statistics.
     pub parameters: u64,
     /// A gradient a parameter.
     pub gradients: u64,
@@ -69,7 +69,7 @@ impl Memory {
         let trained = bytes(layout.trained);
         let scratch = scratch(capabilities, layout, &offered, samples);
         Self {
-            parameters: trained + bytes(layout.running),
+            parameters: trained + if layout.half { trained / 2 } else { 0 } + bytes(layout.running),
             gradients: if training { trained } else { 0 },
             moments: settings.optimizer.map_or(0, |o| o.moments().len() as u64) * trained,
             activations: layout.slots.iter().map(|slot| bytes(slot * samples)).sum(),
@@ -82,7 +82,7 @@ impl Memory {
 /// What training or inference of `plan` takes on an adapter with these `capabilities`, without images, and how many
 /// samples of a batch are computed at once: as many as a shader can see. Errors: not even one.
 pub fn of(plan: &Plan, settings: &Settings, capabilities: &Capabilities) -> Result<(Memory, usize)> {
-    let layout = Layout::new(plan, settings)?;
+    let layout = Layout::new(plan, settings, capabilities.half())?;
     let samples = settings.batch_size.min(layout.most_samples(capabilities.binding_floats)?);
     Ok((Memory::of(capabilities, &layout, settings, samples), samples))
 }
@@ -113,7 +113,7 @@ pub fn partials(layout: &Layout, samples: usize) -> usize {
         .steps
         .iter()
         .map(|step| match step.stage.work {
-            Work::Convolution { norm: true, .. } => batch_norm::scratch(step.stage.inner, samples),
+            Work::Convolution { norm: true, .. } => batch_norm::scratch(step.stage.inner, samples, layout.half),
             Work::Convolution { .. } | Work::Linear { .. } => relu::scratch(step.stage.inner, samples),
             _ => 0,
         })

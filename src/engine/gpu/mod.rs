@@ -5,8 +5,8 @@
 //! and of its CPU twin in [`reference`](super::cpu::reference); `layout` and `network` put them into a step, `engine`
 //! behind the contract. Knows nothing of files: what it keeps between runs goes through [`Store`].
 //!
-//! Activations are NHWC in f32 with **channels padded to a multiple of four** by zeros that stay zero, so that every
-//! kernel reads and writes whole `vec4<f32>`.
+//! Activations are NHWC, f32 or with `--precision f16` f16, with **channels padded to a multiple of four** by zeros that stay
+//! zero, so that every kernel reads and writes whole vectors of four: a `Quad` in the shaders.
 
 pub mod adapter;
 pub mod average_pool;

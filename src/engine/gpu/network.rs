@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::convolution::{Pass, Variant};
 use super::device::{Gpu, Slice};
 use super::dispatch::Dispatch;
-use super::layout::{Layout, Step};
+use super::layout::{Layout, Step, padded};
 use super::record::Recorder;
 use super::tuning::{self, Tuning};
 use super::variant::candidates;
@@ -26,6 +26,8 @@ pub struct Network {
     /// Loss, its gradient, and all others.
     backward: Vec<Dispatch>,
     update: Vec<Dispatch>,
+    /// What makes the copy of parameters that products read, where no update did.
+    round: Vec<Dispatch>,
     variants: BTreeMap<String, String>,
     samples: usize,
     classes: usize,
@@ -37,11 +39,15 @@ pub struct Network {
 pub struct Buffers {
     pub slots: Vec<Slice>,
     pub parameters: Slice,
+    /// The same in f16, in a network whose products read such.
+    pub rounded: Option<Slice>,
     pub running: Slice,
     pub gradients: Option<Slice>,
     pub moments: Vec<Slice>,
     /// Of the loss, in a training in f16.
     pub scaling: Option<Slice>,
+    /// The gradient of the logits ahead of it, in f32.
+    pub unscaled: Option<Slice>,
     /// Scale, shift, mean and inverse deviation of each stage with batch normalisation.
     pub kept: Vec<Option<Slice>>,
     pub scratch: [Slice; 3],
@@ -142,6 +148,7 @@ impl Network {
             inference: Vec::new(),
             backward: Vec::new(),
             update: Vec::new(),
+            round: Vec::new(),
             variants: BTreeMap::new(),
             samples,
             classes: plan.network.classes,
@@ -165,6 +172,9 @@ impl Network {
         }
         let recorder =
             Recorder { gpu, layout, buffers, samples: self.samples, training: settings.optimizer.is_some(), chosen };
+        if let Some(rounded) = &buffers.rounded {
+            self.round = optimizer::round(gpu, &buffers.parameters, rounded)?;
+        }
         for index in 0..layout.steps.len() {
             recorder.forward(index, false, &mut self.inference)?;
         }
@@ -172,7 +182,8 @@ impl Network {
         for index in 0..layout.steps.len() {
             recorder.forward(index, true, &mut self.forward)?;
         }
-        let (logits, d_logits) = (&buffers.slots[layout.logits], &buffers.slots[layout.d_logits]);
+        let logits = &buffers.logits(layout, self.samples);
+        let d_logits = &buffers.slots[layout.d_logits];
         self.backward.extend(cross_entropy::record(
             gpu,
             "loss",
@@ -180,12 +191,13 @@ impl Network {
             settings.label_smoothing,
             logits,
             &buffers.labels,
-            d_logits,
+            buffers.unscaled.as_ref().unwrap_or(d_logits),
             &buffers.losses,
             &buffers.metrics,
         )?);
-        if let Some(scaling) = &buffers.scaling {
-            self.backward.push(loss_scaling::scale(gpu, self.classes.next_multiple_of(4), d_logits, scaling)?);
+        if let (Some(scaling), Some(unscaled)) = (&buffers.scaling, &buffers.unscaled) {
+            let width = self.classes.next_multiple_of(4);
+            self.backward.push(loss_scaling::scale(gpu, width, unscaled, d_logits, scaling)?);
         }
         for index in (0..layout.steps.len()).rev() {
             recorder.backward(index, &mut self.backward)?;
@@ -195,7 +207,8 @@ impl Network {
             if let Some(scaling) = scaling {
                 self.update = loss_scaling::decide(gpu, optimizer, LossScaling::INTERVAL, gradients, scaling)?;
             }
-            self.update.extend(optimizer::update(gpu, optimizer, parameters, gradients, moments, scaling)?);
+            let scaled = scaling.zip(buffers.rounded.as_ref()).map(|(scaling, rounded)| [scaling, rounded]);
+            self.update.extend(optimizer::update(gpu, optimizer, parameters, gradients, moments, scaled)?);
         }
         Ok(())
     }
@@ -267,7 +280,7 @@ impl Network {
     /// Logits of the last pass over `samples` samples, row by row.
     pub fn logits(&self, gpu: &Gpu, samples: usize) -> Result<Vec<f32>> {
         let width = self.classes.next_multiple_of(4);
-        let values: Vec<f32> = gpu.read(&self.buffers.slots[self.layout.logits].part(0, samples * width))?;
+        let values: Vec<f32> = gpu.read(&self.buffers.logits(&self.layout, samples))?;
         Ok(values.chunks_exact(width).flat_map(|row| &row[..self.classes]).copied().collect())
     }
 
@@ -346,7 +359,7 @@ impl Network {
                 }
             }
         }
-        Ok(())
+        gpu.wait(Some(gpu.submit([self.round.as_slice()], 0, &[])))
     }
 }
 
@@ -356,10 +369,12 @@ impl Buffers {
         let Self {
             slots,
             parameters,
+            rounded,
             running,
             gradients,
             moments,
             scaling,
+            unscaled,
             kept,
             scratch,
             partials,
@@ -369,8 +384,14 @@ impl Buffers {
             metrics: _,
         } = self;
         let single = [parameters, running, partials, labels, picks, losses];
-        let sometimes = gradients.iter().chain(scaling).chain(kept.iter().flatten());
+        let sometimes = gradients.iter().chain(rounded).chain(scaling).chain(unscaled).chain(kept.iter().flatten());
         slots.iter().chain(moments).chain(scratch).chain(sometimes).chain(single)
+    }
+
+    /// Logits of `samples` samples, in f32.
+    pub fn logits(&self, layout: &Layout, samples: usize) -> Slice {
+        let width = layout.steps.last().map_or(0, |step| padded(step.stage.output));
+        self.slots[layout.logits].part(0, samples * width)
     }
 
     fn new(
@@ -386,14 +407,24 @@ impl Buffers {
         let [first, second, third] = scratch;
         Ok(Self {
             parameters: gpu.buffer("parameters", layout.trained)?,
+            rounded: match layout.half {
+                true => Some(gpu.buffer("parameters in f16", layout.trained / 2)?),
+                false => None,
+            },
             running: gpu.buffer("running statistics", layout.running)?,
             gradients: match settings.optimizer {
                 Some(_) => Some(gpu.buffer("gradients", layout.trained)?),
                 None => None,
             },
             moments: (0..moments).map(|_| gpu.buffer("moments", layout.trained)).collect::<Result<_>>()?,
-            scaling: match (settings.optimizer, gpu.matrices) {
-                (Some(_), Some(_)) => Some(loss_scaling::buffer(gpu)?),
+            scaling: match (settings.optimizer, layout.half) {
+                (Some(_), true) => Some(loss_scaling::buffer(gpu)?),
+                _ => None,
+            },
+            unscaled: match (settings.optimizer, layout.steps.last()) {
+                (Some(_), Some(last)) if layout.half => {
+                    Some(gpu.buffer("gradient of the logits", padded(last.stage.output) * samples)?)
+                }
                 _ => None,
             },
             slots: layout

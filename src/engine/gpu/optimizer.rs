@@ -10,6 +10,7 @@ use crate::error::Result;
 
 const OPTIMIZER: &str = include_str!("../../../shaders/optimizer.wgsl");
 const PLAIN: &str = include_str!("../../../shaders/optimizer_plain.wgsl");
+const ROUND: &str = include_str!("../../../shaders/optimizer_round.wgsl");
 const SCALED: &str = include_str!("../../../shaders/optimizer_scaled.wgsl");
 
 #[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -39,9 +40,9 @@ pub fn rates(optimizer: &Optimizer, learning_rate: f32, t: u64, step: &mut Step)
 }
 
 /// Calls that update `parameters` from `gradients` with `moments` (as many as [`Optimizer::moments`] names), all of the
-/// same length, a multiple of four; in as many parts as the adapter's largest binding asks for. With `scaling`, gradients
-/// are those of a scaled loss, and what is done with them stands there
-/// ([`loss_scaling::decide`](super::loss_scaling::decide)).
+/// same length, a multiple of four; in as many parts as the adapter's largest binding asks for. With `scaled`, gradients
+/// are those of a scaled loss, and what is done with them stands in the first of its two
+/// ([`loss_scaling::decide`](super::loss_scaling::decide)); the second is the copy of the parameters that products read.
 #[expect(clippy::cast_possible_truncation, reason = "rounded once; counts are below 2^32")]
 pub fn update(
     gpu: &Gpu,
@@ -49,7 +50,7 @@ pub fn update(
     parameters: &Slice,
     gradients: &Slice,
     moments: &[Slice],
-    scaling: Option<&Slice>,
+    scaled: Option<[&Slice; 2]>,
 ) -> Result<Vec<Dispatch>> {
     let (entry, name, mut dims) = match *optimizer {
         Optimizer::Adam { beta1, beta2, epsilon, weight_decay } => {
@@ -68,16 +69,17 @@ pub fn update(
             ("sgd", "optimizer sgd", dims)
         }
     };
-    let (files, access): (&'static [&'static str], &'static [Access]) = match (scaling, moments.len()) {
-        (None, 2) => (&[OPTIMIZER, PLAIN], &[Read, Write, Write, Write]),
-        (None, _) => (&[OPTIMIZER, PLAIN], &[Read, Write, Write]),
-        (Some(_), 2) => (&[OPTIMIZER, SCALED], &[Read, Write, Write, Write, Read]),
-        (Some(_), _) => (&[OPTIMIZER, SCALED], &[Read, Write, Write, Read, Read]),
+    let (files, access): (Vec<&'static str>, &'static [Access]) = match (scaled, moments.len()) {
+        (None, 2) => (vec![OPTIMIZER, PLAIN], &[Read, Write, Write, Write]),
+        (None, _) => (vec![OPTIMIZER, PLAIN], &[Read, Write, Write]),
+        (Some(_), 2) => (vec![OPTIMIZER, SCALED], &[Read, Write, Write, Write, Read, Write]),
+        (Some(_), _) => (vec![OPTIMIZER, SCALED], &[Read, Write, Write, Read, Read, Write]),
     };
     let source = Source { name, files, constants: Vec::new(), entry, access };
     // Its binding is the fifth. Where there is no second moment it takes that place too, and is not read there.
+    let scaling = scaled.map(|[scaling, _]| scaling);
     let twice = scaling.filter(|_| moments.len() < 2);
-    let most = gpu.binding_floats() / 64 * 64;
+    let most = gpu.binding_floats() / 128 * 128;
     let total = parameters.floats();
     (0..total)
         .step_by(most)
@@ -86,8 +88,34 @@ pub fn update(
             dims.count = (floats / 4) as u32;
             let parts: Vec<Slice> =
                 [gradients, parameters].into_iter().chain(moments).map(|s| s.part(start, floats)).collect();
-            let parts: Vec<&Slice> = parts.iter().chain(twice).chain(scaling).collect();
+            let words = |numbers| gpu.capabilities().words(numbers);
+            let rounded = scaled.map(|[_, rounded]| rounded.part(words(start), words(floats)));
+            let parts: Vec<&Slice> = parts.iter().chain(twice).chain(scaling).chain(&rounded).collect();
             gpu.dispatch("update", &source, &dims, &parts, move |_| spread(floats.div_ceil(256), 1))
+        })
+        .collect()
+}
+
+/// Makes the copy in f16 of `parameters` that products read, where no update has made it.
+pub fn round(gpu: &Gpu, parameters: &Slice, rounded: &Slice) -> Result<Vec<Dispatch>> {
+    let source = Source {
+        name: "optimizer round",
+        files: vec![ROUND],
+        constants: Vec::new(),
+        entry: "round_all",
+        access: &[Read, Write],
+    };
+    let most = gpu.binding_floats() / 128 * 128;
+    let total = parameters.floats();
+    (0..total)
+        .step_by(most)
+        .map(|start| {
+            let floats = most.min(total - start);
+            let words = |numbers| gpu.capabilities().words(numbers);
+            let parts = [parameters.part(start, floats), rounded.part(words(start), words(floats))];
+            let dims = Dims { count: (floats / 4) as u32, ..Dims::default() };
+            let grid = move |_| spread(floats.div_ceil(256), 1);
+            gpu.dispatch("round", &source, &dims, &[&parts[0], &parts[1]], grid)
         })
         .collect()
 }

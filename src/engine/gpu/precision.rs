@@ -1,4 +1,9 @@
 //! In which precision the GPU engine multiplies, and what an adapter needs for it. Chooses no kernel: that is `variant`'s.
+//!
+//! What is not NVIDIA's gets an error with the reason. RDNA 3 and 4 (AMD) have matrix units that Vulkan lists, but run subgroups of
+//! 32 or 64 as the driver pleases, Intel's Arc of 8, 16 or 32; wgpu 30 lets the driver choose (it asks for varying sizes
+//! and takes no required one), and `product_half.wgsl` counts on 32. Apple's matrices are 8x8x8, which would need a form
+//! of the product of its own. When wgpu can require a size, AMD's and Intel's cards are one line here and a test on one.
 
 use serde::{Deserialize, Serialize};
 use wgpu::{CooperativeScalarType, Features};
@@ -6,8 +11,9 @@ use wgpu::{CooperativeScalarType, Features};
 use super::adapter::Found;
 use crate::error::{Error, Kind, Result};
 
-/// What the factors of convolutions and linear layers are rounded to. Everything else is f32 in both: activations, weights
-/// and moments in memory, and every sum.
+/// What the factors of convolutions and linear layers are, and so activations and their gradients in memory. Everything else is
+/// f32 in both: parameters (of which products in f16 read a copy), their gradients and moments, statistics, every sum, logits
+/// and the loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -71,6 +77,7 @@ impl Matrices {
         if !features.contains(Features::SHADER_F16 | Features::SUBGROUP) {
             return Err("its driver offers no f16 in shaders");
         }
+        let listed = listed && features.contains(Features::SUBGROUP_BARRIER);
         match (listed, subgroups == [SUBGROUP; 2]) {
             (true, true) => Ok(Self::Cooperative),
             _ if software => Ok(Self::Emulated),
@@ -88,7 +95,7 @@ mod tests {
 
     #[test]
     fn f16_needs_matrix_units_or_a_software_device() {
-        let both = Features::SHADER_F16 | Features::SUBGROUP;
+        let both = Features::SHADER_F16 | Features::SUBGROUP | Features::SUBGROUP_BARRIER;
         let cases = [
             // An RTX card, lavapipe, and a software device that has matrices itself.
             (false, both, [32, 32], true, Ok(Matrices::Cooperative)),

@@ -32,6 +32,8 @@ pub enum Constant {
     F32(f32),
     /// A switch.
     Bool(bool),
+    /// A name for a type.
+    Type(&'static str),
 }
 
 /// What a pipeline is built from.
@@ -40,7 +42,7 @@ pub struct Source {
     /// The program's name in errors and profiles: the file's stem and the entry point, e.g. `convolution forward`.
     pub name: &'static str,
     /// Files, in order; `step.wgsl` goes ahead of them by itself.
-    pub files: &'static [&'static str],
+    pub files: Vec<&'static str>,
     /// `const NAME: type = value;` for each.
     pub constants: Vec<(&'static str, Constant)>,
     /// The entry point.
@@ -50,23 +52,28 @@ pub struct Source {
 }
 
 impl Source {
-    /// The whole text. Files begin with the `enable` directives that they need, which WGSL wants ahead of all else.
-    pub(super) fn text(&self) -> String {
+    /// The whole text, where activations in memory are f16 (`half`) or f32: that decides the types `Quad` (four channels of
+    /// one) and `Number`. Files begin with the `enable` directives that they need, which WGSL wants ahead of all else.
+    pub(super) fn text(&self, half: bool) -> String {
         let directive = |line: &&str| line.starts_with("enable ");
         let lines = self.files.iter().flat_map(|file| file.lines());
-        let mut text: String = lines.filter(directive).flat_map(|line| [line, "\n"]).collect();
-        for (name, value) in &self.constants {
+        let enabled = half.then_some("enable f16;").into_iter().chain(lines.filter(directive));
+        let mut text: String = enabled.flat_map(|line| [line, "\n"]).collect();
+        let [quad, number] = if half { ["vec4<f16>", "f16"] } else { ["vec4<f32>", "f32"] };
+        let types = [("Quad", Constant::Type(quad)), ("Number", Constant::Type(number))];
+        for (name, value) in types.iter().chain(&self.constants) {
             // Writing to a String does not fail.
             let _ = match value {
                 Constant::U32(v) => writeln!(text, "const {name}: u32 = {v}u;"),
                 Constant::F32(v) => writeln!(text, "const {name}: f32 = {v:e}f;"),
                 Constant::Bool(v) => writeln!(text, "const {name}: bool = {v};"),
+                Constant::Type(v) => writeln!(text, "alias {name} = {v};"),
             };
         }
         text.push_str(include_str!("../../../shaders/step.wgsl"));
-        for file in self.files {
+        for file in &self.files {
             text.push('\n');
-            let mut rest = *file;
+            let mut rest: &str = file;
             while let (true, Some((_, after))) = (directive(&rest), rest.split_once('\n')) {
                 rest = after;
             }
@@ -90,7 +97,7 @@ pub struct Program {
 impl Gpu {
     /// Builds `source`, or hands out what was built from the same text. Errors: a driver that rejects it.
     pub fn program(&self, source: &Source) -> Result<Arc<Program>> {
-        let text = source.text();
+        let text = source.text(self.half());
         let key = format!("{} {}\n{text}", source.name, source.entry);
         let programs = || self.programs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(program) = programs().get(&key) {

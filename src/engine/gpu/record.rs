@@ -1,9 +1,10 @@
 //! The calls of each stage, forward and backward: which operation on which buffers.
 
-use super::convolution::{self, Operands, Pass};
+use super::batch_norm::Tensors;
+use super::convolution::{self, After, Operands, Pass};
 use super::device::{Gpu, Slice};
 use super::dispatch::Dispatch;
-use super::layout::{Layout, Step, padded};
+use super::layout::{Layout, Step};
 use super::network::{Buffers, Chosen};
 use super::{average_pool, batch_norm, dropout, local_response_normalisation, max_pool, relu};
 use crate::engine::stages::Work;
@@ -17,7 +18,7 @@ pub struct Ranges {
     y: Slice,
     dy: Slice,
     dx: Option<Slice>,
-    /// Weight, bias and the weight's gradient, where there are such.
+    /// Weight as products read it, bias and the weight's gradient, where there are such.
     weights: Option<[Slice; 3]>,
 }
 
@@ -41,6 +42,15 @@ impl Recorder<'_> {
         from.part(place.range.start, place.range.len())
     }
 
+    /// A stage's weight as products read it: in the type of activations.
+    fn weight(&self, step: &Step) -> Slice {
+        let range = &self.layout.places[step.stage.tensors.start].range;
+        match &self.buffers.rounded {
+            Some(rounded) => rounded.part(range.start / 2, range.len() / 2),
+            None => self.buffers.parameters.part(range.start, range.len()),
+        }
+    }
+
     /// Its gradient; without training there is none, and nothing asks for it.
     fn gradient(&self, step: &Step, index: usize) -> Slice {
         let range = self.layout.places[step.stage.tensors.start + index].range.clone();
@@ -51,12 +61,18 @@ impl Recorder<'_> {
     /// The ranges of `step`.
     pub fn ranges(&self, step: &Step) -> Ranges {
         let stage = &step.stage;
-        let slot = |slot: usize, shape| self.buffers.slots[slot].part(0, padded(shape) * self.samples);
-        let weights = || [self.tensor(step, 0), self.tensor(step, 1), self.gradient(step, 0)];
+        let slot = |slot: usize, shape| self.buffers.slots[slot].part(0, self.layout.words(shape) * self.samples);
+        let weights = || [self.weight(step), self.tensor(step, 1), self.gradient(step, 0)];
         Ranges {
             x: slot(step.x, stage.input),
-            z: slot(step.z, stage.inner),
-            y: slot(step.y, stage.output),
+            z: match self.layout.is_last(step) {
+                true => self.buffers.logits(self.layout, self.samples),
+                false => slot(step.z, stage.inner),
+            },
+            y: match self.layout.is_last(step) {
+                true => self.buffers.logits(self.layout, self.samples),
+                false => slot(step.y, stage.output),
+            },
             dy: slot(step.dy, if self.training { stage.output } else { Shape::new(1, 1, 1) }),
             dx: step.dx.map(|dx| slot(dx, stage.input)),
             weights: step.convolution.is_some().then(weights),
@@ -69,23 +85,44 @@ impl Recorder<'_> {
         let Ranges { x, z, dy, dx, weights, .. } = ranges;
         let [weight, bias, d_weight] = weights.as_ref()?;
         let dz = if matches!(step.stage.work, Work::Convolution { .. }) { z } else { dy };
-        let scratch = &self.buffers.scratch;
-        Some(match pass {
-            Pass::Forward => Operands { input: x, weight, bias: Some(bias), output: z, scratch },
-            Pass::InputGradient => Operands { input: dz, weight, bias: None, output: dx.as_ref()?, scratch },
-            Pass::WeightGradient => Operands { input: x, weight: dz, bias: None, output: d_weight, scratch },
-        })
+        let (input, weight, output) = match pass {
+            Pass::Forward => (x, weight, z),
+            Pass::InputGradient => (dz, weight, dx.as_ref()?),
+            Pass::WeightGradient => (x, dz, d_weight),
+        };
+        let bias = (pass == Pass::Forward).then_some(bias);
+        let full = pass == Pass::Forward && self.layout.is_last(step);
+        Some(Operands { input, weight, bias, after: After::Nothing, full, output, scratch: &self.buffers.scratch })
     }
 
-    fn product(&self, index: usize, pass: Pass, ranges: &Ranges, calls: &mut Vec<Dispatch>) -> Result<()> {
+    fn product(
+        &self,
+        index: usize,
+        pass: Pass,
+        after: After<'_>,
+        ranges: &Ranges,
+        calls: &mut Vec<Dispatch>,
+    ) -> Result<()> {
         let step = &self.layout.steps[index];
-        if let (Some(convolution), Some(variant), Some(operands)) =
+        if let (Some(convolution), Some(variant), Some(mut operands)) =
             (&step.convolution, self.chosen[index].of(pass), self.operands(step, pass, ranges))
         {
+            operands.after = after;
+            if matches!(after, After::Normalise(_)) {
+                operands.output = &ranges.y;
+            }
             let label = &step.stage.name;
             calls.extend(convolution::record(self.gpu, label, convolution, pass, variant, self.samples, &operands)?);
         }
         Ok(())
+    }
+
+    /// Whether the forward product of stage `index` can do more to its results than store them.
+    fn fuses(&self, index: usize) -> bool {
+        let variant = self.chosen[index].of(Pass::Forward);
+        let capabilities = self.gpu.capabilities();
+        let convolution = self.layout.steps[index].convolution.as_ref();
+        convolution.zip(variant).is_some_and(|(c, v)| convolution::fuses(&capabilities, c, v, self.samples))
     }
 
     /// Forward pass of stage `index`.
@@ -97,21 +134,38 @@ impl Recorder<'_> {
         let label = format!("{} forward", step.stage.name);
         match step.stage.work {
             Work::Convolution { norm, pool, .. } => {
-                self.product(index, Pass::Forward, &ranges, calls)?;
                 let label = format!("{} activation", step.stage.name);
                 let Some(kept) = self.buffers.kept[index].as_ref().filter(|_| norm) else {
+                    self.product(index, Pass::Forward, After::Nothing, &ranges, calls)?;
                     calls.push(relu::forward(gpu, &label, inner, pool, z, y)?);
                     return Ok(());
                 };
-                let [gamma, beta, mean, variance] = [2, 3, 4, 5].map(|tensor| self.tensor(step, tensor));
+                let [gamma, beta, running_mean, running_variance] =
+                    [2, 3, 4, 5].map(|tensor| self.tensor(step, tensor));
+                let tensors = Tensors {
+                    gamma: &gamma,
+                    beta: &beta,
+                    running_mean: &running_mean,
+                    running_variance: &running_variance,
+                    kept,
+                };
+                let fuses = self.fuses(index);
                 if training {
-                    let partials = &self.buffers.partials;
-                    let label = format!("{} statistics", step.stage.name);
-                    calls.extend(batch_norm::statistics(
-                        gpu, &label, inner, z, &gamma, &beta, &mean, &variance, kept, partials,
-                    )?);
+                    let (partials, label) = (&self.buffers.partials, format!("{} statistics", step.stage.name));
+                    let after = if fuses { After::Moments(partials) } else { After::Nothing };
+                    self.product(index, Pass::Forward, after, &ranges, calls)?;
+                    if !fuses {
+                        calls.push(batch_norm::moments(gpu, &label, inner, z, partials)?);
+                    }
+                    calls.push(batch_norm::join(gpu, &label, inner, &tensors, partials)?);
                 } else {
-                    calls.push(batch_norm::frozen(gpu, &label, inner, &gamma, &beta, &mean, &variance, kept)?);
+                    calls.push(batch_norm::frozen(gpu, &label, inner, &tensors)?);
+                    let whole = fuses && !pool;
+                    let after = if whole { After::Normalise(kept) } else { After::Nothing };
+                    self.product(index, Pass::Forward, after, &ranges, calls)?;
+                    if whole {
+                        return Ok(());
+                    }
                 }
                 calls.push(batch_norm::apply(gpu, &label, inner, pool, z, kept, y)?);
             }
@@ -119,11 +173,12 @@ impl Recorder<'_> {
             Work::MaxPool => calls.push(max_pool::forward(gpu, &label, input, x, y)?),
             Work::AveragePool { size } => calls.push(average_pool::forward(gpu, &label, input, size, x, y)?),
             Work::Linear { relu, dropout, drop } => {
-                self.product(index, Pass::Forward, &ranges, calls)?;
-                if relu {
+                let drops = relu && training && dropout > 0.0;
+                let after = if relu && !drops { After::Relu } else { After::Nothing };
+                self.product(index, Pass::Forward, after, &ranges, calls)?;
+                if drops {
                     let label = format!("{} activation", step.stage.name);
-                    let probability = if training { dropout } else { 0.0 };
-                    calls.push(dropout::forward(gpu, &label, inner, drop, probability, y)?);
+                    calls.push(dropout::forward(gpu, &label, inner, drop, dropout, y)?);
                 }
             }
         }
@@ -151,8 +206,8 @@ impl Recorder<'_> {
                     let d_bias = self.gradient(step, 1);
                     calls.extend(relu::bias_gradient(gpu, &label, inner, z, &d_bias, partials)?);
                 }
-                self.product(index, Pass::WeightGradient, &ranges, calls)?;
-                self.product(index, Pass::InputGradient, &ranges, calls)
+                self.product(index, Pass::WeightGradient, After::Nothing, &ranges, calls)?;
+                self.product(index, Pass::InputGradient, After::Nothing, &ranges, calls)
             }
             (Work::Linear { relu, dropout, .. }, _) => {
                 if relu {
@@ -160,8 +215,8 @@ impl Recorder<'_> {
                 }
                 let d_bias = self.gradient(step, 1);
                 calls.extend(relu::bias_gradient(gpu, &label, inner, dy, &d_bias, partials)?);
-                self.product(index, Pass::WeightGradient, &ranges, calls)?;
-                self.product(index, Pass::InputGradient, &ranges, calls)
+                self.product(index, Pass::WeightGradient, After::Nothing, &ranges, calls)?;
+                self.product(index, Pass::InputGradient, After::Nothing, &ranges, calls)
             }
             (_, None) => Ok(()),
             (Work::LocalResponseNorm, Some(dx)) => {

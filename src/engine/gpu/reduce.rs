@@ -1,5 +1,6 @@
 //! Adds partial sums in a fixed order; shader `reduce.wgsl`.
 
+use super::convolution::WINDOW;
 use super::device::{Gpu, Slice};
 use super::dispatch::{Dispatch, spread};
 use super::program::Access::{Read, Write};
@@ -30,16 +31,27 @@ pub fn slabs(
     slab: usize,
 ) -> Result<Dispatch> {
     let dims = Dims { fixed: (floats / 4) as u32, pixels: pixels as u32, slab: slab as u32, ..Dims::default() };
-    record(gpu, label, &dims, true, partials, None, sum, move |_| spread(floats.div_ceil(256), 1))
+    let sums = Sums { bias: None, relu: false, full: true };
+    record(gpu, label, &dims, (true, sums), [partials, sum], move |_| spread(floats.div_ceil(256), 1))
 }
 
-/// sum = `slices` partial sums of `a_sample` floats a sample each, one after another, plus `bias` of `outputs` floats.
+/// What becomes of the sums of an output.
+pub struct Sums<'a> {
+    /// Added to them.
+    pub bias: Option<&'a Slice>,
+    /// Whether a ReLU follows.
+    pub relu: bool,
+    /// Whether they are f32 in any case, not what activations are.
+    pub full: bool,
+}
+
+/// sum = `slices` partial sums of `a_sample` floats a sample each, one after another, plus a bias of `outputs` floats.
 pub fn slices(
     gpu: &Gpu,
     label: &str,
     partials: &Slice,
-    bias: Option<&Slice>,
     sum: &Slice,
+    sums: Sums<'_>,
     [slices, a_sample, outputs]: [usize; 3],
 ) -> Result<Dispatch> {
     let dims = Dims {
@@ -48,24 +60,28 @@ pub fn slices(
         columns4: (outputs / 4) as u32,
         ..Dims::default()
     };
-    record(gpu, label, &dims, false, partials, bias, sum, move |samples| spread((samples * a_sample).div_ceil(256), 1))
+    let grid = move |samples: usize| spread((samples * a_sample).div_ceil(256), 1);
+    record(gpu, label, &dims, (false, sums), [partials, sum], grid)
 }
 
-#[expect(clippy::too_many_arguments, reason = "private; what the two above have in common")]
 fn record(
     gpu: &Gpu,
     label: &str,
     dims: &Dims,
-    accumulate: bool,
-    partials: &Slice,
-    bias: Option<&Slice>,
-    sum: &Slice,
+    (accumulate, sums): (bool, Sums<'_>),
+    [partials, sum]: [&Slice; 2],
     grid: impl Fn(usize) -> super::dispatch::Groups + Send + Sync + 'static,
 ) -> Result<Dispatch> {
+    let Sums { bias, relu, full } = sums;
     let source = Source {
         name: "reduce",
-        files: &[include_str!("../../../shaders/reduce.wgsl")],
-        constants: vec![("ACCUMULATE", Constant::Bool(accumulate)), ("BIAS", Constant::Bool(bias.is_some()))],
+        files: vec![WINDOW, include_str!("../../../shaders/reduce.wgsl")],
+        constants: vec![
+            ("ACCUMULATE", Constant::Bool(accumulate)),
+            ("BIAS", Constant::Bool(bias.is_some())),
+            ("RELU", Constant::Bool(relu)),
+            ("Output", Constant::Type(if full { "vec4<f32>" } else { "Quad" })),
+        ],
         entry: "reduce",
         access: &[Read, Read, Write],
     };

@@ -30,7 +30,7 @@ fn dims(shape: Shape) -> Dims {
 }
 
 fn source(entry: &'static str, name: &'static str, access: &'static [Access]) -> Source {
-    let files = &[include_str!("../../../shaders/window.wgsl"), include_str!("../../../shaders/relu.wgsl")];
+    let files = vec![include_str!("../../../shaders/window.wgsl"), include_str!("../../../shaders/relu.wgsl")];
     Source { name, files, constants: Vec::new(), entry, access }
 }
 

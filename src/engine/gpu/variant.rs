@@ -49,7 +49,8 @@ pub enum Variant {
     },
     /// As one product in registers only, for software devices.
     Registers,
-    /// As one product in tiles of workgroup memory with f16 factors, where f16 was asked for.
+    /// As one product in tiles of workgroup memory with f16 factors: the only way where f16 was asked for, since factors are
+    /// f16 in memory then.
     Half {
         /// Of C.
         tile: Half,
@@ -70,12 +71,24 @@ impl Variant {
     pub fn name(self) -> String {
         match self {
             Self::Tiled { rows, columns, slices } => format!("tiled {}", tile_name(rows, columns, slices)),
-            Self::Half { tile: Half { rows, columns }, slices } => format!("half {}", tile_name(rows, columns, slices)),
+            Self::Half { tile: Half { rows, columns, depth }, slices } => {
+                format!("half {rows}x{}", tile_name(columns, depth, slices))
+            }
             Self::Registers => "registers".into(),
             Self::Winograd { tile, product: Product::Tiled { rows, columns } } => {
                 format!("winograd{} tiled {}", tile.outputs(), tile_name(rows, columns, 1))
             }
             Self::Winograd { tile, product: Product::Registers } => format!("winograd{} registers", tile.outputs()),
+        }
+    }
+
+    /// Rows and columns of a tile and parts of the depth, of a product in tiles.
+    fn tile(&self) -> (u32, u32, u32) {
+        match *self {
+            Self::Tiled { rows, columns, slices } | Self::Half { tile: Half { rows, columns, .. }, slices } => {
+                (rows, columns, slices)
+            }
+            Self::Registers | Self::Winograd { .. } => (0, 0, 1),
         }
     }
 
@@ -95,13 +108,8 @@ impl Variant {
                 };
             }
         }
-        let (form, tile) = name.split_once(' ')?;
-        let &(rows, columns, slices) = TILES.iter().find(|(r, c, s)| tile_name(*r, *c, *s) == tile)?;
-        match form {
-            "tiled" => Some(Self::Tiled { rows, columns, slices }),
-            "half" => Some(Self::Half { tile: Half { rows, columns }, slices }),
-            _ => None,
-        }
+        let same = |variant: &Self| variant.name() == name;
+        tiled().chain(half()).find(same)
     }
 }
 
@@ -110,59 +118,83 @@ fn tile_name(rows: u32, columns: u32, slices: u32) -> String {
     if slices == 1 { format!("{rows}x{columns}") } else { format!("{rows}x{columns}/{slices}") }
 }
 
-/// Rows and columns of tiles, and parts of the depth: all that there are, large tiles first.
-const TILES: [(u32, u32, u32); 9] = [
-    (128, 128, 1),
-    (128, 64, 1),
-    (64, 64, 1),
-    (128, 128, 4),
-    (128, 64, 4),
-    (64, 64, 4),
-    (128, 128, 16),
-    (128, 64, 16),
-    (64, 64, 16),
-];
+/// Parts of the depth.
+const SLICES: [u32; 3] = [1, 4, 16];
 
-/// Those of [`TILES`] that suit a pass, a good default first, as `make` makes variants of them.
-fn tiles(
+/// All products in tiles, large ones first.
+fn tiled() -> impl Iterator<Item = Variant> {
+    let tiles = [(128, 128), (128, 64), (64, 64)];
+    SLICES.into_iter().flat_map(move |slices| tiles.map(|(rows, columns)| Variant::Tiled { rows, columns, slices }))
+}
+
+/// Tiles of products in f16, large ones first. Those of 256 bring the fewest factors for what they multiply; the deeper ones
+/// wait less often.
+pub(super) fn half_tiles() -> impl Iterator<Item = Half> {
+    let tiles = [
+        (128, 128, 32),
+        (256, 128, 16),
+        (128, 256, 16),
+        (128, 128, 16),
+        (256, 64, 16),
+        (128, 64, 32),
+        (64, 64, 32),
+        (64, 64, 16),
+    ];
+    tiles.into_iter().map(|(rows, columns, depth)| Half { rows, columns, depth })
+}
+
+/// All products in f16.
+fn half() -> impl Iterator<Item = Variant> {
+    SLICES.into_iter().flat_map(|slices| half_tiles().map(move |tile| Variant::Half { tile, slices }))
+}
+
+/// Those of `all` that suit a pass, a good default first.
+fn suitable(
+    all: impl Iterator<Item = Variant>,
     convolution: &Convolution,
     pass: Pass,
-    make: fn(u32, u32, u32) -> Variant,
-) -> impl Iterator<Item = Variant> + use<> {
+) -> impl Iterator<Item = Variant> {
     let columns = if pass == Pass::InputGradient { convolution.inputs } else { convolution.outputs };
     let depth = convolution.taps() * if pass == Pass::InputGradient { convolution.outputs } else { convolution.inputs };
     let split = pass != Pass::WeightGradient && convolution.pixels() <= SMALL_MAP && depth >= 512;
     let one_pixel = convolution.pixels() == 1;
-    // A tile twice as wide as C computes nothing in half of it. Sixteen parts are for linear layers.
-    let suits = |&(_, tile, slices): &(u32, u32, u32)| {
-        (tile == 64 || columns > 64) && (slices == 1 || split && (slices == 4 || one_pixel))
+    // A tile twice as wide as C, or as high as a usual batch, computes nothing in half of it. Sixteen parts are for linear
+    // layers.
+    let suits = |variant: &Variant| {
+        let (rows, tile, slices) = variant.tile();
+        (tile <= 64 || columns * 2 > tile as usize)
+            && (rows <= 128 || !one_pixel || pass == Pass::WeightGradient)
+            && (slices == 1 || split && (slices == 4 || one_pixel))
     };
-    let tiles = TILES.into_iter().filter(suits);
     // A batch of a linear layer is one row of tiles: large and unsplit they leave most of a card idle.
-    let (mut fine, coarse): (Vec<_>, Vec<_>) = tiles.partition(|(_, _, slices)| *slices == 4 && one_pixel);
+    let (mut fine, coarse): (Vec<_>, Vec<_>) =
+        all.filter(suits).partition(|variant| variant.tile().2 == 4 && one_pixel);
     fine.reverse();
-    fine.into_iter().chain(coarse).map(move |(rows, columns, slices)| make(rows, columns, slices))
+    fine.into_iter().chain(coarse)
 }
 
 /// Every variant that this device can run for this pass, a good default first. `precise` forbids those with larger rounding
 /// errors than a plain sum.
 pub fn variants(capabilities: &Capabilities, convolution: &Convolution, pass: Pass, precise: bool) -> Vec<Variant> {
+    if capabilities.half() {
+        let half = suitable(half(), convolution, pass);
+        return half.filter(|v| matches!(v, Variant::Half { tile, .. } if tile.fits(capabilities))).collect();
+    }
     let software = (capabilities.software && capabilities.subgroups_of_eight).then_some(Variant::Registers);
-    let tiled = tiles(convolution, pass, |rows, columns, slices| Variant::Tiled { rows, columns, slices });
-    let half = tiles(convolution, pass, |rows, columns, slices| Variant::Half { tile: Half { rows, columns }, slices });
-    let half = half.filter(|v| matches!(v, Variant::Half { tile, .. } if tile.fits(capabilities)));
+    let tiled = suitable(tiled(), convolution, pass);
     let winograd = winograd::variants(capabilities, convolution, pass, precise);
     let winograd = winograd.into_iter().map(|(tile, product)| Variant::Winograd { tile, product });
-    half.chain(software).chain(tiled).chain(winograd).collect()
+    software.into_iter().chain(tiled).chain(winograd).collect()
 }
 
 /// Those of [`variants`] that are worth a measurement: on a software device only those without workgroup memory, whose
-/// barriers cost it several times their work; or, where it emulates f16, only that, since speed is not what it is for.
+/// barriers cost it several times their work; or, where it emulates f16, the smallest tiles, since speed is not what it is
+/// for.
 pub fn candidates(capabilities: &Capabilities, convolution: &Convolution, pass: Pass, precise: bool) -> Vec<Variant> {
     let all = variants(capabilities, convolution, pass, precise);
     let light = |v: &Variant| match v {
-        Variant::Half { tile, .. } => tile.rows == 64,
-        Variant::Registers | Variant::Winograd { product: Product::Registers, .. } => capabilities.matrices.is_none(),
+        Variant::Half { tile, .. } => tile.rows == 64 && tile.depth == 16,
+        Variant::Registers | Variant::Winograd { product: Product::Registers, .. } => true,
         _ => false,
     };
     if capabilities.software && all.iter().any(light) { all.into_iter().filter(light).collect() } else { all }

@@ -278,7 +278,7 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    fn source(&self, name: &'static str, files: &'static [&'static str], access: &'static [Access]) -> Source {
+    fn source(&self, name: &'static str, files: Vec<&'static str>, access: &'static [Access]) -> Source {
         let tile = ("TILE", Constant::U32(count(self.winograd.tile.outputs())));
         Source { name, files, constants: vec![tile], entry: name.rsplit(' ').next().unwrap_or(name), access }
     }
@@ -324,7 +324,7 @@ impl Call<'_> {
 
     /// Weights become U.
     fn filter(&self, operands: &Operands<'_>) -> Result<Dispatch> {
-        let mut source = self.source("winograd weight_filter", &[LINES, FILTER], &[Read, Write]);
+        let mut source = self.source("winograd weight_filter", vec![LINES, FILTER], &[Read, Write]);
         source.constants.push(self.turned());
         let Convolution { inputs, outputs, .. } = self.winograd.layer;
         let taps = inputs * outputs / 4;
@@ -340,13 +340,13 @@ impl Call<'_> {
 
     /// x, or dy for the input gradient, becomes V.
     fn input(&self, first: usize, operands: &Operands<'_>) -> Result<Dispatch> {
-        let source = self.source("winograd input", &[LINES, TILES, INPUT], &[Read, Write]);
+        let source = self.source("winograd input", vec![LINES, TILES, INPUT], &[Read, Write]);
         self.tiles(&source, first, self.winograd.layer.inputs, &[operands.input, &operands.scratch[0]])
     }
 
     /// dy becomes A dY A^T.
     fn gradient(&self, first: usize, operands: &Operands<'_>) -> Result<Dispatch> {
-        let source = self.source("winograd gradient", &[LINES, TILES, GRADIENT], &[Read, Write]);
+        let source = self.source("winograd gradient", vec![LINES, TILES, GRADIENT], &[Read, Write]);
         self.tiles(&source, first, self.winograd.layer.outputs, &[operands.weight, &operands.scratch[1]])
     }
 
@@ -355,7 +355,7 @@ impl Call<'_> {
         let Self { product, winograd, .. } = *self;
         let mut source = self.source(
             product.pick("winograd_product tiled", "winograd_product registers"),
-            product.pick(&[PRODUCT, TILED], &[PRODUCT, REGISTERS]),
+            product.pick(vec![PRODUCT, TILED], vec![PRODUCT, REGISTERS]),
             &[Read, Read, Write],
         );
         source.entry = "main";
@@ -374,7 +374,7 @@ impl Call<'_> {
         let Self { product, winograd, .. } = *self;
         let mut source = self.source(
             product.pick("winograd_product_weight tiled", "winograd_product_weight registers"),
-            product.pick(&[PRODUCT_WEIGHT, TILED], &[PRODUCT_WEIGHT, REGISTERS]),
+            product.pick(vec![PRODUCT_WEIGHT, TILED], vec![PRODUCT_WEIGHT, REGISTERS]),
             &[Read, Read, Write],
         );
         source.entry = "main";
@@ -393,7 +393,7 @@ impl Call<'_> {
     /// M becomes y, or dx for the input gradient.
     fn output(&self, first: usize, operands: &Operands<'_>) -> Result<Dispatch> {
         let bias = operands.bias.filter(|_| self.winograd.pass == Pass::Forward);
-        let mut source = self.source("winograd output", &[LINES, TILES, OUTPUT], &[Read, Read, Write]);
+        let mut source = self.source("winograd output", vec![LINES, TILES, OUTPUT], &[Read, Read, Write]);
         source.constants.push(("BIAS", Constant::Bool(bias.is_some())));
         let m = &operands.scratch[2];
         // Without a bias something else that is only read takes its place.
@@ -403,7 +403,7 @@ impl Call<'_> {
 
     /// The parts of dU are added to the first, where there are several.
     fn sum(&self, first: usize, operands: &Operands<'_>) -> Result<Dispatch> {
-        let source = self.source("winograd sum", &[LINES, WEIGHT], &[Write, Write]);
+        let source = self.source("winograd sum", vec![LINES, WEIGHT], &[Write, Write]);
         let storages = [&operands.scratch[2], operands.output];
         let winograd = *self.winograd;
         let groups = spread((winograd.filters() / 4).div_ceil(64), 1);
@@ -414,7 +414,7 @@ impl Call<'_> {
 
     /// dU becomes dW.
     fn weight(&self, first: usize, operands: &Operands<'_>) -> Result<Dispatch> {
-        let source = self.source("winograd weight", &[LINES, WEIGHT], &[Write, Write]);
+        let source = self.source("winograd weight", vec![LINES, WEIGHT], &[Write, Write]);
         let storages = [&operands.scratch[2], operands.output];
         let Convolution { inputs, outputs, .. } = self.winograd.layer;
         let groups = spread((inputs * outputs / 4).div_ceil(64), 1);

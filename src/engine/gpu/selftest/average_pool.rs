@@ -1,6 +1,9 @@
 //! Adaptive averages against [`reference::average_pool`](crate::engine::cpu::reference::average_pool) in f64.
 
-use super::{Check, Gpu, Step, distance, execute, narrow, padded, sizes, unpadded, unwritten, values, wide};
+use super::{
+    Check, Gpu, Step, activations, distance, execute, narrow, padded, read_activations, sizes, stored, unpadded,
+    unwritten_activations, values, wide,
+};
 use crate::engine::cpu::reference::average_pool as twin;
 use crate::engine::gpu::average_pool;
 use crate::error::Result;
@@ -16,23 +19,26 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
         (Shape::new(1, 1, 68), 5, 3),
     ] {
         let (c, features) = (shape.channels, shape.channels * size * size);
-        let x = values(1, samples * shape.elements());
-        let dy = values(2, samples * features);
+        let x = stored(gpu, values(1, samples * shape.elements()));
+        let dy = stored(gpu, values(2, samples * features));
         let (mut y, mut dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
         twin::forward(shape, size, &wide(&x), &mut y);
         twin::backward(shape, size, &wide(&dy), &mut dx);
-        let ours = gpu.upload("x", &padded(&x, c))?;
-        let gradient = gpu.upload("dy", &padded(&dy, features))?;
-        let (result, back) = (unwritten(gpu, padded(&dy, features).len())?, unwritten(gpu, padded(&x, c).len())?);
+        let ours = activations(gpu, "x", &padded(&x, c))?;
+        let gradient = activations(gpu, "dy", &padded(&dy, features))?;
+        let (result, back) = (padded(&dy, features).len(), padded(&x, c).len());
+        let (result, back) = (unwritten_activations(gpu, result)?, unwritten_activations(gpu, back)?);
         let calls = [
             average_pool::forward(gpu, "forward", shape, size, &ours, &result)?,
             average_pool::backward(gpu, "backward", shape, size, &gradient, &back)?,
         ];
         execute(gpu, &calls, samples, Step::default())?;
         for (variant, ours, width, twin) in [("forward", &result, features, &y), ("backward", &back, c, &dx)] {
-            let error = distance(&unpadded(&gpu.read::<f32>(ours)?, width), &narrow(twin));
+            let error = distance(&unpadded(&read_activations(gpu, ours)?, width), &stored(gpu, narrow(twin)));
             let sizes = format!("{} to {size} x {size}", sizes(shape, samples));
-            tell(Check { operation: "average_pool", variant: variant.into(), sizes, error, allowed: 1e-6 });
+            // A few f16 divided by a small area often lie exactly between two f16, and an f32 rounding decides: half an ulp.
+            let allowed = if gpu.half() { 4.9e-4 } else { 1e-6 };
+            tell(Check { operation: "average_pool", variant: variant.into(), sizes, error, allowed });
         }
     }
     Ok(())

@@ -2,8 +2,8 @@
 //! [`reference::batch_norm`](crate::engine::cpu::reference::batch_norm), `relu` and `max_pool` in f64.
 
 use super::{
-    Check, Gpu, Slice, Step, coarse, distance, execute, execute_part, narrow, padded, unpadded, unwritten, values,
-    wide, worst,
+    Check, Gpu, Slice, Step, activations, coarse, distance, execute, execute_part, narrow, padded, read_activations,
+    rounding, stored, unpadded, unwritten, unwritten_activations, values, wide, worst, write_activations,
 };
 use crate::engine::cpu::reference::{batch_norm as twin, max_pool, relu};
 use crate::engine::gpu::batch_norm;
@@ -54,7 +54,7 @@ impl Tensors {
             running_mean: gpu.upload("running mean", &padded(mean, c))?,
             running_variance: gpu.upload("running variance", &padded(variance, c))?,
             kept: unwritten(gpu, batch_norm::kept(c))?,
-            scratch: unwritten(gpu, batch_norm::scratch(case.shape, case.samples))?,
+            scratch: unwritten(gpu, batch_norm::scratch(case.shape, case.samples, gpu.half()))?,
         })
     }
 }
@@ -88,8 +88,9 @@ impl Case {
         let count = samples * shape.elements();
         // Pooling must see windows whose maxima are several.
         let z = if pool { coarse(1, count) } else { values(1, count) };
-        let z: Vec<f32> = z.into_iter().map(|v| v + mean).collect();
+        let z = stored(gpu, z.into_iter().map(|v| v + mean).collect());
         let dy: Vec<f32> = values(2, samples * self.output().elements()).into_iter().map(|v| v + 0.2).collect();
+        let dy = stored(gpu, dy);
         let gamma: Vec<f32> = values(3, c).into_iter().map(|v| v + 0.5).collect();
         let beta = values(4, c);
         let (running_mean, running_variance) = (values(5, c), vec![1.5; c]);
@@ -103,25 +104,28 @@ impl Case {
         twin::backward(&wide_z, &wide_gamma, &saved, &back(&wide(&dy)), &mut dz, &mut d_gamma, &mut d_beta);
 
         let tensors = Tensors::new(gpu, self, [&gamma, &beta, &running_mean, &running_variance])?;
-        let (on_device, result) = (gpu.upload("z", &padded(&z, c))?, unwritten(gpu, padded(&narrow(&y), c).len())?);
+        let (on_device, result) =
+            (activations(gpu, "z", &padded(&z, c))?, unwritten_activations(gpu, padded(&narrow(&y), c).len())?);
         let how = if pool { ", pooled" } else { "" };
         let sizes = format!("{}, mean {mean}", super::sizes(shape, samples));
-        let mut report = |variant: &str, error| {
+        let mut report = |variant: &str, error, allowed| {
             let variant = format!("{variant}{how}");
-            tell(Check { operation: "batch_norm", variant, sizes: sizes.clone(), error, allowed: 3e-6 });
+            tell(Check { operation: "batch_norm", variant, sizes: sizes.clone(), error, allowed });
         };
+        let allowed = rounding(gpu, 3e-6);
 
         let calls = tensors.forward(gpu, shape, pool, &on_device, &result)?;
         execute(gpu, &calls, samples, Step::default())?;
         let read = |slice: &Slice| Ok::<_, crate::error::Error>(unpadded(&gpu.read::<f32>(slice)?, c));
-        report("forward", distance(&read(&result)?, &narrow(&y)));
+        let read_back = |slice: &Slice| Ok::<_, crate::error::Error>(unpadded(&read_activations(gpu, slice)?, c));
+        report("forward", distance(&read_back(&result)?, &stored(gpu, narrow(&y))), allowed);
         let errors = [
             distance(&read(&tensors.running_mean)?, &narrow(&moved.0)),
             distance(&read(&tensors.running_variance)?, &narrow(&moved.1)),
         ];
-        report("running statistics", worst(&errors));
+        report("running statistics", worst(&errors), 3e-6);
 
-        let gradient = gpu.upload("dy", &padded(&dy, c))?;
+        let gradient = activations(gpu, "dy", &padded(&dy, c))?;
         let width = c.next_multiple_of(4);
         let ours = [unwritten(gpu, width)?, unwritten(gpu, width)?];
         let calls = batch_norm::backward(
@@ -136,17 +140,17 @@ impl Case {
             &ours[1],
             &tensors.scratch,
         )?;
+        let rewrite = |slice: &Slice| write_activations(gpu, slice, &padded(&z, c));
         for accumulate in [0, 1] {
-            gpu.write(&on_device, &padded(&z, c));
+            rewrite(&on_device)?;
             let step = Step { samples: samples as u32, batch: 99, first: 5, accumulate, ..Step::default() };
             execute_part(gpu, &calls, step)?;
             let times = |v: &[f64]| narrow(&v.iter().map(|v| v * f64::from(accumulate + 1)).collect::<Vec<_>>());
-            let errors = [
-                distance(&read(&ours[0])?, &times(&d_gamma)),
-                distance(&read(&ours[1])?, &times(&d_beta)),
-                distance(&read(&on_device)?, &narrow(&dz)),
-            ];
-            report(if accumulate == 1 { "backward, added" } else { "backward" }, worst(&errors));
+            let errors = [distance(&read(&ours[0])?, &times(&d_gamma)), distance(&read(&ours[1])?, &times(&d_beta))];
+            let added = if accumulate == 1 { ", added" } else { "" };
+            report(&format!("backward, parameters{added}"), worst(&errors), 3e-6);
+            let error = distance(&read_back(&on_device)?, &stored(gpu, narrow(&dz)));
+            report(&format!("backward{added}"), error, allowed);
         }
 
         // Inference, with the running statistics as they were.
@@ -155,35 +159,29 @@ impl Case {
         twin::forward_inference(&wide_z, &wide_gamma, &wide_beta, &mean, &variance, &mut y);
         let (y, _) = self.activate(y);
         let tensors = Tensors::new(gpu, self, [&gamma, &beta, &running_mean, &running_variance])?;
-        gpu.write(&on_device, &padded(&z, c));
-        let Tensors { gamma, beta, running_mean, running_variance, kept, .. } = &tensors;
+        rewrite(&on_device)?;
         let calls = [
-            batch_norm::frozen(gpu, "frozen", shape, gamma, beta, running_mean, running_variance, kept)?,
-            batch_norm::apply(gpu, "apply", shape, pool, &on_device, kept, &result)?,
+            batch_norm::frozen(gpu, "frozen", shape, &tensors.borrowed())?,
+            batch_norm::apply(gpu, "apply", shape, pool, &on_device, &tensors.kept, &result)?,
         ];
         execute(gpu, &calls, samples, Step::default())?;
-        report("inference", distance(&read(&result)?, &narrow(&y)));
+        report("inference", distance(&read_back(&result)?, &stored(gpu, narrow(&y))), allowed);
         Ok(())
     }
 }
 
 impl Tensors {
+    fn borrowed(&self) -> batch_norm::Tensors<'_> {
+        let Self { gamma, beta, running_mean, running_variance, kept, .. } = self;
+        batch_norm::Tensors { gamma, beta, running_mean, running_variance, kept }
+    }
+
     fn forward(&self, gpu: &Gpu, shape: Shape, pool: bool, z: &Slice, y: &Slice) -> Result<Vec<super::Dispatch>> {
-        let Self { gamma, beta, running_mean, running_variance, kept, scratch } = self;
-        let mut calls = batch_norm::statistics(
-            gpu,
-            "statistics",
-            shape,
-            z,
-            gamma,
-            beta,
-            running_mean,
-            running_variance,
-            kept,
-            scratch,
-        )?;
-        calls.push(batch_norm::apply(gpu, "apply", shape, pool, z, kept, y)?);
-        Ok(calls)
+        Ok(vec![
+            batch_norm::moments(gpu, "moments", shape, z, &self.scratch)?,
+            batch_norm::join(gpu, "statistics", shape, &self.borrowed(), &self.scratch)?,
+            batch_norm::apply(gpu, "apply", shape, pool, z, &self.kept, y)?,
+        ])
     }
 }
 
@@ -192,11 +190,12 @@ fn far_from_zero(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     let case = Case { shape: Shape::new(64, 64, 4), samples: 40, pool: false, mean: 100.0 };
     let spread = 3.0f32.sqrt(); // of a uniform distribution with deviation 1
     let z: Vec<f32> = values(7, case.samples * case.shape.elements()).iter().map(|v| v * spread + 100.0).collect();
+    let z = stored(gpu, z);
     let ones = [1.0; 4];
     let (mut mean, mut variance, mut y) = (vec![0.0; 4], vec![0.0; 4], vec![0.0; z.len()]);
     twin::forward_train(&wide(&z), &wide(&ones), &[0.0; 4], &mut mean, &mut variance, &mut y);
     let tensors = Tensors::new(gpu, &case, [&ones, &[0.0; 4], &[0.0; 4], &[0.0; 4]])?;
-    let (on_device, result) = (gpu.upload("z", &z)?, unwritten(gpu, z.len())?);
+    let (on_device, result) = (activations(gpu, "z", &z)?, unwritten_activations(gpu, z.len())?);
     let calls = tensors.forward(gpu, case.shape, false, &on_device, &result)?;
     execute(gpu, &calls, case.samples, Step::default())?;
     let sizes = "64 x 64 x 4 x 40, mean 100, deviation 1".to_owned();

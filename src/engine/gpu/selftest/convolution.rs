@@ -1,13 +1,19 @@
 //! Convolutions and linear layers in all three passes and variants against
 //! [`reference::convolution`](crate::engine::cpu::reference::convolution) in f64.
 
-use super::{Check, Gpu, Step, distance, execute, padded, unpadded, unwritten, values};
+use super::{
+    Check, Gpu, Step, activations, distance, execute, narrow, padded, read_activations, rounding, stored, unpadded,
+    unwritten, unwritten_activations, values, wide, worst,
+};
 use crate::engine::cpu::reference::convolution::{Sizes, backward_input, backward_weight, forward};
-use crate::engine::cpu::reference::to_half;
+use crate::engine::cpu::reference::{batch_norm as twin, to_half};
 use crate::engine::gpu::Slice;
-use crate::engine::gpu::convolution::{Convolution, Operands, Pass, Variant, record, scratch, variants};
+use crate::engine::gpu::batch_norm;
+use crate::engine::gpu::convolution::{After, Convolution, Operands, Pass, Variant, fuses, record, scratch, variants};
 use crate::engine::gpu::precision::Matrices;
+use crate::engine::gpu::product_half::Half;
 use crate::error::Result;
+use crate::vgg::Shape;
 
 /// A layer as a network has it, and a batch that is smaller than what buffers are made for.
 struct Layer {
@@ -110,10 +116,22 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     Ok(())
 }
 
-/// All variants but Winograd's, which `winograd` checks at sizes of its own.
+/// All variants but Winograd's, which `winograd` checks at sizes of its own. Where matrix units are emulated, without a tile
+/// whose parts others have: a processor takes seconds to compile each.
 fn direct(gpu: &Gpu, layer: &Layer, pass: Pass) -> impl Iterator<Item = Variant> {
     let all = variants(&gpu.capabilities(), &convolution(layer), pass, false).into_iter();
-    all.filter(|variant| !matches!(variant, Variant::Winograd { .. }))
+    let emulated = gpu.matrices == Some(Matrices::Emulated);
+    let again = move |variant: &Variant| {
+        matches!(variant, Variant::Half { tile: Half { rows: 64, columns: 64, depth: 32 }, .. })
+    };
+    all.filter(move |variant| !(matches!(variant, Variant::Winograd { .. }) || emulated && again(variant)))
+}
+
+/// Whether what may follow a result is checked with `variant`: with every one on hardware, with the smallest tiles where
+/// matrix units are emulated.
+fn finishes(gpu: &Gpu, variant: Variant) -> bool {
+    let smallest = matches!(variant, Variant::Half { tile: Half { rows: 64, columns: 64, depth: 16 }, .. });
+    smallest || gpu.matrices != Some(Matrices::Emulated)
 }
 
 fn convolution(layer: &Layer) -> Convolution {
@@ -175,22 +193,31 @@ fn check(
         Pass::InputGradient => (dy, weight, x.len()),
         Pass::WeightGradient => (x, dy, weight.len()),
     };
-    let (input, weight) = (gpu.upload("input", &input)?, gpu.upload("weight", &weight)?);
+    let (input, weight) = (activations(gpu, "input", &input)?, activations(gpu, "weight", &weight)?);
     let bias = gpu.upload("bias", &padded(&expected.bias, sizes.outputs))?;
-    let output = unwritten(gpu, output)?;
+    let full = pass == Pass::WeightGradient;
+    let output = if full { unwritten(gpu, output)? } else { unwritten_activations(gpu, output)? };
     let scratch: Vec<Slice> = scratch(&gpu.capabilities(), &convolution, pass, variant, most)
         .iter()
         .map(|n| unwritten(gpu, *n))
         .collect::<Result<_>>()?;
     let [a, b, c] = &scratch[..] else { unreachable!("three") };
     let scratch = [a.clone(), b.clone(), c.clone()];
-    let operands = Operands { input: &input, weight: &weight, bias: Some(&bias), output: &output, scratch: &scratch };
+    let operands = Operands {
+        input: &input,
+        weight: &weight,
+        bias: Some(&bias),
+        after: After::Nothing,
+        full: false,
+        output: &output,
+        scratch: &scratch,
+    };
     let calls = record(gpu, "selftest", &convolution, pass, variant, most, &operands)?;
     execute(gpu, &calls, sizes.batch, Step::default())?;
-    let ours = gpu.read::<f32>(&output)?;
+    let ours = if full { gpu.read::<f32>(&output)? } else { read_activations(gpu, &output)? };
     let mut error = match pass {
-        Pass::Forward => distance(&unpadded(&ours, sizes.outputs), &expected.y),
-        Pass::InputGradient => distance(&unpadded(&ours, sizes.inputs), &expected.dx),
+        Pass::Forward => distance(&unpadded(&ours, sizes.outputs), &stored(gpu, expected.y.clone())),
+        Pass::InputGradient => distance(&unpadded(&ours, sizes.inputs), &stored(gpu, expected.dx.clone())),
         Pass::WeightGradient => distance(&ours, &to_device(&expected.dweight, sizes)),
     };
     if pass == Pass::WeightGradient {
@@ -199,9 +226,67 @@ fn check(
         error = error.max(distance(&gpu.read::<f32>(&output)?, &twice));
     }
     let Sizes { batch, height, width, inputs, outputs, kernel } = sizes;
-    let sizes = format!("{name}: {batch}x{height}x{width}, {inputs} to {outputs} channels, kernel {kernel}");
-    let allowed = allowed(gpu, variant);
-    let variant = format!("{}, {}", pass.name(), variant.name());
-    tell(Check { operation: "convolution", variant, sizes, error, allowed });
+    let told = format!("{name}: {batch}x{height}x{width}, {inputs} to {outputs} channels, kernel {kernel}");
+    let (sums, stores) = (allowed(gpu, variant), rounding(gpu, allowed(gpu, variant)));
+    let mut report = |what: &str, error, allowed| {
+        let variant = format!("{}{what}, {}", pass.name(), variant.name());
+        tell(Check { operation: "convolution", variant, sizes: told.clone(), error, allowed });
+    };
+    report("", error, if full { sums } else { stores });
+    if pass != Pass::Forward || !finishes(gpu, variant) {
+        return Ok(());
+    }
+
+    // Logits, and what may be done to a result ahead of its store.
+    let run = |after: After<'_>, full: bool, output: &Slice| -> Result<()> {
+        let calls =
+            record(gpu, "selftest", &convolution, pass, variant, most, &Operands { after, full, output, ..operands })?;
+        execute(gpu, &calls, batch, Step::default())
+    };
+    let logits = unwritten(gpu, padded(&expected.y, outputs).len())?;
+    run(After::Nothing, true, &logits)?;
+    report(", in f32", distance(&unpadded(&gpu.read::<f32>(&logits)?, outputs), &expected.y), sums);
+    run(After::Relu, false, &output)?;
+    let relu = stored(gpu, expected.y.iter().map(|v| v.max(0.0)).collect());
+    report(", ReLU", distance(&unpadded(&read_activations(gpu, &output)?, outputs), &relu), stores);
+    if !fuses(&gpu.capabilities(), &convolution, variant, most) {
+        return Ok(());
+    }
+    let [scale, shift] = [5, 6].map(|seed| values(seed, outputs));
+    let kept = gpu.upload("kept", &[padded(&scale, outputs), padded(&shift, outputs)].concat())?;
+    run(After::Normalise(&kept), false, &output)?;
+    let affine = |(i, v): (usize, &f32)| v.mul_add(scale[i % outputs], shift[i % outputs]).max(0.0);
+    let expected_y = stored(gpu, expected.y.iter().enumerate().map(affine).collect());
+    report(", normalised", distance(&unpadded(&read_activations(gpu, &output)?, outputs), &expected_y), stores);
+    let error = moments(gpu, layer, &output, |moments| run(After::Moments(moments), false, &output))?;
+    report(", moments", error, 3e-6);
     Ok(())
+}
+
+/// Runs a product that keeps the moments of what it stores in `output`, joins them, and tells how far mean and variance are
+/// from those of what is there.
+fn moments(gpu: &Gpu, layer: &Layer, output: &Slice, run: impl FnOnce(&Slice) -> Result<()>) -> Result<f64> {
+    let Sizes { batch, height, width, outputs, .. } = layer.sizes;
+    let shape = Shape::new(height, width, outputs);
+    let scratch = unwritten(gpu, batch_norm::scratch(shape, layer.most, gpu.half()))?;
+    run(&scratch)?;
+    let tensor = |value| gpu.upload("tensor", &padded(&vec![value; outputs], outputs));
+    let (gamma, beta, mean, variance) = (tensor(1.0)?, tensor(0.0)?, tensor(0.0)?, tensor(0.0)?);
+    let kept = unwritten(gpu, batch_norm::kept(outputs))?;
+    let tensors = batch_norm::Tensors {
+        gamma: &gamma,
+        beta: &beta,
+        running_mean: &mean,
+        running_variance: &variance,
+        kept: &kept,
+    };
+    let join = batch_norm::join(gpu, "join", shape, &tensors, &scratch)?;
+    execute(gpu, &[join], batch, Step::default())?;
+    let y = wide(&unpadded(&read_activations(gpu, output)?, outputs));
+    let ones = vec![1.0; outputs];
+    let (mut twin_mean, mut twin_variance, mut unused) = (vec![0.0; outputs], vec![0.0; outputs], vec![0.0; y.len()]);
+    twin::forward_train(&y, &ones, &vec![0.0; outputs], &mut twin_mean, &mut twin_variance, &mut unused);
+    let read = |slice: &Slice| Ok::<_, crate::error::Error>(unpadded(&gpu.read::<f32>(slice)?, outputs));
+    let errors = [distance(&read(&mean)?, &narrow(&twin_mean)), distance(&read(&variance)?, &narrow(&twin_variance))];
+    Ok(worst(&errors))
 }

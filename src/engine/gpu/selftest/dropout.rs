@@ -1,6 +1,8 @@
 //! ReLU and dropout against [`DropoutMask`], bit by bit.
 
-use super::{Check, Gpu, Step, coarse, distance, execute_part, padded, unpadded, values};
+use super::{
+    Check, Gpu, Step, activations, coarse, distance, execute_part, padded, read_activations, stored, unpadded, values,
+};
 use crate::engine::gpu::dropout;
 use crate::engine::random::DropoutMask;
 use crate::error::Result;
@@ -21,17 +23,19 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     ] {
         let shape = Shape::new(1, 1, features);
         let z = coarse(1, samples * features);
-        let d = values(2, samples * features);
+        let d = stored(gpu, values(2, samples * features));
         let mask = DropoutMask::new(seed, layer, done, probability);
         let scale = (1.0 / (1.0 - f64::from(probability))) as f32;
         let result = |(i, v): (usize, &f32)| {
             if mask.keeps(first as usize * features + i) { v.max(0.0) * scale } else { 0.0 }
         };
         let y: Vec<f32> = z.iter().enumerate().map(result).collect();
+        let y = stored(gpu, y);
         let dz: Vec<f32> = d.iter().zip(&y).map(|(d, y)| if *y > 0.0 { d * scale } else { 0.0 }).collect();
 
-        let ours = gpu.upload("y", &padded(&z, features))?;
-        let gradient = gpu.upload("dy", &padded(&d, features))?;
+        let dz = stored(gpu, dz);
+        let ours = activations(gpu, "y", &padded(&z, features))?;
+        let gradient = activations(gpu, "dy", &padded(&d, features))?;
         let calls = [
             dropout::forward(gpu, "forward", shape, layer, probability, &ours)?,
             dropout::backward(gpu, "backward", shape, probability, &ours, &gradient)?,
@@ -39,7 +43,7 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
         let (samples, seed, done) = (samples as u32, halves(seed), halves(done));
         execute_part(gpu, &calls, Step { samples, batch: 200, first, seed, done, ..Step::default() })?;
         for (variant, ours, twin) in [("forward", &ours, &y), ("backward", &gradient, &dz)] {
-            let error = distance(&unpadded(&gpu.read::<f32>(ours)?, features), twin);
+            let error = distance(&unpadded(&read_activations(gpu, ours)?, features), twin);
             let sizes = format!("{samples} x {features} from sample {first}, probability {probability}");
             tell(Check { operation: "dropout", variant: variant.into(), sizes, error, allowed: 0.0 });
         }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Check, Gpu, Step, distance, execute_part, narrow, unpadded, unwritten};
+use super::{
+    Check, Gpu, Step, distance, execute_part, narrow, read_activations, rounding, stored, unpadded, unwritten,
+    unwritten_activations,
+};
 use crate::engine::cpu::reference::gather as twin;
 use crate::engine::gpu::gather::{Gallery, PICK, Residence};
 use crate::engine::{Images, Normalisation, Pick};
@@ -50,7 +53,7 @@ fn compare(
     let gallery = Gallery::sharded(gpu, images, size, &normalisation, resident, limit)?;
     let on_device = unwritten(gpu, PICK * picks.len())?;
     let samples = 4;
-    let output = unwritten(gpu, samples * size * size * 4)?;
+    let output = unwritten_activations(gpu, samples * size * size * 4)?;
     let calls = gallery.record(gpu, &on_device, &output)?;
     gallery.load(gpu, &picks, &on_device);
     let mut error = 0.0;
@@ -60,11 +63,11 @@ fn compare(
         let step = Step { samples: part.len() as u32, batch: 9, first: first as u32, ..Step::default() };
         execute_part(gpu, &calls, step)?;
         let expected: Vec<f64> = twin::gather(images, part, size, &normalisation);
-        let ours = unpadded(&gpu.read::<f32>(&output)?, 3);
-        error = f64::max(error, distance(&ours[..expected.len()], &narrow(&expected)));
+        let ours = unpadded(&read_activations(gpu, &output)?, 3);
+        error = f64::max(error, distance(&ours[..expected.len()], &stored(gpu, narrow(&expected))));
     }
     let variant = if resident == Residence::Device { "on the device" } else { "streamed" }.to_owned();
     let sizes = format!("{} x {} to {size}, {} shards", images.height, images.width, calls.len());
-    tell(Check { operation: "gather", variant, sizes, error, allowed: 1e-6 });
+    tell(Check { operation: "gather", variant, sizes, error, allowed: rounding(gpu, 1e-6) });
     Ok(())
 }

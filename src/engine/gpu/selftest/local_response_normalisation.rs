@@ -1,7 +1,10 @@
 //! Local response normalisation against
 //! [`reference::local_response_normalisation`](crate::engine::cpu::reference::local_response_normalisation) in f64.
 
-use super::{Check, Gpu, Step, distance, execute, narrow, padded, sizes, unpadded, unwritten, values, wide};
+use super::{
+    Check, Gpu, Step, activations, distance, execute, narrow, padded, read_activations, rounding, sizes, stored,
+    unpadded, unwritten_activations, values, wide,
+};
 use crate::engine::cpu::reference::local_response_normalisation as twin;
 use crate::engine::gpu::local_response_normalisation;
 use crate::error::Result;
@@ -18,23 +21,25 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     ] {
         let c = shape.channels;
         let x: Vec<f32> = values(1, samples * shape.elements()).into_iter().map(|v| v * factor).collect();
-        let dy = values(2, x.len());
+        let x = stored(gpu, x);
+        let dy = stored(gpu, values(2, x.len()));
         let (mut y, mut dx) = (vec![0.0; x.len()], vec![0.0; x.len()]);
         twin::forward(c, &wide(&x), &mut y);
         twin::backward(c, &wide(&x), &wide(&dy), &mut dx);
-        let ours = gpu.upload("x", &padded(&x, c))?;
-        let gradient = gpu.upload("dy", &padded(&dy, c))?;
+        let ours = activations(gpu, "x", &padded(&x, c))?;
+        let gradient = activations(gpu, "dy", &padded(&dy, c))?;
         let width = padded(&x, c).len();
-        let (result, back) = (unwritten(gpu, width)?, unwritten(gpu, width)?);
+        let (result, back) = (unwritten_activations(gpu, width)?, unwritten_activations(gpu, width)?);
         let calls = [
             local_response_normalisation::forward(gpu, "forward", shape, &ours, &result)?,
             local_response_normalisation::backward(gpu, "backward", shape, &ours, &gradient, &back)?,
         ];
         execute(gpu, &calls, samples, Step::default())?;
         for (variant, ours, twin) in [("forward", &result, &y), ("backward", &back, &dx)] {
-            let error = distance(&unpadded(&gpu.read::<f32>(ours)?, c), &narrow(twin));
+            let error = distance(&unpadded(&read_activations(gpu, ours)?, c), &stored(gpu, narrow(twin)));
             let (operation, variant) = ("local_response_normalisation", variant.to_owned());
-            tell(Check { operation, variant, sizes: sizes(shape, samples), error, allowed: 1e-6 });
+            let allowed = rounding(gpu, 1e-6);
+            tell(Check { operation, variant, sizes: sizes(shape, samples), error, allowed });
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Loss scaling and the optimiser behind it against [`reference::loss_scaling`](crate::engine::cpu::reference::loss_scaling)
 //! and [`reference::optimizer`](crate::engine::cpu::reference::optimizer), over steps that overflow and steps that do not.
 
-use super::{Check, Gpu, Step, distance, execute, unwritten, values};
+use super::{Check, Gpu, Step, distance, execute, read_activations, stored, unwritten, unwritten_activations, values};
 use crate::engine::cpu::reference::{loss_scaling as twin, optimizer as twin_optimizer};
 use crate::engine::gpu::{loss_scaling, optimizer};
 use crate::engine::{LossScaling, Optimizer};
@@ -37,15 +37,17 @@ fn start(gpu: &Gpu, state: LossScaling) -> Result<super::Slice> {
     Ok(scaling)
 }
 
-/// Powers of two round nothing; what is beyond the samples stays.
+/// Powers of two round nothing but what activations are rounded to; what is beyond the samples stays.
 fn scale(gpu: &Gpu, samples: usize, width: usize) -> Result<f64> {
     let scaling = start(gpu, LossScaling { scale: 1024.0, ..LossScaling::default() })?;
-    let before = values(1, (samples + 2) * width);
-    let d_logits = gpu.upload("gradient", &before)?;
-    execute(gpu, &[loss_scaling::scale(gpu, width, &d_logits, &scaling)?], samples, Step::default())?;
-    let scaled = |(i, v): (usize, &f32)| if i < samples * width { 1024.0 * v } else { *v };
-    let expected: Vec<f32> = before.iter().enumerate().map(scaled).collect();
-    Ok(distance(&gpu.read::<f32>(&d_logits)?, &expected))
+    let unscaled = values(1, (samples + 2) * width);
+    let from = gpu.upload("gradient", &unscaled)?;
+    let d_logits = unwritten_activations(gpu, unscaled.len())?;
+    execute(gpu, &[loss_scaling::scale(gpu, width, &from, &d_logits, &scaling)?], samples, Step::default())?;
+    let expected = stored(gpu, unscaled.iter().take(samples * width).map(|v| 1024.0 * v).collect());
+    let ours = read_activations(gpu, &d_logits)?;
+    let untouched = ours[expected.len()..].iter().all(|v| v.is_nan());
+    Ok(if untouched { distance(&ours[..expected.len()], &expected) } else { f64::INFINITY })
 }
 
 /// One number that is not finite, at either end or in the middle, is found; none is invented. 0 where all is right.
@@ -82,7 +84,8 @@ fn steps_of(gpu: &Gpu, rule: &Optimizer, first: u64, steps: u64) -> Result<f64> 
     let gradients = gpu.buffer("gradients", count)?;
     let buffers: Vec<_> = moments.iter().map(|m| gpu.upload("moment", m)).collect::<Result<_>>()?;
     let mut calls = loss_scaling::decide(gpu, rule, 2, &gradients, &scaling)?;
-    calls.extend(optimizer::update(gpu, rule, &ours, &gradients, &buffers, Some(&scaling))?);
+    let rounded = unwritten_activations(gpu, count)?;
+    calls.extend(optimizer::update(gpu, rule, &ours, &gradients, &buffers, Some([&scaling, &rounded]))?);
     for step in 0..steps {
         let gradient = values(10 + step, count);
         let mut scaled: Vec<f32> = gradient.iter().map(|g| g * state.scale).collect();
@@ -102,7 +105,11 @@ fn steps_of(gpu: &Gpu, rule: &Optimizer, first: u64, steps: u64) -> Result<f64> 
             return Ok(f64::INFINITY);
         }
     }
-    let mut error = distance(&gpu.read::<f32>(&ours)?, &parameters);
+    let updated = gpu.read::<f32>(&ours)?;
+    if read_activations(gpu, &rounded)? != stored(gpu, updated.clone()) {
+        return Ok(f64::INFINITY);
+    }
+    let mut error = distance(&updated, &parameters);
     for (ours, twin) in buffers.iter().zip(&moments) {
         error = error.max(distance(&gpu.read::<f32>(ours)?, twin));
     }

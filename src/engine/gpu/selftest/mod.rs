@@ -2,7 +2,8 @@
 //! tests of this crate run on a software adapter. One file an operation.
 //!
 //! Sizes are awkward on purpose: 1, odd, not a multiple of any tile, batch tails, not square. Outputs are filled with NaN
-//! beforehand, so that a number that was never written shows.
+//! beforehand, so that a number that was never written shows. On a device that is opened for f16, activations are f16 in
+//! memory, and so are those that the twin gets.
 
 mod average_pool;
 mod batch_norm;
@@ -17,11 +18,13 @@ mod optimizer;
 mod relu;
 mod winograd;
 
+use half::f16;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::device::{Gpu, Slice, Step};
 use super::dispatch::Dispatch;
+use crate::engine::cpu::reference::to_half;
 use crate::error::Result;
 use crate::vgg::Shape;
 
@@ -73,13 +76,19 @@ pub fn operations() -> impl Iterator<Item = &'static str> {
 
 /// Runs everything, telling each result as it comes. Errors: the device fails.
 pub fn run(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
-    OPERATIONS.iter().try_for_each(|(_, checks)| checks(gpu, tell))
+    operations().try_for_each(|operation| run_only(gpu, operation, tell))
 }
 
 /// The same for one of [`operations`].
 pub fn run_only(gpu: &Gpu, operation: &str, tell: &mut dyn FnMut(Check)) -> Result<()> {
-    let named = OPERATIONS.iter().filter(|(name, _)| *name == operation);
-    named.into_iter().try_for_each(|(_, checks)| checks(gpu, tell))
+    let mut told = |mut check: Check| {
+        if gpu.half() {
+            check.variant.push_str(", f16 in memory");
+        }
+        tell(check);
+    };
+    let mut named = OPERATIONS.iter().filter(|(name, _)| *name == operation);
+    named.try_for_each(|(_, checks)| checks(gpu, &mut told))
 }
 
 /// `count` numbers from -1 to 1.
@@ -123,6 +132,48 @@ pub(super) fn unpadded(values: &[f32], channels: usize) -> Vec<f32> {
 /// A buffer of `floats` NaN.
 pub(super) fn unwritten(gpu: &Gpu, floats: usize) -> Result<Slice> {
     gpu.upload("output", &vec![f32::NAN; floats])
+}
+
+/// `values` as the device has activations in memory: as they are, or rounded to f16.
+pub(super) fn stored(gpu: &Gpu, values: Vec<f32>) -> Vec<f32> {
+    if gpu.half() { to_half(&values) } else { values }
+}
+
+/// A buffer of activations.
+pub(super) fn activations(gpu: &Gpu, label: &str, values: &[f32]) -> Result<Slice> {
+    let words = gpu.capabilities().words(values.len());
+    let slice = gpu.buffer(label, words)?.part(0, words);
+    write_activations(gpu, &slice, values)?;
+    Ok(slice)
+}
+
+/// Overwrites activations.
+pub(super) fn write_activations(gpu: &Gpu, slice: &Slice, values: &[f32]) -> Result<()> {
+    match gpu.half() {
+        true => gpu.write(slice, &values.iter().map(|v| f16::from_f32(*v).to_bits()).collect::<Vec<u16>>()),
+        false => gpu.write(slice, values),
+    }
+    gpu.check()
+}
+
+/// A buffer of `numbers` activations that are NaN.
+pub(super) fn unwritten_activations(gpu: &Gpu, numbers: usize) -> Result<Slice> {
+    activations(gpu, "output", &vec![f32::NAN; numbers])
+}
+
+/// Activations read back.
+pub(super) fn read_activations(gpu: &Gpu, slice: &Slice) -> Result<Vec<f32>> {
+    match gpu.half() {
+        true => Ok(gpu.read::<u16>(slice)?.iter().map(|bits| f16::from_bits(*bits).to_f32()).collect()),
+        false => gpu.read(slice),
+    }
+}
+
+/// How far activations may be from a twin that is rounded as they are ([`stored`]) where they may be `allowed` apart before
+/// that. An f32 error of 3e-7 sends one number in some thousand to the other of two f16, at most 2^-10 away: 3e-5 in the L2
+/// norm. A rounding too many or too few would show with 2e-4.
+pub(super) fn rounding(gpu: &Gpu, allowed: f64) -> f64 {
+    if gpu.half() && allowed > 0.0 { f64::max(allowed, 1e-4) } else { allowed }
 }
 
 /// Runs `calls` for `samples` samples of a batch of as many, with what `step` says besides.

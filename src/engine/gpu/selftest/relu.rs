@@ -2,8 +2,8 @@
 //! [`reference::relu`](crate::engine::cpu::reference::relu) and `max_pool`.
 
 use super::{
-    Check, Gpu, Slice, Step, coarse, distance, execute, execute_part, narrow, padded, sizes, unpadded, unwritten,
-    values, wide,
+    Check, Gpu, Slice, Step, activations, coarse, distance, execute, execute_part, narrow, padded, read_activations,
+    sizes, stored, unpadded, unwritten, unwritten_activations, values, wide,
 };
 use crate::engine::cpu::reference::{max_pool, relu as twin};
 use crate::engine::gpu::chunks::pooled;
@@ -40,7 +40,7 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
 fn both(gpu: &Gpu, tell: &mut dyn FnMut(Check), shape: Shape, samples: usize, pool: bool) -> Result<()> {
     let output = if pool { pooled(shape) } else { shape };
     let z = coarse(1, samples * shape.elements());
-    let dy = values(2, samples * output.elements());
+    let dy = stored(gpu, values(2, samples * output.elements()));
     let mut y = z.clone();
     twin::forward(&mut y);
     let mut dz = dy.clone();
@@ -56,18 +56,18 @@ fn both(gpu: &Gpu, tell: &mut dyn FnMut(Check), shape: Shape, samples: usize, po
         y
     };
     let c = shape.channels;
-    let ours = gpu.upload("z", &padded(&z, c))?;
-    let result = unwritten(gpu, padded(&y, c).len())?;
-    let gradient = gpu.upload("dy", &padded(&dy, c))?;
+    let ours = activations(gpu, "z", &padded(&z, c))?;
+    let result = unwritten_activations(gpu, padded(&y, c).len())?;
+    let gradient = activations(gpu, "dy", &padded(&dy, c))?;
     let calls = [relu::forward(gpu, "forward", shape, pool, &ours, &result)?];
     execute(gpu, &calls, samples, Step::default())?;
-    let error = distance(&unpadded(&gpu.read::<f32>(&result)?, c), &y);
+    let error = distance(&unpadded(&read_activations(gpu, &result)?, c), &y);
     let sizes = sizes(shape, samples);
     let variant = if pool { "forward, pooled" } else { "forward" };
     tell(Check { operation: "relu", variant: variant.into(), sizes: sizes.clone(), error, allowed: 0.0 });
     let calls = [relu::backward(gpu, "backward", shape, pool, &ours, &gradient)?];
     execute(gpu, &calls, samples, Step::default())?;
-    let error = distance(&unpadded(&gpu.read::<f32>(&ours)?, c), &dz);
+    let error = distance(&unpadded(&read_activations(gpu, &ours)?, c), &dz);
     let variant = if pool { "backward, pooled" } else { "backward" };
     tell(Check { operation: "relu", variant: variant.into(), sizes, error, allowed: 0.0 });
     Ok(())
@@ -81,12 +81,12 @@ fn nan(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     z[2] = f32::INFINITY; // channel 2
     z[3] = f32::NEG_INFINITY; // channel 3
     z[11] = -0.0;
-    let ours = gpu.upload("z", &z)?;
-    let (plain, maxima) = (gpu.buffer("y", 16)?, gpu.buffer("y", 4)?);
+    let ours = activations(gpu, "z", &z)?;
+    let (plain, maxima) = (unwritten_activations(gpu, 16)?, unwritten_activations(gpu, 4)?);
     let forward = |pool, to: &Slice| relu::forward(gpu, "forward", shape, pool, &ours, to);
     let calls = [forward(false, &plain)?, forward(true, &maxima)?];
     execute(gpu, &calls, 1, Step::default())?;
-    let (plain, maxima) = (gpu.read::<f32>(&plain)?, gpu.read::<f32>(&maxima)?);
+    let (plain, maxima) = (read_activations(gpu, &plain)?, read_activations(gpu, &maxima)?);
     let expected = z.iter().map(|v| if *v < 0.0 { 0.0 } else { *v });
     let same = |a: f32, b: f32| a == b || (a.is_nan() && b.is_nan());
     let good = plain.iter().zip(expected).all(|(a, b)| same(*a, b))
@@ -100,9 +100,10 @@ fn nan(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
 fn bias(gpu: &Gpu, tell: &mut dyn FnMut(Check), shape: Shape, samples: usize) -> Result<()> {
     let c = shape.channels;
     let dz: Vec<f32> = values(3, samples * shape.elements()).into_iter().map(|v| v + 0.1).collect();
+    let dz = stored(gpu, dz);
     let mut sums = vec![0.0; c];
     wide(&dz).chunks_exact(c).for_each(|row| sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v));
-    let ours = gpu.upload("dz", &padded(&dz, c))?;
+    let ours = activations(gpu, "dz", &padded(&dz, c))?;
     let width = c.next_multiple_of(4);
     let gradient = unwritten(gpu, width)?;
     let scratch = unwritten(gpu, relu::scratch(shape, samples))?;
