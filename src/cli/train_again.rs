@@ -50,7 +50,7 @@ impl Args for Given {
 }
 
 /// The settings of a run: the flag's name, how it is spelled, and its place in `run.toml`.
-const SETTINGS: [(&str, &str, &str); 26] = [
+const SETTINGS: [(&str, &str, &str); 27] = [
     ("depth", "--depth", "network.depth"),
     ("conv1x1", "--conv1x1", "network.conv1x1"),
     ("lrn", "--lrn", "network.lrn"),
@@ -76,6 +76,7 @@ const SETTINGS: [(&str, &str, &str); 26] = [
     ("limit_train", "--limit-train", "training.limit_train"),
     ("shuffle", "--shuffle", "training.shuffle"),
     ("init", "--init", "training.init"),
+    ("init_partial", "--init-partial", "training.init_partial"),
     ("precision", "--precision", "training.precision"),
 ];
 

@@ -50,6 +50,8 @@ Examples:
       the five networks in turn
   vggkit train --optimizer sgd --momentum 0.9 -lr 0.01 --weight-decay 5e-4
       the paper's optimiser
+  vggkit train -d 16 --no-batch-norm --init vgg16.safetensors --init-partial
+      torchvision's layers as far as they fit (not classifier.0 and .6), the others drawn
   vggkit train --resume runs/vgg16c
       go on where it stopped; the result has the same bits as a training that never stopped
   vggkit train --resume runs/vgg16c -e 100
@@ -121,6 +123,10 @@ pub struct RecipeArguments {
     /// Start from these weights (safetensors with torchvision's names)
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
+    /// Of the weights of --init take the layers that fit by name and shape, draw the others, and list both: for another
+    /// number of classes, another depth, or torchvision's weights
+    #[arg(long, requires = "init")]
+    pub init_partial: bool,
 }
 
 /// How long, where to, and what is kept.
@@ -279,6 +285,7 @@ impl Arguments {
             max_steps: self.run.max_steps,
             limit_train: flags.limit_train,
             init: flags.init.as_ref().map(|path| path.display().to_string()),
+            init_partial: flags.init_partial,
         })
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::output;
 use crate::progress;
 use crate::training::history::Epoch;
+use crate::training::run::{Origin, Recipe};
 use crate::training::session::Session;
 use crate::training::trainer::{Ending, Live, Observer};
 
@@ -58,6 +59,9 @@ impl Display {
                 indicatif::HumanBytes(session.engine.memory()),
                 session.folder.display()
             ));
+            if session.progress.step == 0 {
+                first_weights(&run.training, &run.origin).iter().for_each(|line| output::note(line));
+            }
             match session.ended() {
                 Some(_) => output::note(&session.way_on()),
                 None if session.progress.step > 0 => output::note(&format!(
@@ -124,6 +128,21 @@ impl Display {
         let left = u32::try_from(self.epochs.saturating_sub(epoch)).ok()?;
         (left > 0).then(|| per_epoch * left)
     }
+}
+
+/// Where the first weights are from, where they were not drawn.
+fn first_weights(recipe: &Recipe, origin: &Origin) -> Vec<String> {
+    let Some(file) = &recipe.init else { return Vec::new() };
+    if !recipe.init_partial {
+        return vec![format!("starts from {file}")];
+    }
+    let lists = [
+        ("taken from", &origin.init_taken),
+        ("drawn anew beside", &origin.init_drawn),
+        ("not used of", &origin.init_unused),
+    ];
+    let lists = lists.into_iter().filter(|(_, layers)| !layers.is_empty());
+    lists.map(|(what, layers)| format!("{what} {file}: {}", layers.join(", "))).collect()
 }
 
 impl Observer for Display {

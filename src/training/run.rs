@@ -90,6 +90,9 @@ pub struct Recipe {
     /// Weights that it started from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
+    /// Whether only those layers of it were taken that fit, and the others drawn.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub init_partial: bool,
 }
 
 impl Default for Recipe {
@@ -112,6 +115,7 @@ impl Default for Recipe {
             max_steps: None,
             limit_train: None,
             init: None,
+            init_partial: false,
         }
     }
 }
@@ -190,6 +194,15 @@ pub struct Origin {
     /// SHA-256 of best.safetensors once it has ended; empty while it runs and where no epoch was finished.
     #[serde(default)]
     pub best_sha256: String,
+    /// With `init_partial`: the layers that were taken from the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub init_taken: Vec<String>,
+    /// With `init_partial`: the layers that were drawn, each with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub init_drawn: Vec<String>,
+    /// With `init_partial`: the layers of the file that the network does not have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub init_unused: Vec<String>,
 }
 
 impl Data {
@@ -212,6 +225,10 @@ impl Data {
     pub fn is(&self, at_hand: &Identity) -> bool {
         self.known_as(Some(at_hand)) == at_hand.content_sha256
     }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Run {

@@ -17,7 +17,8 @@ use crate::dataset::{Identity, Manifest, Pack};
 use crate::engine::{self, Engine, Settings, Source, State, Target};
 use crate::error::{Error, Kind, Result};
 use crate::files;
-use crate::vgg::{Network, Plan, initialisation, weights};
+use crate::vgg::transfer::{self, First};
+use crate::vgg::{Network, Plan, initialisation};
 
 /// What to compute with and what to keep; the same for a new and for a resumed training.
 #[derive(Clone)]
@@ -119,13 +120,7 @@ impl Session {
     ) -> Result<Self> {
         let plan = network.plan()?;
         refuse_a_run(&folder, overwrite)?;
-        let tensors = match &recipe.init {
-            Some(file) => {
-                let loaded = weights::load(Path::new(file), &plan);
-                loaded.map_err(|e| e.or_help("--init takes a weight file, such as best.safetensors of a run"))?.tensors
-            }
-            None => initialisation::initialise(&plan, recipe.seed),
-        };
+        let First { tensors, taken, drawn, unused } = first_weights(recipe, &plan)?;
         let state = State::new(tensors);
         let engine = open(&plan, recipe, [&packs.train, &packs.val], &state, &options)?;
         let run = Run {
@@ -139,6 +134,9 @@ impl Session {
                 commit: crate::build_info::commit().to_owned(),
                 device: engine.device().clone(),
                 started: files::now(),
+                init_taken: taken,
+                init_drawn: drawn,
+                init_unused: unused,
                 ..Origin::default()
             },
             changes: Vec::new(),
@@ -312,6 +310,16 @@ impl Session {
 
 fn train_images(recipe: &Recipe, train: &Pack) -> usize {
     recipe.limit_train.unwrap_or(usize::MAX).min(train.images.count)
+}
+
+/// Drawn, or those of a file.
+fn first_weights(recipe: &Recipe, plan: &Plan) -> Result<First> {
+    let Some(file) = recipe.init.as_ref().map(Path::new) else {
+        return Ok(First { tensors: initialisation::initialise(plan, recipe.seed), ..First::default() });
+    };
+    let first =
+        if recipe.init_partial { transfer::partial(file, plan, recipe.seed) } else { transfer::whole(file, plan) };
+    first.map_err(|e| e.or_help("--init takes a weight file, such as best.safetensors of a run"))
 }
 
 fn open<'a>(

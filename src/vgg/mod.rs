@@ -6,6 +6,7 @@ pub mod initialisation;
 pub mod operation;
 pub mod plan;
 pub mod table;
+pub mod transfer;
 pub mod weights;
 
 pub use operation::Operation;

@@ -1,14 +1,15 @@
 //! Weight files: safetensors with torchvision's parameter names and OIHW layout, so that
 //! `torch_model.load_state_dict(safetensors.torch.load_file(path))` works with no renaming.
 //!
-//! Tensors named `optimizer.*` and the metadata belong to the trainer and pass through unread.
+//! Tensors named `optimizer.*` and the metadata belong to the trainer and pass through unread. What PyTorch pickles is not
+//! read, since a pickle is a program; the error says how to convert it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::{Metadata, TensorInfo, TensorView};
 use safetensors::{Dtype, SafeTensors};
 
 use super::operation::Operation;
@@ -86,17 +87,43 @@ pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
     metadata_in(path, &map(path)?)
 }
 
-fn map(path: &Path) -> Result<Map> {
+pub(super) fn map(path: &Path) -> Result<Map> {
     let file = File::open(path).map_err(|e| Error::io("cannot read", path, e))?;
     Map::of(file, path, "restore it from a backup, or train again")
 }
 
 fn metadata_in(path: &Path, map: &[u8]) -> Result<BTreeMap<String, String>> {
-    let (_, header) = SafeTensors::read_metadata(map).map_err(|e| damaged(path, &e))?;
+    let (_, header) = SafeTensors::read_metadata(map).map_err(|e| damaged(path, map, &e))?;
     Ok(header.metadata().clone().unwrap_or_default().into_iter().collect())
 }
 
-fn damaged(path: &Path, e: &safetensors::SafeTensorError) -> Error {
+/// All tensors of a file by torchvision's names: without what a wrapper (`module.`, `model.`) put ahead of each.
+pub(super) fn tensors<'a>(path: &Path, map: &'a [u8]) -> Result<BTreeMap<String, TensorView<'a>>> {
+    let file = SafeTensors::deserialize(map).map_err(|e| damaged(path, map, &e))?;
+    let tensors = file.tensors();
+    let ours = |name: &str| !name.starts_with("optimizer.");
+    let ahead = |name: &str| ["features.", "classifier."].iter().filter_map(|part| name.find(part)).min();
+    let wrapper =
+        tensors.iter().filter(|(name, _)| ours(name)).filter_map(|(name, _)| Some(&name[..ahead(name)?])).min();
+    let wrapper = wrapper.filter(|wrapper| wrapper.ends_with('.')).unwrap_or_default().to_owned();
+    let short = |name: String| match name.strip_prefix(&wrapper) {
+        Some(short) if ours(&name) => short.to_owned(),
+        _ => name,
+    };
+    Ok(tensors.into_iter().map(|(name, view)| (short(name), view)).collect())
+}
+
+fn damaged(path: &Path, bytes: &[u8], e: &safetensors::SafeTensorError) -> Error {
+    if is_pickle(bytes) {
+        let new = path.with_extension("safetensors");
+        let help = format!(
+            "a pickle is a program, so it is not read. These two lines of Python convert it:\n    \
+             import torch, safetensors.torch\n    \
+             safetensors.torch.save_file(torch.load({path:?}, map_location=\"cpu\", weights_only=True), {new:?})\n  \
+             (where it holds more than weights, name their key behind torch.load(...): often [\"state_dict\"])"
+        );
+        return Error::data(path, "is a file of torch.save, not safetensors").with_help(help);
+    }
     Error::data(path, format!("is not a whole safetensors file ({e})"))
         .with_help("it is damaged or something else: restore it from a backup, or train again")
 }
@@ -106,9 +133,7 @@ fn damaged(path: &Path, e: &safetensors::SafeTensorError) -> Error {
 pub fn load(path: &Path, plan: &Plan) -> Result<LoadedWeights> {
     let map = map(path)?;
     let metadata = metadata_in(path, &map)?;
-    let file = SafeTensors::deserialize(&map).map_err(|e| damaged(path, &e))?;
-
-    let mut unread: BTreeMap<String, _> = file.tensors().into_iter().collect();
+    let mut unread = tensors(path, &map)?;
     for layer in plan.layers.iter().filter(|l| l.operation == Operation::BatchNorm2d) {
         unread.remove(&format!("{}.num_batches_tracked", layer.name)); // counts steps, decides nothing
     }
@@ -147,17 +172,27 @@ pub fn load(path: &Path, plan: &Plan) -> Result<LoadedWeights> {
 }
 
 fn misfit(path: &Path, plan: &Plan, problems: &[String]) -> Error {
-    let mut text =
-        format!("does not fit {}: {}", plan.network.title(), problems[..problems.len().min(LISTED)].join("; "));
-    if problems.len() > LISTED {
-        text.push_str(&format!("; and {} more", problems.len() - LISTED));
-    }
-    Error::data(path, text)
-        .with_help("depth, width, classes and batch normalisation must be those that the weights were trained with")
+    Error::data(path, format!("does not fit {}: {}", plan.network.title(), listed(problems))).with_help(
+        "depth, width, classes and batch normalisation must be those that the weights were trained with; a training \
+                    takes the layers that fit with --init-partial",
+    )
+}
+
+/// At most [`LISTED`] of them, and how many more there are.
+pub(super) fn listed(problems: &[String]) -> String {
+    let shown = problems[..problems.len().min(LISTED)].join("; ");
+    if problems.len() > LISTED { format!("{shown}; and {} more", problems.len() - LISTED) } else { shown }
+}
+
+/// Whether `torch.save` wrote it: a zip that begins with a pickle or, before PyTorch 1.6, a pickle of its magic number.
+fn is_pickle(bytes: &[u8]) -> bool {
+    let head = &bytes[..bytes.len().min(256)];
+    let zipped = head.starts_with(b"PK\x03\x04") && head.windows(8).any(|name| name == b"data.pkl");
+    zipped || matches!(head, [0x80, 2..=5, ..])
 }
 
 /// Little-endian numbers as f32; `None` for integers.
-fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+pub(super) fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     fn each<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
         bytes.as_chunks::<N>().0.iter().map(|b| read(*b)).collect()
     }

@@ -142,6 +142,9 @@ impl Fixture {
                 finished: "2026-01-02T05:00:00Z".into(),
                 stopped_by: "early stopping".into(),
                 best_sha256: "cafe".repeat(16),
+                init_taken: Vec::new(),
+                init_drawn: Vec::new(),
+                init_unused: Vec::new(),
             },
         };
         files::write_toml(&Run::path(&folder), &settings).expect("run.toml");
@@ -253,6 +256,7 @@ fn recipe(epochs: usize) -> Recipe {
         max_steps: None,
         limit_train: None,
         init: None,
+        init_partial: false,
     }
 }
 

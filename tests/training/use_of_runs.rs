@@ -10,7 +10,7 @@ use vggkit::report::{self, Options, Sources};
 use vggkit::training::checkpoint;
 use vggkit::training::history::Epoch;
 
-use crate::{data, fails, history, ok, on, resume, train, vggkit};
+use crate::{data, fails, history, ok, on, resume, settings, train, vggkit};
 
 #[test]
 fn runs_are_not_overwritten_and_init_says_what_does_not_fit() {
@@ -30,6 +30,80 @@ fn runs_are_not_overwritten_and_init_says_what_does_not_fit() {
         assert!(error.contains(wrong) && error.contains("help: --init takes a weight file"), "{error}");
     }
     assert!(!runs.path().join("demo-c").exists(), "a run that cannot start leaves nothing");
+}
+
+#[test]
+fn another_number_of_classes_takes_the_layers_that_fit() {
+    let work = tempfile::tempdir().expect("a folder");
+    let runs = work.path().join("runs");
+    ok(train(&runs, "demo-a", &["-e", "1"]));
+    let weights = checkpoint::best_path(&runs.join("demo-a"));
+    let weights = weights.to_str().expect("text");
+    // The same images of two of the three classes.
+    for split in ["train", "val"] {
+        for class in ["n90000001", "n90000002"] {
+            let (from, to) = (data().join(split).join(class), work.path().join("source").join(split).join(class));
+            fs::create_dir_all(&to).expect("a folder");
+            for image in fs::read_dir(from).expect("images") {
+                let image = image.expect("an image");
+                fs::copy(image.path(), to.join(image.file_name())).expect("copied");
+            }
+        }
+    }
+    let two = |arguments: &[&str]| {
+        let mut command = vggkit(arguments);
+        command.current_dir(work.path()).args(["--data", "two"]);
+        command
+    };
+    ok(two(&["prepare", "--source", "source", "--quiet"]));
+    let train = |name: &str, more: &[&str]| {
+        let mut command = two(&["train", "--engine", "cpu", "--width", "0.05", "-i", "32", "-b", "8"]);
+        command.args(["--run", name]).args(more);
+        command
+    };
+    let whole = fails(train("demo-b", &["--init", weights]), 1);
+    assert!(whole.contains("classifier.6.bias has shape [3]") && whole.contains("--init-partial"), "{whole}");
+    let output =
+        train("demo-b", &["--init", weights, "--init-partial", "--max-steps", "1"]).output().expect("the command runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let run = settings(&runs.join("demo-b"));
+    assert!(said.contains(&format!("taken from {weights}: features.0, features.1, features.4")), "{said}");
+    assert!(said.contains(&format!("drawn anew beside {weights}: classifier.6 (weight [3, 204]")), "{said}");
+    assert!(run.origin.init_taken.contains(&"classifier.3".to_owned()), "{:?}", run.origin.init_taken);
+    assert_eq!(run.origin.init_drawn, ["classifier.6 (weight [3, 204] in the file, [2, 204] here)"]);
+    assert!(run.training.init_partial && run.origin.init_unused.is_empty());
+    // It goes on to the same bits as a training that did not stop, from what it took and not from the file.
+    let digest = |name: &str| checkpoint::digest_of(&checkpoint::last_path(&runs.join(name))).expect("a checkpoint");
+    ok(train("demo-c", &["--init", weights, "--init-partial", "--max-steps", "3"]));
+    fs::remove_file(weights).expect("removed");
+    ok(two(&["train", "--engine", "cpu", "--resume", "demo-b", "--max-steps", "3"]));
+    assert_eq!(digest("demo-b"), digest("demo-c"));
+    assert_eq!(settings(&runs.join("demo-b")).origin.init_drawn, run.origin.init_drawn);
+    fails(train("demo-d", &["--init-partial"]), 2);
+}
+
+#[test]
+fn weights_that_are_not_finite_are_named_before_a_training_starts() {
+    let runs = tempfile::tempdir().expect("a folder");
+    ok(train(runs.path(), "demo-a", &["--max-steps", "1"]));
+    let weights = checkpoint::last_path(&runs.path().join("demo-a"));
+    let mut bytes = fs::read(&weights).expect("weights");
+    let header = 8 + u64::from_le_bytes(*bytes.first_chunk().expect("a length")) as usize;
+    let names: Value = serde_json::from_slice(&bytes[8..header]).expect("a header");
+    let at = header + names["features.4.weight"]["data_offsets"][0].as_u64().expect("a place") as usize;
+    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let path = runs.path().join("nan.safetensors");
+    fs::write(&path, bytes).expect("written");
+    for more in [&[][..], &["--init-partial"]] {
+        let init = [&["--init", path.to_str().expect("text")], more].concat();
+        let error = fails(train(runs.path(), "demo-b", &init), 1);
+        assert!(
+            error.contains("nan.safetensors") && error.contains("features.4.weight has NaN as number 0"),
+            "{error}"
+        );
+        assert!(!runs.path().join("demo-b").exists(), "nothing has begun");
+    }
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub fn build(d: &Described, files: &[RawFile]) -> Provenance {
         ("Steps at most", recipe.max_steps.map(|n| n.to_string())),
         ("Train images", recipe.limit_train.map(|n| n.to_string())),
         ("First weights", recipe.init.clone()),
+        ("Layers of it", recipe.init_partial.then(|| origin.init_taken.join(", "))),
+        ("Layers drawn", recipe.init_partial.then(|| origin.init_drawn.join(", ")).filter(|layers| !layers.is_empty())),
     ];
     training.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     Provenance {
