@@ -213,3 +213,29 @@ fn a_signal_keeps_what_has_been_measured() {
         assert!(now["networks"][0]["earlier"]["ratio"].as_f64().is_some(), "a partial result can be compared with");
     }
 }
+
+/// What a step of VGG-16 in f16 moves was 8.68 GB with activations in f32 (LOG.md, 2026-11-27): at most 55 % of that.
+/// Without an adapter this fails; it does not skip.
+#[test]
+fn half_precision_moves_half_the_bytes() {
+    let output = std::process::Command::new(assert_cmd::cargo::cargo_bin!("vggkit"))
+        .args("bench --count 790,2700 --engine gpu --adapter llvmpipe --precision f16 -b 128 -d 16".split(' '))
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let gigabytes: f64 = text
+        .strip_prefix("VGG-16, 128 images: ")
+        .and_then(|rest| rest.split_once(" GB, at least "))
+        .and_then(|(number, _)| number.parse().ok())
+        .expect("a count");
+    assert!(gigabytes > 2.0 && gigabytes <= 0.55 * 8.679, "{text}");
+    let products = text.lines().filter(|line| line.contains(" half ")).count();
+    assert_eq!(products, 3 * 16 - 1, "{text}");
+    let wrong = std::process::Command::new(assert_cmd::cargo::cargo_bin!("vggkit"))
+        .args(["bench", "--count", "fast", "--engine", "cpu"])
+        .output()
+        .expect("it runs");
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("790,2700"), "{wrong:?}");
+}

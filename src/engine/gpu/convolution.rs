@@ -35,9 +35,9 @@ pub(super) const MOMENTS: &str = include_str!("../../../shaders/convolution_mome
 const PARTIAL_BYTES: usize = 64 << 20;
 /// Most slabs of pixels: what one invocation of the reduction adds up.
 const SLABS: usize = 512;
-/// Workgroups of 128x128 results of a weight gradient that keep matrix units busy: more slabs would only be more partial sums
-/// to write and to read, which take as long as the products then.
-const WORKGROUPS: usize = 512;
+/// Workgroups of 128x128 results that large cards run at once, two to each of some 130 multiprocessors. A weight gradient in
+/// f16 is cut into no more: further slabs would only be partial sums to write and to read, and a second round of few.
+const WORKGROUPS: usize = 256;
 
 /// One convolution; channels as the device has them: multiples of four. A linear layer is kernel 1 on a 1x1 map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -177,7 +177,7 @@ fn slabs(capabilities: &Capabilities, convolution: &Convolution, batch: usize) -
     let mut most = partial_floats(capabilities) / convolution.weights();
     if capabilities.half() {
         let tiles = (convolution.taps() * convolution.inputs).div_ceil(128) * convolution.outputs.div_ceil(128);
-        most = most.min(WORKGROUPS.div_ceil(tiles));
+        most = most.min(WORKGROUPS / tiles);
     }
     let slab = pixels.div_ceil(most.clamp(1, SLABS)).next_multiple_of(CHUNK);
     (pixels.div_ceil(slab), slab)

@@ -79,7 +79,10 @@ impl Gpu {
                 entries: &entries,
             })
         })?;
-        let bytes = storages.iter().map(|s| s.bytes).sum();
+        // What takes the place of a bias that there is not is a buffer that is bound already.
+        let same = |a: &Slice, b: &Slice| a.buffer == b.buffer && a.offset == b.offset;
+        let again = |(i, slice): &(usize, &&Slice)| storages[..*i].iter().any(|before| same(before, slice));
+        let bytes = storages.iter().enumerate().filter(|entry| !again(entry)).map(|(_, slice)| slice.bytes).sum();
         Ok(Dispatch { label, bytes, program, bindings, grid: Box::new(grid) })
     }
 
