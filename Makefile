@@ -28,7 +28,7 @@ PORTABLE = aarch64-unknown-linux-gnu
 # Drivers complain about a machine without a session when this is unset.
 export XDG_RUNTIME_DIR ?= /tmp
 
-.PHONY: demo test build clean help tools portable vulkan browser fuzz
+.PHONY: demo test build clean help tools portable vulkan browser fuzz torture
 
 # Without Vulkan it trains on the CPU, so that what cannot be installed does not stop it.
 demo: build
@@ -118,6 +118,14 @@ fuzz:
 		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=20; \
 	done
 
+# Every file operation of every command fails once and is once the last one before kill -9, a GPU is lost ahead of every submission,
+# and commands are killed at random moments for so many minutes; TORTURE_SEED=N draws the same moments again.
+TORTURE_MINUTES ?= 10
+torture: vulkan
+	TORTURE=all TORTURE_MINUTES=$(TORTURE_MINUTES) $(CARGO) test --locked --test faults -- \
+		--include-ignored --nocapture --test-threads 2
+	TORTURE=all $(CARGO) test --locked --test gpu_failures -- --nocapture submission
+
 # What the demo made and what cargo built; real data and real runs stay.
 clean:
 	rm -rf $(DEMO_DATA) runs/$(DEMO_RUN)
@@ -127,5 +135,6 @@ help:
 	@echo "make demo     prepare the demo set, train, evaluate, predict, render site/index.html"
 	@echo "make test     formatting, lints, all tests"
 	@echo "make build    $(VGGKIT)"
+	@echo "make torture  fail every file operation, kill commands at random for TORTURE_MINUTES (10)"
 	@echo "make fuzz     look for inputs that break what reads files (fuzz/README.md)"
 	@echo "make clean    remove what the demo made and what cargo built"

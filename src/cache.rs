@@ -1,12 +1,11 @@
 //! What is kept between runs for speed alone, in the user's cache folder: tuned variants and compiled pipelines.
 //! Deleting it loses nothing but time, so nothing here is an error.
 
-use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
 use crate::engine::gpu::Store;
-use crate::files;
+use crate::files::{self, fs};
 
 /// A folder of such files.
 #[derive(Clone, Debug)]

@@ -2,7 +2,6 @@
 //!
 //! Knows nothing of formats beyond JSON and TOML text.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -13,15 +12,19 @@ use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
+pub mod fault;
+pub mod fs;
 mod map;
 
 pub use map::Map;
+
+use fs::{File, OpenOptions, Writing};
 
 /// Writes `path` by filling a temporary file in the same folder, syncing it and renaming it over `path`. A symbolic link
 /// stays, and what it leads to is written. A pipe or device is written as it is. The folder is created when it is missing.
 /// The temporary's name is drawn, so that any number of processes may do this at once and the last one is right; what a
 /// killed one leaves stays there.
-pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&mut File>) -> std::io::Result<()>) -> Result<()> {
+pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<Writing<'_>>) -> std::io::Result<()>) -> Result<()> {
     put(path, temporary_beside, fill)
 }
 
@@ -30,7 +33,7 @@ pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&mut File>) ->
 /// up. Two at once would put half of one's file in the other's place.
 pub fn write_atomic_locked(
     path: &Path,
-    fill: impl FnOnce(&mut BufWriter<&mut File>) -> std::io::Result<()>,
+    fill: impl FnOnce(&mut BufWriter<Writing<'_>>) -> std::io::Result<()>,
 ) -> Result<()> {
     let temporary = |path: &Path| {
         let name = format!(".{}", path.file_name().unwrap_or_default().to_string_lossy());
@@ -43,7 +46,7 @@ pub fn write_atomic_locked(
 fn put(
     path: &Path,
     temporary: impl FnOnce(&Path) -> Result<NamedTempFile>,
-    fill: impl FnOnce(&mut BufWriter<&mut File>) -> std::io::Result<()>,
+    fill: impl FnOnce(&mut BufWriter<Writing<'_>>) -> std::io::Result<()>,
 ) -> Result<()> {
     let cannot = |e| Error::io("cannot write", path, e);
     let there = match fs::metadata(path) {
@@ -52,8 +55,8 @@ fn put(
         Err(e) => return Err(cannot(e)),
     };
     if there.as_ref().is_some_and(|there| !there.is_file()) {
-        let mut file = OpenOptions::new().write(true).open(path).map_err(cannot)?;
-        let mut writer = BufWriter::new(&mut file);
+        let mut file = fs::open_with(OpenOptions::new().write(true), path).map_err(cannot)?;
+        let mut writer = BufWriter::new(Writing { file: &mut file, path });
         return fill(&mut writer).and_then(|()| writer.flush()).map_err(cannot);
     }
     let path = &if path.is_symlink() { path.canonicalize().map_err(cannot)? } else { path.to_owned() };
@@ -61,11 +64,11 @@ fn put(
     fs::create_dir_all(&folder).map_err(|e| Error::io("cannot create the folder", &folder, e))?;
     let failed = |e| Error::io("cannot write", path, e);
     let mut file = temporary(path)?;
-    let mut writer = BufWriter::with_capacity(1 << 20, file.as_file_mut());
+    let mut writer = BufWriter::with_capacity(1 << 20, Writing { file: file.as_file_mut(), path });
     fill(&mut writer).and_then(|()| writer.flush()).map_err(failed)?;
     drop(writer);
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
+    fs::sync(file.as_file(), path).map_err(failed)?;
+    fs::persist(file, path).map_err(failed)?;
     sync_folder(&folder)
 }
 
@@ -76,6 +79,8 @@ pub fn temporary_beside(path: &Path) -> Result<NamedTempFile> {
 
 /// A file that must be new, beside `path`: `prefix`, so many drawn letters, `.partial`.
 fn temporary(path: &Path, prefix: &str, drawn: usize) -> Result<NamedTempFile> {
+    let opened = fault::at(fault::Operation::Open, path);
+    opened.map_err(|e| Error::io("cannot write", path, e))?;
     tempfile::Builder::new()
         .prefix(prefix)
         .rand_bytes(drawn)
@@ -94,8 +99,8 @@ pub fn remove_if_there(path: &Path) -> Result<()> {
 }
 
 /// Makes `file` `length` bytes long with its blocks allocated, so that a full disk is an error ahead of the work.
-pub fn reserve(file: &File, length: u64) -> std::io::Result<()> {
-    file.set_len(length)?;
+pub fn reserve(file: &File, path: &Path, length: u64) -> std::io::Result<()> {
+    fs::set_len(file, path, length)?;
     #[cfg(target_os = "linux")]
     match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length) {
         Err(e) if e != rustix::io::Errno::OPNOTSUPP => return Err(e.into()),
@@ -107,7 +112,7 @@ pub fn reserve(file: &File, length: u64) -> std::io::Result<()> {
 /// Makes renames inside `folder` durable. Does nothing where folders cannot be synced.
 pub fn sync_folder(folder: &Path) -> Result<()> {
     #[cfg(unix)]
-    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("cannot sync the folder", folder, e))?;
+    fs::open(folder).and_then(|f| fs::sync(&f, folder)).map_err(|e| Error::io("cannot sync the folder", folder, e))?;
     #[cfg(not(unix))]
     let _ = folder;
     Ok(())
@@ -117,7 +122,8 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
 /// files. Where there is no such call, the system writes in its own time.
 pub fn sync_file_system(folder: &Path) -> Result<()> {
     #[cfg(target_os = "linux")]
-    File::open(folder)
+    fs::open(folder)
+        .and_then(|f| fault::at(fault::Operation::Sync, folder).map(|()| f))
         .and_then(|f| Ok(rustix::fs::syncfs(f)?))
         .map_err(|e| Error::io("cannot sync the folder", folder, e))?;
     #[cfg(not(target_os = "linux"))]
@@ -143,7 +149,7 @@ impl LikeANewFile for tempfile::Builder<'_, '_> {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            self.permissions(fs::Permissions::from_mode(0o666)); // the umask still applies
+            self.permissions(std::fs::Permissions::from_mode(0o666)); // the umask still applies
         }
         self
     }
@@ -186,21 +192,22 @@ pub fn append_json_line<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let failed = |e| Error::io("cannot append to", path, e);
     let mut line = serde_json::to_vec(value).map_err(|e| Error::data(path, e))?;
     line.push(b'\n');
-    let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
+    let open = fs::open_with(OpenOptions::new().create(true).truncate(false).read(true).write(true), path);
     let mut file = open.map_err(failed)?;
-    seek_to_end_of_lines(&mut file).and_then(|()| file.write_all(&line)).map_err(failed)
+    let whole = seek_to_end_of_lines(&mut file, path);
+    whole.and_then(|()| Writing { file: &mut file, path }.write_all(&line)).map_err(failed)
 }
 
 /// Makes the lines of a log durable, where there is one.
 pub fn sync_log(path: &Path) -> Result<()> {
-    match OpenOptions::new().append(true).open(path).and_then(|file| file.sync_data()) {
+    match fs::open_with(OpenOptions::new().append(true), path).and_then(|file| fs::sync(&file, path)) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("cannot sync", path, e)),
         _ => Ok(()),
     }
 }
 
 /// Goes to the end of the last whole line and cuts off what follows it.
-fn seek_to_end_of_lines(file: &mut File) -> std::io::Result<()> {
+fn seek_to_end_of_lines(file: &mut File, path: &Path) -> std::io::Result<()> {
     let end = file.seek(SeekFrom::End(0))?;
     if end == 0 {
         return Ok(());
@@ -215,7 +222,7 @@ fn seek_to_end_of_lines(file: &mut File) -> std::io::Result<()> {
     file.rewind()?;
     file.read_to_end(&mut all)?;
     let whole = all.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end as u64 + 1);
-    file.set_len(whole)?;
+    fs::set_len(file, path, whole)?;
     file.seek(SeekFrom::Start(whole)).map(|_| ())
 }
 
@@ -234,7 +241,7 @@ pub fn read_json_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
 /// SHA-256 of a file as lower-case hexadecimal, read in pieces.
 pub fn sha256(path: &Path) -> Result<String> {
     let failed = |e| Error::io("cannot read", path, e);
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = fs::open(path).map_err(failed)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

@@ -2,11 +2,14 @@
 //!
 //! The modules stand in the order in which data flows through them; `ARCHITECTURE.md` has the map.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))] // file operations go through files::fs
+
 pub mod build_info;
 pub mod cache;
 pub mod error;
 pub mod files;
 pub mod progress;
+pub mod shell;
 
 pub mod dataset;
 pub mod vgg;

@@ -66,6 +66,15 @@ fn fails(fault: &str, expected: &[&str]) {
     assert!(!text.contains("panicked"), "{text}");
 }
 
+/// The tensors of a run's checkpoint, as bytes.
+fn weights(run: &str) -> Vec<Vec<u8>> {
+    let bytes = std::fs::read(folder().join("runs").join(run).join("last.safetensors")).expect("a checkpoint");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+    let mut names: Vec<_> = file.names();
+    names.sort_unstable();
+    names.iter().map(|name| file.tensor(name).expect("there").data().to_vec()).collect()
+}
+
 #[test]
 fn a_lost_device_is_opened_again_and_nothing_is_lost() {
     let whole = train("demo-whole", "", &[]);
@@ -73,14 +82,45 @@ fn a_lost_device_is_opened_again_and_nothing_is_lost() {
     let lost = train("demo-lost", "lost:6", &[]);
     assert!(lost.status.success(), "{}", told(&lost));
     assert!(told(&lost).contains("opening it again"), "{}", told(&lost));
-    let weights = |run: &str| {
-        let bytes = std::fs::read(folder().join("runs").join(run).join("last.safetensors")).expect("a checkpoint");
-        let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
-        let mut names: Vec<_> = file.names().into_iter().map(str::to_owned).collect();
-        names.sort_unstable();
-        names.iter().map(|name| file.tensor(name).expect("there").data().to_vec()).collect::<Vec<_>>()
-    };
     assert!(weights("demo-lost") == weights("demo-whole"));
+}
+
+/// A device that is lost ahead of a submission: while the engine is opened nothing has begun, later it is opened again and the
+/// training comes to the same bits. Every so manieth submission; `make torture` takes all.
+#[allow(clippy::print_stderr, reason = "a test of minutes tells what it did")]
+#[test]
+fn a_device_lost_at_any_submission_ends_ahead_of_the_training_or_changes_nothing() {
+    let short = ["-e", "1", "--max-steps", "4"];
+    let whole = train("demo-submitted", "", &short);
+    assert!(whole.status.success(), "{}", told(&whole));
+    let expected = weights("demo-submitted");
+    let stride = if std::env::var("TORTURE").is_ok_and(|how| how == "all") { 1 } else { 23 };
+    let (mut opened_again, mut ended) = (0, 0);
+    for number in (1..).step_by(stride) {
+        let run = format!("demo-submission-{number}");
+        let output = train(&run, &format!("submission:{number}"), &short);
+        let text = told(&output);
+        assert!(!text.contains("panicked"), "submission {number}: {text}");
+        let again = text.contains("opening it again");
+        match output.status.code() {
+            Some(0) => assert!(weights(&run) == expected, "submission {number}: {text}"),
+            Some(1) => {
+                assert!(text.contains("lost"), "submission {number}: {text}");
+                let begun = folder().join("runs").join(&run).join("run.toml").exists();
+                assert!(!begun, "submission {number} of a training that had begun: {text}");
+                ended += 1;
+            }
+            code => panic!("submission {number}: {code:?}: {text}"),
+        }
+        opened_again += usize::from(again);
+        if output.status.success() && !again {
+            eprintln!(
+                "{number} submissions or fewer: {ended} ended ahead of the training, {opened_again} were opened again"
+            );
+            break; // there are fewer submissions
+        }
+    }
+    assert!(opened_again > 0);
 }
 
 #[test]

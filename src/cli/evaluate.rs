@@ -1,7 +1,7 @@
 //! `vggkit evaluate`: writes evaluation.json and evaluation.csv beside a run and prints what they say; on the split that
 //! the run validates on, inside.json as well.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -25,7 +25,7 @@ Examples:
 pub struct Arguments {
     /// A run's name or folder; without one, every run that was trained on this data
     #[arg(value_name = "RUN")]
-    runs_given: Vec<String>,
+    runs_given: Vec<PathBuf>,
     /// The labelled split to measure on
     #[arg(long, value_name = "SPLIT", default_value = "val")]
     split: String,

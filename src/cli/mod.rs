@@ -12,6 +12,7 @@ use crate::cache;
 use crate::engine::gpu::Precision;
 use crate::engine::{Choice, Normalisation, Optimizer, Settings, Target, gpu};
 use crate::error::{Kind, Result};
+use crate::files::fault;
 use crate::inference::model::Model;
 
 pub mod output;
@@ -27,7 +28,6 @@ mod predict;
 mod prepare;
 mod report;
 mod selftest;
-mod shell;
 mod splits;
 mod survey;
 mod survey_readme;
@@ -175,6 +175,9 @@ impl Shared {
 
 /// Runs one command line and returns its exit code (see [`crate::error::Error::exit_code`]).
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    // A file that grows beyond a limit (ulimit -f) is then an error that names it, and no sudden end.
+    #[cfg(unix)]
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let cli = match Cli::try_parse_from(legacy::modernise(&Cli::command(), arguments)) {
         Ok(cli) => cli,
         Err(error) => {
@@ -183,7 +186,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return if output::failed() { ExitCode::FAILURE } else { ExitCode::from(code) };
         }
     };
-    match run(cli) {
+    let done = run(cli);
+    fault::tell();
+    match done {
         Ok(_) if output::failed() => ExitCode::FAILURE,
         Ok(code) => code,
         Err(error) => {

@@ -2,7 +2,6 @@
 //!
 //! A file that cannot be predicted is named and keeps no other from it.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,6 +16,7 @@ use crate::dataset::Pack;
 use crate::dataset::decode::{self, Decoded};
 use crate::engine::{Images, Pixels};
 use crate::error::{Error, Result};
+use crate::files::fs;
 use crate::inference::model::{self, Model};
 use crate::inference::predictions::Predictions;
 use crate::progress;
@@ -36,7 +36,7 @@ first picture is taken. A file that cannot be used is named, all others are pred
 pub struct Arguments {
     /// Names or folders of runs; without one, every run that was trained on this data
     #[arg(value_name = "RUN")]
-    runs_given: Vec<String>,
+    runs_given: Vec<PathBuf>,
     /// Image files instead of the test split: JPEG, PNG, WebP, GIF or BMP; cropped to a centred square. A folder stands
     /// for all files in it, and `-` for standard input
     #[arg(long, value_name = "FILE", num_args = 1..)]
@@ -166,7 +166,7 @@ fn read(file: &Path) -> Result<Decoded> {
     if file == Path::new("-") {
         return decode::read(Path::new("standard input"), || Ok(Box::new(io::stdin().lock())));
     }
-    let read = decode::read(file, || Ok(Box::new(File::open(file)?)));
+    let read = decode::read(file, || Ok(Box::new(fs::open(file)?)));
     let pattern = file.to_string_lossy().contains(['*', '?']) && !file.exists();
     read.map_err(|e| if pattern { e.or_help("no file has a name of this pattern") } else { e })
 }

@@ -33,7 +33,7 @@ pub fn resolve(flag: &str, given: &str, data: &Path) -> Result<String> {
 
 /// Names of the packs below `data`, sorted; empty where there are none.
 fn known(data: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(data.join("packs")).into_iter().flatten().flatten();
+    let entries = crate::files::fs::read_dir(data.join("packs")).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))

@@ -3,7 +3,6 @@
 //! an earlier survey stopped; computes nothing itself.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ use crate::engine::Choice;
 use crate::engine::gpu::adapter;
 use crate::engine::gpu::precision::{Matrices, Precision};
 use crate::error::{Error, Kind, Result};
-use crate::files;
+use crate::files::{self, fs};
 use crate::training::run::Run;
 
 /// The run's folder below the survey's.

@@ -55,7 +55,7 @@ struct Results(Vec<(String, Benchmark)>);
 impl Results {
     /// Those that can be read.
     fn of(folder: &Path) -> Self {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let entries = files::fs::read_dir(folder).into_iter().flatten().flatten();
         let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.retain(|name| name.ends_with(".json"));
         names.sort();

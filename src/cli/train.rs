@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use super::train_again::{self as again, Which};
 pub use super::train_arguments::Arguments;
 use super::train_arguments::Settings;
-use super::{output, shell, training_display::Display};
+use super::{output, training_display::Display};
 use crate::error::{Error, Kind, Result};
 use crate::inference::model;
+use crate::shell;
 use crate::training::changes::Changes;
 use crate::training::checkpoint;
 use crate::training::run::{self, Data, Origin, Run};
@@ -65,7 +66,7 @@ fn resume(given: &Path, arguments: &Arguments, stop: &Stop, options: Options) ->
             Error::usage("--run names a new run, and --resume one that is there").with_help("leave one of them out")
         );
     }
-    let folder = model::find(&arguments.shared.runs, &given.to_string_lossy())?;
+    let folder = model::find(&arguments.shared.runs, given)?;
     if again::asks_for_fixed(&arguments.given) {
         let run = model::load_run(&folder)?;
         let data = arguments.shared.data_given().unwrap_or(Path::new(&run.data.folder)).to_owned();

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use super::shell::{flag, quote};
 use super::train_arguments::Arguments;
 use crate::engine::Choice;
 use crate::error::{Error, Result};
 use crate::inference::model;
+use crate::shell::{flag, quote};
 use crate::training::changes::Changes;
 use crate::training::checkpoint;
 use crate::training::run::Run;

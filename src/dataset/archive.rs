@@ -5,7 +5,6 @@
 //! claims, a read ends at the announced size.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use std::sync::Arc;
 use zip::ZipArchive;
 
 use crate::error::{Error, Result};
+use crate::files::fs::{self, File};
 
 /// Entries of an archive at most; Tiny ImageNet has some 120,000.
 const MOST_ENTRIES: usize = 1_000_000;
@@ -148,7 +148,7 @@ impl Clone for SharedFile {
 
 impl SharedFile {
     fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let file = fs::open(path)?;
         let length = file.metadata()?.len();
         Ok(Self { file: Arc::new(file), position: 0, length, ahead: Vec::new(), ahead_at: 0 })
     }

@@ -3,7 +3,6 @@
 //! The file appears under its name only when its size and MD5 are right; until then it is `<name>.partial`, beside which
 //! `<name>.partial.json` says of which version of which address it is a part. No HTTPS: the official address has none.
 
-use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -16,6 +15,7 @@ use ureq::http::{HeaderMap, Response, StatusCode};
 use ureq::{Agent, Body};
 
 use crate::error::{Error, Kind, Result};
+use crate::files::fs::{self, File, OpenOptions, TryLockError, Writing};
 use crate::{files, progress};
 
 /// Where the official archive is found.
@@ -132,7 +132,7 @@ impl<'a> Download<'a> {
     fn open(url: &'a str, path: &'a Path, expected: &'a Expected, patience: &'a Patience) -> Result<Self> {
         let partial = beside(path, ".partial");
         let file = loop {
-            let file = File::options().create(true).truncate(false).read(true).write(true).open(&partial);
+            let file = fs::open_with(OpenOptions::new().create(true).truncate(false).read(true).write(true), &partial);
             let file = file.map_err(|e| Error::io("cannot write", &partial, e))?;
             if taken(&file, &partial)? {
                 break file;
@@ -159,7 +159,7 @@ impl<'a> Download<'a> {
 
     fn restart(&mut self) -> Result<()> {
         self.version = Version { url: self.url.to_owned(), ..Version::default() };
-        self.file.set_len(0).map_err(|e| Error::io("cannot write", &self.partial, e))
+        fs::set_len(&self.file, &self.partial, 0).map_err(|e| Error::io("cannot write", &self.partial, e))
     }
 
     /// One request, from where the file ends to the end.
@@ -277,7 +277,7 @@ impl<'a> Download<'a> {
             match receiver.recv_timeout(self.patience.stall) {
                 Ok(Ok(piece)) if piece.is_empty() => return Ok(()),
                 Ok(Ok(piece)) => {
-                    self.file.write_all(&piece).map_err(failed)?;
+                    Writing { file: &mut self.file, path: &self.partial }.write_all(&piece).map_err(failed)?;
                     bar.inc(piece.len() as u64);
                 }
                 Ok(Err(e)) => return Err(Failure::Passing(format!("the connection broke: {e}"))),
@@ -310,7 +310,7 @@ impl<'a> Download<'a> {
     }
 
     fn finish(self) -> Result<()> {
-        self.file.sync_all().map_err(|e| Error::io("cannot write", &self.partial, e))?;
+        fs::sync(&self.file, &self.partial).map_err(|e| Error::io("cannot write", &self.partial, e))?;
         fs::rename(&self.partial, self.path).map_err(|e| Error::io("cannot write", self.path, e))?;
         let _ = fs::remove_file(beside(self.path, ".partial.json")); // says nothing any more
         files::sync_folder(&files::parent(self.path))

@@ -4,7 +4,6 @@
 //! Lists names and reads image files; removes nothing. What operating systems leave in every folder is nobody's.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -16,7 +15,7 @@ use super::pack::Pack;
 use super::root::is_litter;
 use super::staging::PARTS;
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, fs};
 
 /// The content of `train`, `val`, `test` and `packs`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

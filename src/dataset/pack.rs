@@ -6,7 +6,6 @@
 //! those are checked against their checksum by `vggkit verify`.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use super::manifest::Manifest;
 use super::staging;
 use crate::engine::{Images, Normalisation};
 use crate::error::{Error, Kind, Result};
-use crate::files::Map;
+use crate::files::{Map, fs};
 
 /// The value of `schema` in the metadata.
 pub const SCHEMA: &str = "vggkit/pack/1";
@@ -58,7 +57,7 @@ impl Pack {
     /// each other, labels outside the classes.
     pub fn open(data: &Path, split: &str) -> Result<Self> {
         let path = Self::path_of(data, split);
-        let file = match File::open(&path) {
+        let file = match fs::open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(missing(data, split, &path)),
             Err(e) => return Err(Error::io("cannot read", &path, e)),
@@ -222,14 +221,14 @@ fn missing(data: &Path, split: &str, path: &Path) -> Error {
         packs.sort();
         return error.with_help(format!("there is {}", packs.join(", ")));
     }
-    let demo = data.join("demo");
-    if data.file_name().is_some_and(|name| name == "demo") {
-        error.with_help("run `vggkit prepare --demo` first")
+    let (prepare, demo) = (staging::prepare_command(data), data.join("demo"));
+    error.with_help(if prepare.contains("--demo") {
+        format!("run `{prepare}` first")
     } else if Manifest::path(&demo).exists() {
-        error.with_help(format!("run `vggkit prepare` first, or use the demo set with `--data {}`", demo.display()))
+        format!("run `{prepare}` first, or use the demo set with `--data {}`", demo.display())
     } else {
-        error.with_help("run `vggkit prepare` first (`vggkit prepare --demo` needs no download)")
-    }
+        format!("run `{prepare}` first (`vggkit prepare --demo` makes a data set in data/demo without download)")
+    })
 }
 
 #[cfg(test)]

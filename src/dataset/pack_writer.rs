@@ -4,8 +4,7 @@
 //! Never holds a pack in memory, and never touches an existing pack before the new one is complete.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -15,6 +14,7 @@ use super::pack::SCHEMA;
 use crate::engine::Normalisation;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::files::fs::{self, Writing};
 
 /// Room for the digits of `mean` and `std`, which are known only when all pixels are.
 const ROOM_FOR_STATISTICS: usize = 256;
@@ -118,7 +118,7 @@ impl PackWriter {
         let header_bytes = (json.len() + ROOM_FOR_STATISTICS).next_multiple_of(ALIGNMENT);
         let mut file = files::temporary_beside(path)?;
         {
-            let mut writer = BufWriter::with_capacity(1 << 20, file.as_file_mut());
+            let mut writer = BufWriter::with_capacity(1 << 20, Writing { file: file.as_file_mut(), path });
             let fill = |w: &mut BufWriter<_>| -> std::io::Result<()> {
                 w.seek(SeekFrom::Start(8 + header_bytes as u64))?;
                 for label in header.labels.iter().flatten() {
@@ -134,7 +134,7 @@ impl PackWriter {
         let tables = 8 * (header.labels.as_ref().map_or(0, Vec::len) + header.boxes.as_ref().map_or(0, Vec::len));
         let pixels_at = 8 + header_bytes + tables;
         let length = (pixels_at + header.pixel_bytes()) as u64;
-        files::reserve(file.as_file(), length).map_err(failed)?;
+        files::reserve(file.as_file(), path, length).map_err(failed)?;
         Ok(Self { path: path.to_path_buf(), header: header.clone(), header_bytes, file, pixels_at })
     }
 
@@ -147,14 +147,15 @@ impl PackWriter {
     /// about a megabyte instead of through a map saves the kernel a fault and a page of zeros for every 4 KiB.
     pub fn write(&self, first: usize, pixels: &[u8]) -> Result<()> {
         let offset = self.pixels_at + first * self.image_bytes();
-        write_at(self.file.as_file(), pixels, offset as u64).map_err(|e| Error::io("cannot write", &self.path, e))
+        fs::write_all_at(self.file.as_file(), &self.path, pixels, offset as u64)
+            .map_err(|e| Error::io("cannot write", &self.path, e))
     }
 
     /// Reads one image back, u8 RGB [height, width, 3].
     pub fn read(&self, image: usize) -> Result<Vec<u8>> {
         let mut pixels = vec![0; self.image_bytes()];
         let offset = (self.pixels_at + image * pixels.len()) as u64;
-        let mut file = File::open(self.file.path()).map_err(|e| Error::io("cannot read", &self.path, e))?;
+        let mut file = fs::open(self.file.path()).map_err(|e| Error::io("cannot read", &self.path, e))?;
         let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut pixels));
         read.map_err(|e| Error::io("cannot read", &self.path, e))?;
         Ok(pixels)
@@ -171,31 +172,13 @@ impl PackWriter {
         let failed = |e| Error::io("cannot write", &path, e);
         let mut start = (self.header_bytes as u64).to_le_bytes().to_vec();
         start.extend(json.as_bytes());
-        write_at(self.file.as_file(), &start, 0).map_err(failed)?;
+        fs::write_all_at(self.file.as_file(), &path, &start, 0).map_err(failed)?;
         // The disk writes while the processor reads.
-        let (synced, sha256) = rayon::join(|| self.file.as_file().sync_all(), || files::sha256(self.file.path()));
+        let (synced, sha256) = rayon::join(|| fs::sync(self.file.as_file(), &path), || files::sha256(self.file.path()));
         synced.map_err(failed)?;
         let sha256 = sha256?;
-        self.file.persist(&path).map_err(|e| failed(e.error))?;
+        fs::persist(self.file, &path).map_err(failed)?;
         files::sync_folder(&files::parent(&path))?;
         Ok(sha256)
-    }
-}
-
-/// Writes all of `bytes` at `offset`, whatever the file's own position is.
-fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    #[cfg(unix)]
-    return std::os::unix::fs::FileExt::write_all_at(file, bytes, offset);
-    #[cfg(windows)]
-    {
-        let (mut bytes, mut offset) = (bytes, offset);
-        while !bytes.is_empty() {
-            let written = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            (bytes, offset) = (&bytes[written..], offset + written as u64);
-        }
-        Ok(())
     }
 }

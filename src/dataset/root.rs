@@ -3,12 +3,13 @@
 //! Looks at names only.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::download::OFFICIAL_URL;
 use super::source::is_image;
 use crate::error::{Error, Result};
+use crate::files::fs;
 
 /// Folders that are read, below the layout's root. `val_` is what some scripts call a val that they have sorted.
 pub const FOLDERS: [&str; 4] = ["train", "val", "val_", "test"];
@@ -64,22 +65,28 @@ pub fn of_names<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
 
 /// The folder itself, or the one folder in it that holds the layout.
 pub fn folder(path: &Path) -> Result<Option<PathBuf>> {
-    if is_layout(path) {
+    if is_layout(path)? {
         return Ok(Some(path.to_path_buf()));
     }
     let mut inner: Vec<PathBuf> = fs::read_dir(path)
         .map_err(|e| Error::io("cannot read", path, e))?
         .filter_map(|entry| entry.ok().map(|e| e.path()))
-        .filter(|p| is_layout(p))
+        .filter(|p| is_layout(p).unwrap_or(false))
         .collect();
     Ok(if inner.len() == 1 { inner.pop() } else { None })
 }
 
-/// Whether the folder has `train/<wnid>/images`, or images in `train/<wnid>`.
-pub fn is_layout(folder: &Path) -> bool {
+/// Whether the folder has `train/<wnid>/images`, or images in `train/<wnid>`. Errors: there is a `train` that cannot be read.
+pub fn is_layout(folder: &Path) -> Result<bool> {
     let below = |folder: &Path| fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let train = folder.join("train");
+    let mut classes = match fs::read_dir(&train) {
+        Ok(classes) => classes.filter_map(|entry| Some(entry.ok()?.path())),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(false),
+        Err(e) => return Err(Error::io("cannot read", &train, e)),
+    };
     let image = |path: &Path| path.file_name().is_some_and(|name| is_image(&name.to_string_lossy()));
-    below(&folder.join("train")).any(|class| class.join("images").is_dir() || below(&class).any(|path| image(&path)))
+    Ok(classes.any(|class| class.join("images").is_dir() || below(&class).any(|path| image(&path))))
 }
 
 /// The error where there is no layout.
@@ -107,7 +114,7 @@ pub fn find(data: &Path) -> Result<Option<PathBuf>> {
         .filter_map(|entry| entry.ok().map(|e| e.path()))
         .filter(|path| {
             if path.is_dir() {
-                !path.file_name().is_some_and(is_ours) && is_layout(path)
+                !path.file_name().is_some_and(is_ours) && is_layout(path).unwrap_or(false)
             } else {
                 path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip"))
             }

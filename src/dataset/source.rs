@@ -3,7 +3,6 @@
 //!
 //! Knows paths and bytes, not what they mean (that is `layout`), and never writes.
 
-use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -16,7 +15,7 @@ use super::download::OFFICIAL_URL;
 use super::manifest::SourceRecord;
 use super::root::{self, FOLDERS, LISTS, wanted};
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, fs};
 
 /// The largest file that is read: words.txt has 2.7 MB, an image a few kB.
 pub const LARGEST_FILE: u64 = 64 << 20;
@@ -168,7 +167,7 @@ impl Source {
         let bytes = match &self.kind {
             Kind::Zip(archive) => archive.read(entry.index, entry.bytes).map_err(failed)?,
             Kind::Folder(root) => {
-                let file = File::open(root.join(&entry.path)).map_err(failed)?;
+                let file = fs::open(root.join(&entry.path)).map_err(failed)?;
                 let mut bytes = Vec::with_capacity(entry.bytes as usize);
                 file.take(LARGEST_FILE).read_to_end(&mut bytes).map_err(failed)?;
                 bytes

@@ -8,8 +8,6 @@
 //!
 //! Never takes the place of anything that `prepare` did not write, unless it is told to.
 
-use std::fs::{self, File, TryLockError};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::inventory::{self, Inventory, owned_split};
@@ -17,6 +15,8 @@ use super::manifest::{self, Class, Manifest, Split};
 use super::pack::Pack;
 use crate::error::{Error, Kind, Result};
 use crate::files;
+use crate::files::fs::{self, File, OpenOptions, TryLockError};
+use crate::shell;
 
 /// All that `prepare` writes besides the manifest.
 pub const PARTS: [&str; 4] = ["train", "val", "test", "packs"];
@@ -41,7 +41,7 @@ impl Staging {
         fs::create_dir_all(data).map_err(|e| Error::io("cannot create the folder", data, e))?;
         let path = data.join(LOCK);
         let cannot = |e| Error::io("cannot write", &path, e);
-        let lock = File::options().create(true).append(true).open(&path).map_err(cannot)?;
+        let lock = fs::open_with(OpenOptions::new().create(true).append(true), &path).map_err(cannot)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -64,12 +64,13 @@ impl Staging {
 
     /// Says that from now on what is unfinished is ours, also if this process is killed.
     pub fn begin(&self) -> Result<()> {
+        let path = self.data.join(LOCK);
         let write = || {
-            self.lock.set_len(0)?;
-            (&self.lock).write_all(b"at work\n")?;
-            self.lock.sync_all()
+            fs::set_len(&self.lock, &path, 0)?;
+            fs::write_all_at(&self.lock, &path, b"at work\n", 0)?;
+            fs::sync(&self.lock, &path)
         };
-        write().map_err(|e| Error::io("cannot write", self.data.join(LOCK), e))
+        write().map_err(|e| Error::io("cannot write", &path, e))
     }
 
     /// Where the new form of a part (`train`, `packs`, ...) is written.
@@ -192,7 +193,7 @@ impl Drop for Staging {
     /// What is unfinished after an error stays known as ours.
     fn drop(&mut self) {
         if self.lock.metadata().is_ok_and(|lock| lock.len() > 0) && self.unfinished().is_empty() {
-            let _ = self.lock.set_len(0); // only then is what comes there later somebody else's: no harm where this fails
+            let _ = fs::set_len(&self.lock, &self.data.join(LOCK), 0); // only then is what comes there later somebody else's: no harm where this fails
         }
     }
 }
@@ -270,7 +271,7 @@ pub fn prepare_command(data: &Path) -> String {
     let decided = files::read_json::<Manifest>(&data.join(DECIDED));
     let demo = decided.map_or_else(|_| data.ends_with("demo"), |manifest| manifest.source.kind == "demo");
     let (demo, data) = if demo { (" --demo", files::parent(data)) } else { ("", data.to_path_buf()) };
-    let folder = if data == Path::new("data") { String::new() } else { format!(" --data {}", data.display()) };
+    let folder = if data == Path::new("data") { String::new() } else { shell::flag("--data", &data) };
     format!("vggkit prepare{demo}{folder}")
 }
 

@@ -3,13 +3,13 @@
 //!
 //! What is read after such a fault cannot be made up for, so that no work goes on; what was saved before it is whole.
 
-use std::fs::{File, Metadata};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use memmap2::Mmap;
 
+use super::fs::{self, File, Metadata};
 use crate::error::{Error, Result};
 
 /// The content of a file.
@@ -34,7 +34,7 @@ impl Map {
         }
         // SAFETY: the map is only read. Our files are replaced by renaming, never written in place; where another program
         // does that, its bytes are read as numbers of any value, and a part that is gone ends the process (`watch`).
-        let bytes = unsafe { Mmap::map(&file) }.map_err(failed)?;
+        let bytes = unsafe { fs::map(&file, path) }.map_err(failed)?;
         let named = watch::name(&bytes, path, help);
         let (size, modified) = (about.len(), about.modified().ok());
         Ok(Self { bytes, file, path: path.to_owned(), size, modified, help: help.to_owned(), _named: named })

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::dataset::Identity;
 use crate::engine::{self, Engine, Settings, Target};
 use crate::error::{Error, Result};
+use crate::files::fs;
+use crate::shell::quote;
 use crate::training::checkpoint::{self, Classes};
 use crate::training::run::Run;
 
@@ -38,7 +40,7 @@ impl Model {
         let path = checkpoint::best_path(folder);
         if !path.exists() {
             return Err(Error::data(&path, "is not there: the run has not finished its first epoch")
-                .with_help(format!("go on with `vggkit train --resume {}`", folder.display())));
+                .with_help(format!("go on with `vggkit train --resume {}`", quote(folder))));
         }
         let mut checkpoint = checkpoint::load(&path, &plan, None)?;
         if target.gpu.precision != run.training.precision {
@@ -77,12 +79,13 @@ pub(super) fn inference_settings(run: &Run, threads: usize, precise: bool) -> Se
 }
 
 /// The folder that a user means by `name`: a path, or a name below `runs`.
-pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
+pub fn find(runs: &Path, name: impl AsRef<Path>) -> Result<PathBuf> {
+    let name = name.as_ref();
     let below = runs.join(name);
     if Run::path(&below).exists() {
         return Ok(below);
     }
-    let path = PathBuf::from(name);
+    let path = name.to_path_buf();
     if Run::path(&path).exists() {
         return Ok(path);
     }
@@ -94,7 +97,8 @@ pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
         format!("the runs in {} are {}", runs.display(), known.join(", "))
     };
     Err(Error::usage(format!(
-        "there is no run {name}: neither {} nor {} has a run.toml",
+        "there is no run {}: neither {} nor {} has a run.toml",
+        name.display(),
         below.display(),
         path.display()
     ))
@@ -105,7 +109,7 @@ pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
 pub fn all(runs: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     if runs.exists() {
-        for entry in std::fs::read_dir(runs).map_err(|e| Error::io("cannot list", runs, e))? {
+        for entry in fs::read_dir(runs).map_err(|e| Error::io("cannot list", runs, e))? {
             let path = entry.map_err(|e| Error::io("cannot list", runs, e))?.path();
             if Run::path(&path).exists() {
                 found.push(path);
@@ -128,7 +132,7 @@ pub struct Chosen {
 
 /// The runs named by `given`, or, where none is named, all below `runs` that were trained on the data set in `data`
 /// and have a best network. An error where that is none.
-pub fn choose(runs: &Path, given: &[String], data: &Path) -> Result<Chosen> {
+pub fn choose(runs: &Path, given: &[PathBuf], data: &Path) -> Result<Chosen> {
     if !given.is_empty() {
         let mut chosen = Vec::new();
         for name in given {

@@ -4,12 +4,12 @@
 //! syncs the page alone: the rest is rendered again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::files::fs::{self, File, Writing};
 
 /// Puts the page at `<out>/index.html` and the files, named by their paths below it, into `<out>/<folder>`, which has no
 /// others afterwards. Errors: something cannot be written; the old page then still has its files.
@@ -29,7 +29,7 @@ pub fn put(out: &Path, html: &str, folder: &str, beside: &BTreeMap<String, Vec<u
 /// Waits until no other process writes a page there. The lock is on the folder itself, since a file would be published with
 /// the page; where folders cannot be locked, nobody waits.
 fn alone(out: &Path) -> Option<File> {
-    let folder = File::open(out).ok()?;
+    let folder = fs::open(out).ok()?;
     folder.lock().ok()?;
     Some(folder)
 }
@@ -38,8 +38,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = files::parent(path);
     fs::create_dir_all(&folder).map_err(|e| Error::io("cannot create the folder", &folder, e))?;
     let mut file = files::temporary_beside(path)?;
-    let written = file.write_all(bytes).and_then(|()| file.persist(path).map_err(|e| e.error));
-    written.map(|_| ()).map_err(|e| Error::io("cannot write", path, e))
+    let written = Writing { file: file.as_file_mut(), path }.write_all(bytes);
+    written.and_then(|()| fs::persist(file, path)).map_err(|e| Error::io("cannot write", path, e))
 }
 
 /// Removes all files below `folder` but these, and the folders that are left empty.

@@ -2,10 +2,10 @@
 //!
 //! It opens no file. A folder that holds no run at all is listed as well, so that whoever loads it can say so.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::files::fs;
 use crate::training::run::Run;
 
 /// `records/<date>/<run>` is two levels; one more is for whoever sorts them further.

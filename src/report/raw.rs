@@ -2,7 +2,6 @@
 //!
 //! It makes no figure of its own; what a run lacks is left empty.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -11,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::load::Inputs;
 use super::view::{Described, Runs};
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, fs};
 use crate::inference::answers::Answers;
 use crate::inference::evaluation;
 use crate::inference::inside::Inside;

@@ -12,6 +12,7 @@ use super::trainer::{Ending, over};
 use crate::engine::gpu::Precision;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::shell::quote;
 
 /// New settings of a training that goes on; `None` leaves one as it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -102,7 +103,8 @@ impl Changes {
             ))
             .with_help(format!(
                 "say --schedule cosine again to have that, or --schedule constant -lr X to go on at one rate: `vggkit \
-                 train --resume {name} -e {} --schedule cosine`",
+                 train --resume {} -e {} --schedule cosine`",
+                quote(folder),
                 new.epochs
             )));
         }
@@ -187,5 +189,5 @@ pub fn way_on(recipe: &Recipe, was: Schedule, progress: &Progress, folder: &Path
         flags.push(format!("-e {more}{named}"));
         why.push(format!("-e takes any number above {done}"));
     }
-    format!("`vggkit train --resume {} {}` goes on: {}", folder.display(), flags.join(" "), why.join("; "))
+    format!("`vggkit train --resume {} {}` goes on: {}", quote(folder), flags.join(" "), why.join("; "))
 }

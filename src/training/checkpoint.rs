@@ -99,7 +99,7 @@ pub fn save_best(run: &Path, plan: &Plan, state: &State, progress: &Progress, cl
 /// `inside.json`.
 pub fn forget_evaluations(run: &Path) -> Result<()> {
     let failed = |e| Error::io("cannot list", run, e);
-    for entry in std::fs::read_dir(run).map_err(failed)? {
+    for entry in files::fs::read_dir(run).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let evaluation = name.strip_suffix(".json").or_else(|| name.strip_suffix(".csv"));

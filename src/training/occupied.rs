@@ -2,12 +2,12 @@
 //!
 //! It tells a live training from one that was killed; it says nothing of how far the training is.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::files::fs::{self, File, OpenOptions, TryLockError};
 
 /// Held while a process trains in a run folder.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub fn path(run: &Path) -> PathBuf {
 /// Takes the folder for this process. Errors: another one trains there. File systems without locks refuse nobody.
 pub fn occupy(run: &Path) -> Result<Occupied> {
     let path = path(run);
-    let open = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let open = fs::open_with(OpenOptions::new().write(true).create(true).truncate(false), &path);
     let file = open.map_err(|e| Error::io("cannot create", &path, e))?;
     for attempt in 1.. {
         match file.try_lock() {
@@ -34,12 +34,12 @@ pub fn occupy(run: &Path) -> Result<Occupied> {
         }
     }
     Err(Error::data(run, "another process is training there")
-        .with_help("wait for it or stop it, or give this run another name with --run NAME"))
+        .with_help("wait for it or stop it; a new training takes another name with --run NAME"))
 }
 
 /// Whether a process trains in the folder now.
 pub fn is_occupied(run: &Path) -> bool {
-    let Ok(file) = File::open(path(run)) else { return false };
+    let Ok(file) = fs::open(path(run)) else { return false };
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 

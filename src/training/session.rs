@@ -3,7 +3,6 @@
 //! Parses no flags and draws nothing on a screen.
 
 use std::borrow::Cow;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::changes::{self, Changes};
@@ -16,7 +15,7 @@ use super::trainer::{self, Ending, Job, Observer};
 use crate::dataset::{Identity, Manifest, Pack};
 use crate::engine::{self, Engine, Settings, Source, State, Target};
 use crate::error::{Error, Kind, Result};
-use crate::files;
+use crate::files::{self, fs};
 use crate::vgg::transfer::{self, First};
 use crate::vgg::{Network, Plan, initialisation};
 
@@ -172,7 +171,8 @@ impl Session {
             run.data.folder = data.display().to_string();
         }
         let plan = run.network.plan()?;
-        let there = Path::new(&run.data.folder);
+        let recorded = PathBuf::from(&run.data.folder);
+        let there = data.unwrap_or(&recorded); // what is no UTF-8 cannot be recorded
         let elsewhere = || {
             format!(
                 "prepare the same data there again, or name the folder that has it: --resume {} --data DIR",

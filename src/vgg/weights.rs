@@ -5,7 +5,6 @@
 //! read, since a pickle is a program; the error says how to convert it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -88,7 +87,7 @@ pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
 }
 
 pub(super) fn map(path: &Path) -> Result<Map> {
-    let file = File::open(path).map_err(|e| Error::io("cannot read", path, e))?;
+    let file = files::fs::open(path).map_err(|e| Error::io("cannot read", path, e))?;
     Map::of(file, path, "restore it from a backup, or train again")
 }
 

@@ -4,6 +4,8 @@ mod again;
 mod cut_packs;
 mod exactness;
 mod image_files;
+#[cfg(unix)]
+mod odd_places;
 mod outcomes;
 mod replacing;
 mod same_data;

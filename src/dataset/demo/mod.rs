@@ -4,7 +4,6 @@
 //! alone tells nothing. The same settings give the same bytes. Never passes for photographs: whatever is made of it
 //! is marked `synthetic`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use image::codecs::jpeg::JpegEncoder;
@@ -18,6 +17,7 @@ use walkdir::WalkDir;
 use super::manifest::{Class, SourceRecord};
 use super::root;
 use crate::error::{Error, Result};
+use crate::files::fs;
 use crate::{files, progress};
 
 mod scene;

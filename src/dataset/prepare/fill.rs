@@ -2,7 +2,6 @@
 //!
 //! Lists what cannot be used and leaves its place black; what then becomes of the split is `write`'s decision.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,7 +20,7 @@ use crate::dataset::pack::NO_BOX;
 use crate::dataset::pack_writer::{PackHeader, PackWriter};
 use crate::dataset::statistics::Sums;
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, fs};
 
 /// Images that a worker decodes before it writes their pixels: 400 kB at 64 x 64.
 const PIECE: usize = 32;

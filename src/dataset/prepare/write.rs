@@ -4,7 +4,6 @@
 //! Does not put anything in place; `staging` does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 
 use indicatif::ProgressBar;
 use rayon::prelude::*;
@@ -20,6 +19,7 @@ use crate::dataset::source::Source;
 use crate::dataset::staging::Staging;
 use crate::engine::Normalisation;
 use crate::error::{Error, Kind, Result};
+use crate::files::fs;
 use crate::{files, progress};
 
 /// What all workers share.

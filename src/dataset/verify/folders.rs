@@ -1,7 +1,6 @@
 //! Class folders against the pack: the same files in the same classes, each decodes, to the pack's pixels.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 use indicatif::ProgressBar;
@@ -15,7 +14,7 @@ use crate::dataset::fingerprint;
 use crate::dataset::manifest::{self, Manifest, SPLITS};
 use crate::dataset::pack::Pack;
 use crate::dataset::root;
-use crate::files;
+use crate::files::{self, fs};
 
 /// What was found of one file.
 enum Seen {

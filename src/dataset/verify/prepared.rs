@@ -2,7 +2,6 @@
 //!
 //! Does not look at the source.
 
-use std::fs;
 use std::path::Path;
 
 use indicatif::ProgressBar;
@@ -17,6 +16,7 @@ use crate::dataset::manifest::{self, Manifest, SPLITS};
 use crate::dataset::pack::Pack;
 use crate::dataset::staging;
 use crate::error::{Error, Kind, Result};
+use crate::files::fs;
 use crate::{files, progress};
 
 /// A data folder with its manifest.

@@ -103,6 +103,7 @@ pub struct Gpu {
     pub(super) programs: Mutex<HashMap<String, Arc<Program>>>,
     pub(super) options: Options,
     pub(super) shaders_built: AtomicUsize,
+    pub(super) submissions: AtomicU64,
     mishaps: Arc<Mutex<Mishaps>>,
     allocated: AtomicU64,
     hanging: AtomicBool,
@@ -182,6 +183,7 @@ impl Gpu {
             programs: Mutex::default(),
             options: options.clone(),
             shaders_built: AtomicUsize::new(0),
+            submissions: AtomicU64::new(0),
             mishaps,
             allocated: AtomicU64::new(0),
             hanging: AtomicBool::new(false),
@@ -358,6 +360,7 @@ impl Gpu {
             Ok(_) => self.check(),
             Err(wgpu::PollError::Timeout) => Err(self.hangs(patience)),
             Err(error) => {
+                let _ = self.device.poll(PollType::Poll); // else nobody has told yet that the device was lost
                 self.check()?;
                 Err(Error::new(Kind::Engine, "waiting for the device").with_source(error))
             }
@@ -388,7 +391,7 @@ impl Gpu {
             let bytes = most.min(slice.bytes - done);
             let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             encoder.copy_buffer_to_buffer(&slice.buffer, slice.offset + done, &staging, 0, bytes);
-            let submission = self.queue.submit([encoder.finish()]);
+            let submission = self.send(encoder.finish());
             staging.slice(..bytes).map_async(wgpu::MapMode::Read, |_| ());
             self.wait(Some(submission))?;
             let failed = |e| Error::new(Kind::Engine, "reading back from the device").with_source(e);

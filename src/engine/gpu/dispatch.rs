@@ -2,10 +2,12 @@
 //! a step only walks the lists.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytemuck::Pod;
 use wgpu::util::DeviceExt;
 
+use super::Fault;
 use super::device::{Gpu, Slice};
 use super::program::{Program, Source};
 use crate::error::Result;
@@ -104,7 +106,16 @@ impl Gpu {
         for Copy { from, to, offset } in copies {
             encoder.copy_buffer_to_buffer(&from.buffer, from.offset, to, *offset, from.bytes);
         }
-        self.queue.submit([encoder.finish()])
+        self.send(encoder.finish())
+    }
+
+    /// Submits what was recorded, unless a test wants the device to be lost at this moment.
+    pub fn send(&self, commands: wgpu::CommandBuffer) -> wgpu::SubmissionIndex {
+        let number = self.submissions.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.options.fault == Some(Fault::Submission(number)) {
+            self.device.destroy();
+        }
+        self.queue.submit([commands])
     }
 }
 

@@ -85,6 +85,8 @@ pub struct Options {
 pub enum Fault {
     /// The device is lost while this step (from 1) is being done.
     Lost(u64),
+    /// The device is lost ahead of this submission (from 1), whatever it is for.
+    Submission(u64),
     /// Step `.0` never ends, as far as the engine can see.
     Hang(u64),
     /// No buffer beyond this many bytes in all.
@@ -96,11 +98,12 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// `lost:STEP`, `hang:STEP`, `memory:BYTES`, `images:0` or `shader:INDEX`.
+    /// `lost:STEP`, `submission:NUMBER`, `hang:STEP`, `memory:BYTES`, `images:0` or `shader:INDEX`.
     pub fn parse(text: &str) -> Option<Self> {
         let (what, number) = text.split_once(':')?;
         match what {
             "lost" => number.parse().ok().map(Self::Lost),
+            "submission" => number.parse().ok().map(Self::Submission),
             "hang" => number.parse().ok().map(Self::Hang),
             "memory" => number.parse().ok().map(Self::Memory),
             "images" => Some(Self::Images),
