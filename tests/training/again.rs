@@ -61,6 +61,11 @@ fn a_training_that_early_stopping_has_ended_goes_on_with_a_larger_patience() {
     // A larger patience does as well, and what was changed stays changed and is not written down again.
     ok(resume(runs.path(), "demo-a", &["--max-steps", "62"]));
     assert_eq!((settings(&run).training.patience, settings(&run).changes.len()), (0, 1));
+    let mut report = vggkit(&["report", "--quiet", "--out"]);
+    report.arg(runs.path().join("site"));
+    ok(on(report, runs.path()));
+    let page = fs::read_to_string(runs.path().join("site/index.html")).expect("a page");
+    assert!(page.contains("patience 1 to 0 from epoch"), "the page says what was changed");
 }
 
 #[test]

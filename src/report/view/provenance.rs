@@ -6,7 +6,7 @@ use super::super::format;
 use super::super::raw::RawFile;
 use super::identity::{Described, Identity};
 use crate::engine::Optimizer;
-use crate::training::run::{Augment, Schedule};
+use crate::training::run::{Augment, Change, Schedule};
 
 /// One run.
 #[derive(Serialize)]
@@ -44,6 +44,10 @@ pub fn build(d: &Described, files: &[RawFile]) -> Provenance {
         ("Layers drawn", recipe.init_partial.then(|| origin.init_drawn.join(", ")).filter(|layers| !layers.is_empty())),
     ];
     training.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    training.extend(run.changes.iter().map(|change| {
+        let Change { setting, before, after, epoch, .. } = change;
+        ("Changed", format!("{setting} {before} to {after} from epoch {epoch} on"))
+    }));
     Provenance {
         run: d.identity.clone(),
         command: known(&origin.command),
