@@ -70,7 +70,7 @@ mod tls {
     pub fn certificates(url: &str) -> Result<RootCerts> {
         let Some(path) = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from) else { return Ok(RootCerts::WebPki) };
         let read = || -> Result<RootCerts> {
-            let pem = std::fs::read(&path).map_err(|e| Error::io("cannot read", &path, e))?;
+            let pem = crate::files::fs::read(&path).map_err(|e| Error::io("cannot read", &path, e))?;
             let certificates: Vec<_> = parse_pem(&pem)
                 .filter_map(|item| match item {
                     Ok(PemItem::Certificate(certificate)) => Some(certificate),
