@@ -11,7 +11,6 @@ enable f16;
 //   fn left(at: u32) -> Left, fn right(at: u32) -> Right  from tile_a and tile_b
 //   fn multiply_add(a: Left, b: Right, sum: Sum, lane: u32) -> Sum
 //   fn put(sum: Sum, at: u32, lane: u32)                  into results[at ..], rows of four vec4
-//   fn settle()                                           what the subgroup put is there
 //   fn at_most(count: u32) -> u32                         count, as the bound of a loop
 // Of the operand file it asks besides:
 //   fn after(slice: u32, depth: Depth) -> Depth           the depth after one, where !A_ALONG_DEPTH
@@ -218,7 +217,8 @@ fn main(
             workgroupBarrier(); // the next tile is there, and everybody is done with this one
         }
         // One sum after another through workgroup memory, as which invocation holds which number is the driver's secret. An
-        // invocation takes the same four columns of every eighth row.
+        // invocation takes the same four columns of every eighth row. Only its own subgroup has to agree, but a subgroupBarrier
+        // of naga's says nothing of workgroup memory.
         let at = subgroup * 64u;
         let quad = lane % 4u;
         let row = first_row + top;
@@ -226,7 +226,7 @@ fn main(
             let column = first_column + left_edge + 16u * j + 4u * quad;
             var moments_seen = Moments();
             for (var i = 0u; i < at_most(4u); i++) {
-                settle();
+                workgroupBarrier();
                 switch 4u * i + j {
                     case 0u: { put(c00, at, lane); }
                     case 1u: { put(c01, at, lane); }
@@ -245,7 +245,7 @@ fn main(
                     case 14u: { put(c32, at, lane); }
                     default: { put(c33, at, lane); }
                 }
-                settle();
+                workgroupBarrier();
                 for (var line = lane / 4u; line < at_most(16u); line += 8u) {
                     let r = row + 16u * i + line;
                     if (r < rows() && column < columns()) {
@@ -258,10 +258,10 @@ fn main(
             }
             if (MOMENTS) {
                 let mean = moments_seen.sum / max(moments_seen.count, 1.0);
-                settle();
+                workgroupBarrier();
                 results[at + lane] = moments_seen.origin + mean;
                 results[at + 32u + lane] = max(moments_seen.squares - moments_seen.sum * mean, vec4<f32>());
-                settle();
+                workgroupBarrier();
                 if (lane < 4u && row < rows() && column < columns()) {
                     join(at, quad, row, column, min(rows() - row, ROWS));
                 }

@@ -1,6 +1,6 @@
 enable wgpu_cooperative_matrix;
 // The 16x16x16 products of product_half.wgsl by cooperative matrices of f16 with sums in f32: matrix units, each for a whole
-// subgroup, which is all that has to agree on a sum that is put. Strides count vec4, the type that is pointed to (SPV_KHR_cooperative_matrix). No global may be named A, B or C:
+// subgroup. Strides count vec4, the type that is pointed to (SPV_KHR_cooperative_matrix). No global may be named A, B or C:
 // these are the roles of matrices.
 
 alias Left = coop_mat16x16<f16, A>;
@@ -40,8 +40,4 @@ fn multiply_add(a: Left, b: Right, sum: Sum, lane: u32) -> Sum {
 
 fn put(sum: Sum, at: u32, lane: u32) {
     coopStoreT(sum, &results[at], 4u);
-}
-
-fn settle() {
-    subgroupBarrier();
 }

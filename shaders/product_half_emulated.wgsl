@@ -64,8 +64,3 @@ fn put(sum: Sum, at: u32, lane: u32) {
     results[i] = sum[0];
     results[i + 1u] = sum[1];
 }
-
-// Subgroups are smaller here.
-fn settle() {
-    workgroupBarrier();
-}

@@ -132,7 +132,7 @@ impl Gpu {
                 | Features::SUBGROUP
                 | Features::SHADER_F16
                 | if matrices == Some(Matrices::Cooperative) {
-                    Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SUBGROUP_BARRIER
+                    Features::EXPERIMENTAL_COOPERATIVE_MATRIX
                 } else {
                     Features::empty()
                 });

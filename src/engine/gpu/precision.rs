@@ -77,7 +77,6 @@ impl Matrices {
         if !features.contains(Features::SHADER_F16 | Features::SUBGROUP) {
             return Err("its driver offers no f16 in shaders");
         }
-        let listed = listed && features.contains(Features::SUBGROUP_BARRIER);
         match (listed, subgroups == [SUBGROUP; 2]) {
             (true, true) => Ok(Self::Cooperative),
             _ if software => Ok(Self::Emulated),
@@ -95,7 +94,7 @@ mod tests {
 
     #[test]
     fn f16_needs_matrix_units_or_a_software_device() {
-        let both = Features::SHADER_F16 | Features::SUBGROUP | Features::SUBGROUP_BARRIER;
+        let both = Features::SHADER_F16 | Features::SUBGROUP;
         let cases = [
             // An RTX card, lavapipe, and a software device that has matrices itself.
             (false, both, [32, 32], true, Ok(Matrices::Cooperative)),

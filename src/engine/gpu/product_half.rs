@@ -69,10 +69,7 @@ mod tests {
     fn cooperative_products_are_valid_and_become_spirv() -> std::result::Result<(), Box<dyn std::error::Error>> {
         use naga::back::spv;
         use naga::valid::{Capabilities, ValidationFlags, Validator};
-        let needed = Capabilities::COOPERATIVE_MATRIX
-            | Capabilities::SHADER_FLOAT16
-            | Capabilities::SUBGROUP
-            | Capabilities::SUBGROUP_BARRIER;
+        let needed = Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP;
         // What comes ahead of the product, and whether it is turned; only outputs have that.
         let outputs = |after, transposed| (vec![TAPS, WINDOW, FORWARD, after], Some(transposed));
         let passes = [
