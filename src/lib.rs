@@ -10,6 +10,7 @@ pub mod error;
 pub mod files;
 pub mod progress;
 pub mod shell;
+pub mod trace;
 
 pub mod dataset;
 pub mod vgg;

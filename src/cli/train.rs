@@ -11,6 +11,7 @@ use super::{output, training_display::Display};
 use crate::error::{Error, Kind, Result};
 use crate::inference::model;
 use crate::shell;
+use crate::trace;
 use crate::training::changes::Changes;
 use crate::training::checkpoint;
 use crate::training::run::{self, Data, Origin, Run};
@@ -20,6 +21,16 @@ use crate::training::trainer::Ending;
 use crate::vgg::Network;
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    let recording = arguments.run.trace.as_deref().map(trace::record).transpose()?;
+    let ended = train(&arguments);
+    if let Some(Err(error)) = recording.map(trace::Recording::finish) {
+        output::note(&format!("the trace is not whole: {error}")); // which is no reason for a training to fail
+    }
+    ended
+}
+
+/// The trainings that `arguments` ask for, one after another.
+fn train(arguments: &Arguments) -> Result<ExitCode> {
     let minutes = arguments.run.max_minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60)));
     let stop = Stop::on_signals()?.at(minutes.and_then(|minutes| Instant::now().checked_add(minutes)));
     let options = Options {
@@ -30,9 +41,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         command: shell::command_line(),
     };
     match (&arguments.run.resume, arguments.run.all) {
-        (None, false) => begin(&arguments, &stop, options)?,
-        (Some(Some(given)), false) => resume(given, &arguments, &stop, options)?,
-        (None | Some(None), true) => all(&arguments, &stop, &options)?,
+        (None, false) => begin(arguments, &stop, options)?,
+        (Some(Some(given)), false) => resume(given, arguments, &stop, options)?,
+        (None | Some(None), true) => all(arguments, &stop, &options)?,
         (Some(Some(_)), true) => {
             return Err(Error::usage("--all goes on with all five runs: --resume takes no RUN beside it")
                 .with_help("`vggkit train --all --resume`, with --run NAME where their names begin with one"));

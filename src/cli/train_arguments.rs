@@ -59,7 +59,9 @@ Examples:
   vggkit train --resume runs/vgg16c -es 0
       go on with a training that early stopping has ended
   vggkit train --all --resume
-      go on with the five: what is done stays, what was stopped goes on, the rest is trained";
+      go on with the five: what is done stays, what was stopped goes on, the rest is trained
+  vggkit train --max-steps 40 --trace trace.json
+      where the time goes, to be drawn by https://ui.perfetto.dev";
 
 /// How to train.
 #[derive(Clone, Debug, Args)]
@@ -163,6 +165,9 @@ pub struct RunArguments {
     /// Write a line a step to steps.jsonl: step, loss, lr
     #[arg(long)]
     pub log_steps: bool,
+    /// Write what the training does when to FILE, which https://ui.perfetto.dev draws
+    #[arg(long, value_name = "FILE", env = "VGGKIT_TRACE")]
+    pub trace: Option<PathBuf>,
 }
 
 /// Optimisers by name.
