@@ -181,6 +181,64 @@ fn the_same_bits_twice_and_after_a_resume() {
 }
 
 #[test]
+fn a_snapshot_knows_nothing_of_the_steps_after_it() {
+    let plan = narrow().plan().expect("a plan");
+    let (images, first) = (&demo().images, first_state(&plan));
+    let mut engine = gpu(&plan, &settings(8, Optimizer::adam()), &first, &options());
+    engine.attach(Source::Train, images.clone()).expect("images");
+    let step = |engine: &mut GpuEngine, step| {
+        engine.train_step(Batch::Picks(Source::Train, &picks(step, 8, images.count)), 0.001).expect("a step");
+    };
+    // Before the first step, from memory that is had for it; after it with moments, and again in the same memory.
+    for turn in 0..3 {
+        let expected = engine.state().expect("a state");
+        let snapshot = engine.snapshot().expect("a snapshot");
+        for after in 0..3 {
+            step(&mut engine, 3 * turn + after);
+        }
+        // On a thread of its own, while this one goes on to submit.
+        let other = std::thread::spawn(move || snapshot.state().expect("a state"));
+        step(&mut engine, 9);
+        assert!(other.join().expect("ends") == expected, "turn {turn}");
+        assert!(engine.state().expect("a state") != expected);
+    }
+    // One that nobody waits for is in nobody's way, nor is a second one under way.
+    drop(engine.snapshot().expect("a snapshot"));
+    let two = [engine.snapshot().expect("a snapshot"), engine.snapshot().expect("a snapshot")];
+    let [one, other] = two.map(|snapshot| snapshot.state().expect("a state"));
+    assert!(one == other && one == engine.state().expect("a state"));
+}
+
+#[test]
+fn many_inferences_under_way_are_those_of_one_at_a_time() {
+    let plan = narrow().plan().expect("a plan");
+    let (images, first) = (&demo().images, first_state(&plan));
+    for micro_batch in [None, Some(3)] {
+        let mut engine = gpu(&plan, &settings(8, SGD), &first, &Options { micro_batch, ..options() });
+        engine.attach(Source::Held, images.clone()).expect("images");
+        // More batches than may be under way, of several sizes.
+        let all: Vec<Vec<Pick>> = (0..20).map(|step| picks(step, 1 + step % 8, images.count)).collect();
+        let mut one = Vec::new();
+        let mut expected = Vec::new();
+        for picks in &all {
+            engine.logits(Batch::Picks(Source::Held, picks), &mut one).expect("logits");
+            assert_eq!(one.len(), picks.len() * plan.network.classes);
+            expected.push(one.clone());
+        }
+        let mut found = Vec::new();
+        let mut batches = all.iter().map(|picks| Batch::Picks(Source::Held, picks));
+        engine.infer(&mut batches, &mut |logits| found.push(logits.to_vec())).expect("logits");
+        assert!(found == expected, "micro-batches of {micro_batch:?}");
+        // What is refused is said, and what was under way is in nobody's way.
+        let wrong = [Pick { index: u32::MAX, ..Pick::default() }];
+        let mut batches = [all[5].as_slice(), &wrong].into_iter().map(|picks| Batch::Picks(Source::Held, picks));
+        assert!(engine.infer(&mut batches, &mut |_| ()).is_err());
+        engine.logits(Batch::Picks(Source::Held, &all[7]), &mut one).expect("logits");
+        assert!(one == expected[7]);
+    }
+}
+
+#[test]
 fn micro_batches_add_up_to_the_batch() {
     // Without batch normalisation, whose statistics are those of a micro-batch.
     let plan = Network { batch_norm: false, dropout: 0.3, ..narrow() }.plan().expect("a plan");

@@ -80,7 +80,8 @@ fn a_checkpoint_whose_progress_cannot_be_is_refused() {
     state.loss_scaling = Some(LossScaling::default());
     let classes = Classes { wnids: vec!["n1".into(), "n2".into()], names: vec!["one".into(), "two".into()] };
     let progress = Progress { step: 5, ..Progress::default() };
-    checkpoint::save_last(run.path(), &plan, &state, &optimizer, &progress, &classes).unwrap();
+    let sealed = checkpoint::Sealed::new(&state).unwrap();
+    checkpoint::save_last(run.path(), &plan, &sealed, &optimizer, &progress, &classes).unwrap();
     let path = checkpoint::last_path(run.path());
     let whole = std::fs::read(&path).unwrap();
     let changes = [
@@ -170,7 +171,8 @@ proptest! {
         let classes = Classes { wnids: vec!["n1".into(), "n2".into()], names: vec!["one".into(), "two".into()] };
         let path = checkpoint::last_path(run.path());
         let progress = Progress { step: 5, ..Progress::default() };
-        checkpoint::save_last(run.path(), &plan, &state, &optimizer, &progress, &classes).unwrap();
+        let sealed = checkpoint::Sealed::new(&state).unwrap();
+        checkpoint::save_last(run.path(), &plan, &sealed, &optimizer, &progress, &classes).unwrap();
         prop_assert!(checkpoint::load(&path, &plan, Some(&optimizer)).is_ok());
         let mut bytes = std::fs::read(&path).unwrap();
         let header = 8 + u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
@@ -218,7 +220,8 @@ proptest! {
             skipped_steps,
         });
         let classes = Classes { wnids: vec!["n1".into(), "n2".into()], names: names.to_vec() };
-        checkpoint::save_last(run.path(), &plan, &state, &optimizer, &progress, &classes).unwrap();
+        let sealed = checkpoint::Sealed::new(&state).unwrap();
+        checkpoint::save_last(run.path(), &plan, &sealed, &optimizer, &progress, &classes).unwrap();
         let read = checkpoint::load(&checkpoint::last_path(run.path()), &plan, Some(&optimizer)).unwrap();
         prop_assert_eq!(bits(&read.state.tensors), bits(&state.tensors));
         for (read, written) in read.state.moments.iter().zip(&state.moments) {
@@ -229,7 +232,8 @@ proptest! {
         prop_assert_eq!(read.state.loss_scaling, state.loss_scaling);
         prop_assert_eq!((&read.progress, &read.classes), (&progress, &classes));
         // The weights alone: read without an optimiser, and not enough to go on with.
-        checkpoint::save_best(run.path(), &plan, &state, &progress, &classes).unwrap();
+        let sealed = checkpoint::Sealed::new(&state).unwrap();
+        checkpoint::save_best(run.path(), &plan, &sealed, &progress, &classes).unwrap();
         let best = checkpoint::load(&checkpoint::best_path(run.path()), &plan, None).unwrap();
         prop_assert_eq!(bits(&best.state.tensors), bits(&state.tensors));
         prop_assert!(checkpoint::load(&checkpoint::best_path(run.path()), &plan, Some(&optimizer)).is_err());

@@ -33,7 +33,8 @@ fn seeds() {
     let Setting { run, plan } = setting();
     let mut state = State::new(initialisation::initialise(plan, 1));
     let classes = Classes { wnids: vec!["n1".into(), "n2".into()], names: vec!["one".into(), "two".into()] };
-    checkpoint::save_best(run, plan, &state, &Progress::default(), &classes).expect("a file");
+    let sealed = checkpoint::Sealed::new(&state).expect("finite");
+    checkpoint::save_best(run, plan, &sealed, &Progress::default(), &classes).expect("a file");
     seed("checkpoints", "best", &fs::read(checkpoint::best_path(run)).expect("its bytes"));
     state.step = 7;
     state.variants = BTreeMap::from([("features.0".into(), "winograd4".into())]);
@@ -43,7 +44,8 @@ fn seeds() {
     let progress = Progress { step: 7, epoch: 2, batch: 3, loss_sum: 1.5, samples: 9, ..Progress::default() };
     for (name, optimizer) in [("adam", Optimizer::adam()), ("sgd", SGD)] {
         state.moments = vec![trained.clone(); optimizer.moments().len()];
-        checkpoint::save_last(run, plan, &state, &optimizer, &progress, &classes).expect("a file");
+        let sealed = checkpoint::Sealed::new(&state).expect("finite");
+        checkpoint::save_last(run, plan, &sealed, &optimizer, &progress, &classes).expect("a file");
         seed("checkpoints", name, &fs::read(checkpoint::last_path(run)).expect("its bytes"));
     }
 }
@@ -68,7 +70,8 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
         let Progress { step, epoch, samples, top1, loss_sum, seconds, .. } = read.progress;
         assert!(step == read.state.step && epoch >= 1 && top1 <= samples && loss_sum.is_finite() && seconds >= 0.0);
         let Some(optimizer) = optimizer else { continue };
-        if checkpoint::save_last(run, plan, &read.state, &optimizer, &read.progress, &read.classes).is_ok() {
+        if let Ok(sealed) = checkpoint::Sealed::new(&read.state) {
+            checkpoint::save_last(run, plan, &sealed, &optimizer, &read.progress, &read.classes).expect("a file");
             let again = checkpoint::load(&checkpoint::last_path(run), plan, Some(&optimizer)).expect("it loads again");
             assert_eq!((again.state.tensors, again.progress), (read.state.tensors, read.progress));
             assert_eq!((again.state.moments, again.classes), (read.state.moments, read.classes));

@@ -113,13 +113,18 @@ impl Display {
 
     /// The bar of epoch `live.epoch`, made when its first metrics arrive.
     fn bar_of(&mut self, live: &Live) {
-        let heading = format!("epoch {:>2}", live.epoch);
-        if self.bar.prefix().trim() != heading.trim() {
+        if !self.shows(live.epoch) {
+            let heading = heading(live.epoch);
             self.bar.finish_and_clear();
             self.bar = progress::bar(&heading, live.batches as u64, "steps", self.quiet || self.json);
             self.bar.set_position(live.batch as u64);
             self.bar.reset_eta();
         }
+    }
+
+    /// Whether the bar is that of `epoch`.
+    fn shows(&self, epoch: usize) -> bool {
+        self.bar.prefix().trim() == heading(epoch).trim()
     }
 
     /// Time for all epochs that are left, from those seen.
@@ -143,6 +148,11 @@ fn first_weights(recipe: &Recipe, origin: &Origin) -> Vec<String> {
     ];
     let lists = lists.into_iter().filter(|(_, layers)| !layers.is_empty());
     lists.map(|(what, layers)| format!("{what} {file}: {}", layers.join(", "))).collect()
+}
+
+/// Of the bar of `epoch`.
+fn heading(epoch: usize) -> String {
+    format!("epoch {epoch:>2}")
 }
 
 impl Observer for Display {
@@ -170,19 +180,22 @@ impl Observer for Display {
     }
 
     fn epoch(&mut self, epoch: &Epoch, improved: bool) {
-        self.bar.finish_and_clear();
+        if self.shows(epoch.epoch) {
+            self.bar.finish_and_clear();
+        }
+        let bar = self.bar.clone(); // of a later epoch, which may have begun
         self.epochs_seen += 1;
         if improved {
             self.best = Some(epoch.clone());
         }
         if self.json {
             if let Ok(text) = serde_json::to_string(&EpochLine { schema: SCHEMA, run: &self.folder, epoch }) {
-                output::line(&text);
+                bar.suspend(|| output::line(&text));
             }
         } else if !self.quiet {
             let left =
                 self.left(epoch.epoch).map(|d| format!("  {} left", indicatif::HumanDuration(d))).unwrap_or_default();
-            output::line(&format!(
+            let line = format!(
                 "epoch {:>2}/{}  step {}  train loss {:.4} top-1 {:>5.2} %  val loss {:.4} top-1 {:>5.2} % top-5 {:>5.2} %  \
                  lr {:.3e}  {:.1} images/s  {:.0} s{}{left}",
                 epoch.epoch,
@@ -197,7 +210,8 @@ impl Observer for Display {
                 epoch.images_per_s,
                 epoch.seconds,
                 if improved { "  *best" } else { "" },
-            ));
+            );
+            bar.suspend(|| output::line(&line));
         }
     }
 }

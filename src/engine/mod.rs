@@ -2,7 +2,7 @@
 //!
 //! An engine knows nothing of files, of the command line or of the report. Activations are NHWC in every engine.
 //! A step is asynchronous: `train_step` may return before its work is done, and nothing is read back before
-//! `drain_metrics`, `logits` or `state` asks for it.
+//! `drain_metrics`, `logits`, `infer`, `state` or `snapshot` asks for it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -261,6 +261,19 @@ impl State {
     }
 }
 
+/// The state of an engine at one moment, on its way to whoever asked for it; any thread may wait for it.
+pub trait Snapshot: Send {
+    /// Waits until it is there. Errors: the device was lost on the way.
+    fn state(self: Box<Self>) -> Result<State>;
+}
+
+/// A state that is there.
+impl Snapshot for State {
+    fn state(self: Box<Self>) -> Result<State> {
+        Ok(*self)
+    }
+}
+
 /// A network on a device. Made by an engine's own constructor from a plan, settings and a state.
 pub trait Engine {
     /// What it runs on.
@@ -295,6 +308,17 @@ pub trait Engine {
     /// Inference (running statistics, no dropout): logits [n, classes], row by row, replacing what `logits` held.
     fn logits(&mut self, batch: Batch<'_>, logits: &mut Vec<f32>) -> Result<()>;
 
+    /// Inference of one batch after another: `visit` is given the logits of each, in order. A device goes on with later
+    /// ones meanwhile.
+    fn infer(&mut self, batches: &mut dyn Iterator<Item = Batch<'_>>, visit: &mut dyn FnMut(&[f32])) -> Result<()> {
+        let mut logits = Vec::new();
+        for batch in batches {
+            self.logits(batch, &mut logits)?;
+            visit(&logits);
+        }
+        Ok(())
+    }
+
     /// Gradients of the last training step (before weight decay), one for each trained tensor in the order of
     /// [`Plan::tensors`], torchvision's layout. For tests; empty before the first step.
     fn gradients(&mut self) -> Result<Vec<Vec<f32>>>;
@@ -302,8 +326,17 @@ pub trait Engine {
     /// Logits [n, classes] of the last training step's forward pass. For tests; empty before the first step.
     fn training_logits(&mut self) -> Result<Vec<f32>>;
 
+    /// Kernel variants in use, as [`State::variants`] has them.
+    fn variants(&self) -> &BTreeMap<String, String>;
+
     /// Copies the state out.
     fn state(&mut self) -> Result<State>;
+
+    /// Begins to copy the state out, as all steps so far leave it. The next step may follow at once, and the copy knows
+    /// nothing of it.
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot>> {
+        Ok(Box::new(self.state()?))
+    }
 
     /// Puts a state in. Lengths that do not fit the plan are an error and change nothing.
     fn load_state(&mut self, state: &State) -> Result<()>;

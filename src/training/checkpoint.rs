@@ -88,11 +88,42 @@ pub fn best_path(run: &Path) -> PathBuf {
     run.join("best.safetensors")
 }
 
+/// A state that is fit to be kept: all its numbers are finite, and their digests are known.
+pub struct Sealed<'a> {
+    state: &'a State,
+    /// SHA-256 of the weights.
+    weights: String,
+    /// SHA-256 of weights and moments.
+    all: String,
+}
+
+/// Numbers that are checked and hashed while they are in the processor's cache.
+const PIECE: usize = 16 << 10;
+
+impl<'a> Sealed<'a> {
+    /// Looks at every number of `state` once. Errors: one that is not finite.
+    pub fn new(state: &'a State) -> Result<Self> {
+        let mut hasher = Sha256::new();
+        let add = |tensors: &[Vec<f32>], hasher: &mut Sha256| {
+            let finite = tensors.iter().flat_map(|tensor| tensor.chunks(PIECE)).all(|piece| {
+                hasher.update(bytemuck::cast_slice::<f32, u8>(piece));
+                piece.iter().fold(true, |all, v| all & v.is_finite()) // without a branch a number
+            });
+            let what = "a weight or optimiser moment is not a finite number";
+            if finite { Ok(()) } else { Err(diverged(what)) }
+        };
+        add(&state.tensors, &mut hasher)?;
+        let weights = files::hex(&hasher.clone().finalize()); // of best.safetensors, and how last.safetensors begins
+        state.moments.iter().try_for_each(|moment| add(moment, &mut hasher))?;
+        Ok(Self { state, weights, all: files::hex(&hasher.finalize()) })
+    }
+}
+
 /// Writes the weights alone, for inference. What was measured of the best network before them goes first, so that no
 /// evaluation stands beside weights that it is not about.
-pub fn save_best(run: &Path, plan: &Plan, state: &State, progress: &Progress, classes: &Classes) -> Result<()> {
+pub fn save_best(run: &Path, plan: &Plan, sealed: &Sealed<'_>, progress: &Progress, classes: &Classes) -> Result<()> {
     forget_evaluations(run)?;
-    save(&best_path(run), plan, state, &[], progress, classes)
+    save(&best_path(run), plan, sealed.state, (&[], &sealed.weights), progress, classes)
 }
 
 /// Removes what `vggkit evaluate` wrote: `evaluation.json`, `evaluation-<split>.json`, the `.csv` beside each, and
@@ -110,37 +141,34 @@ pub fn forget_evaluations(run: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes weights, optimiser state and progress. Refuses a state with a number that is not finite.
+/// Writes weights, optimiser state and progress.
 pub fn save_last(
     run: &Path,
     plan: &Plan,
-    state: &State,
+    sealed: &Sealed<'_>,
     optimizer: &Optimizer,
     progress: &Progress,
     classes: &Classes,
 ) -> Result<()> {
     let specs: Vec<_> = plan.tensors().into_iter().filter(|t| t.role.trained()).collect();
     let mut extra = Vec::new();
-    for (moment, tensors) in optimizer.moments().iter().zip(&state.moments) {
+    for (moment, tensors) in optimizer.moments().iter().zip(&sealed.state.moments) {
         for (spec, values) in specs.iter().zip(tensors) {
             extra.push((format!("optimizer.{moment}.{}", spec.name), spec.shape.clone(), values.as_slice()));
         }
     }
-    save(&last_path(run), plan, state, &extra, progress, classes)
+    save(&last_path(run), plan, sealed.state, (&extra, &sealed.all), progress, classes)
 }
 
+/// `extra` are the tensors beside the network's own, `digest` that of all.
 fn save(
     path: &Path,
     plan: &Plan,
     state: &State,
-    extra: &[(String, Vec<usize>, &[f32])],
+    (extra, digest): (&[weights::Extra<'_>], &str),
     progress: &Progress,
     classes: &Classes,
 ) -> Result<()> {
-    let all = || state.tensors.iter().map(Vec::as_slice).chain(extra.iter().map(|(_, _, values)| *values));
-    if !all().flatten().all(|v| v.is_finite()) {
-        return Err(diverged("a weight or optimiser moment is not a finite number"));
-    }
     let text = |value: Result<String, serde_json::Error>| value.map_err(|e| Error::data(path, e));
     let mut metadata = BTreeMap::from([
         ("schema".to_owned(), SCHEMA.to_owned()),
@@ -150,7 +178,7 @@ fn save(
         ("variants".to_owned(), text(serde_json::to_string(&state.variants))?),
         ("wnids".to_owned(), text(serde_json::to_string(&classes.wnids))?),
         ("names".to_owned(), text(serde_json::to_string(&classes.names))?),
-        ("digest".to_owned(), digest(all())),
+        ("digest".to_owned(), digest.to_owned()),
     ]);
     if let Some(scaling) = &state.loss_scaling {
         metadata.insert("loss_scaling".to_owned(), text(serde_json::to_string(scaling))?);

@@ -62,17 +62,15 @@ pub fn for_each_logits(
     let count = u32::try_from(count).map_err(|_| Error::new(Kind::Engine, "more than 2^32 images"))?;
     let classes = engine.plan().network.classes;
     let all: Vec<Pick> = (0..count).map(|index| Pick { index, ..Pick::default() }).collect();
-    let mut logits = Vec::new();
     let mut done = 0;
-    for picks in all.chunks(batch_size.max(1)) {
-        engine.logits(Batch::Picks(Source::Held, picks), &mut logits)?;
+    let mut batches = all.chunks(batch_size.max(1)).map(|picks| Batch::Picks(Source::Held, picks));
+    engine.infer(&mut batches, &mut |logits| {
         for row in logits.chunks_exact(classes) {
             visit(done, row);
             done += 1;
         }
         progress(done);
-    }
-    Ok(())
+    })
 }
 
 /// Scores of the held images against their labels.

@@ -11,3 +11,4 @@ pub mod schedule;
 pub mod session;
 pub mod stop;
 pub mod trainer;
+mod writer;

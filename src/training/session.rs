@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
 
 use super::changes::{self, Changes};
 use super::checkpoint::{self, Classes, Progress};
@@ -13,9 +15,10 @@ use super::run::{self, Data, Origin, Recipe, Run};
 use super::stop::Stop;
 use super::trainer::{self, Ending, Job, Observer};
 use crate::dataset::{Identity, Manifest, Pack};
-use crate::engine::{self, Engine, Settings, Source, State, Target};
+use crate::engine::{self, Engine, Images, Settings, Source, State, Target};
 use crate::error::{Error, Kind, Result};
 use crate::files::{self, fs};
+use crate::trace;
 use crate::vgg::transfer::{self, First};
 use crate::vgg::{Network, Plan, initialisation};
 
@@ -69,6 +72,7 @@ pub struct Packs {
 impl Packs {
     /// Opens both splits below `folder`.
     pub fn open(folder: &Path, train: &str, val: &str) -> Result<Self> {
+        let _span = trace::span("open the packs");
         let known = Identity::of(folder);
         let packs = (Pack::open(folder, train)?, Pack::open(folder, val)?);
         let (manifest, identity) = known?; // after the packs, which say more of what is missing
@@ -119,8 +123,10 @@ impl Session {
     ) -> Result<Self> {
         let plan = network.plan()?;
         refuse_a_run(&folder, overwrite)?;
+        let drawing = trace::span("first weights");
         let First { tensors, taken, drawn, unused } = first_weights(recipe, &plan)?;
-        let state = State::new(tensors);
+        drop(drawing);
+        let mut state = State::new(tensors);
         let engine = open(&plan, recipe, [&packs.train, &packs.val], &state, &options)?;
         let run = Run {
             schema: run::SCHEMA.to_owned(),
@@ -144,7 +150,10 @@ impl Session {
         let occupied = clear(&folder, overwrite)?;
         // The checkpoint before run.toml: a folder with run.toml is a run that can be resumed.
         let classes = Classes { wnids: packs.train.wnids.clone(), names: packs.train.names.clone() };
-        checkpoint::save_last(&folder, &plan, &state, &recipe.optimizer, &Progress::default(), &classes)?;
+        let _span = trace::span("first checkpoint");
+        state.variants.clone_from(engine.variants());
+        let sealed = checkpoint::Sealed::new(&state)?;
+        checkpoint::save_last(&folder, &plan, &sealed, &recipe.optimizer, &Progress::default(), &classes)?;
         begin_step_log(&folder, &options)?;
         files::write_toml(&Run::path(&folder), &run)?;
         Ok(Self {
@@ -187,7 +196,9 @@ impl Session {
         }
         run.data.content_sha256 = packs.identity.content_sha256; // a run of an older version has none
         let path = checkpoint::last_path(&folder);
+        let reading = trace::span("read the checkpoint");
         let mut checkpoint = checkpoint::load(&path, &plan, Some(&run.training.optimizer))?;
+        drop(reading);
         let precision = run.training.precision;
         let steps = train_images(&run.training, &packs.train).div_ceil(run.training.batch_size.max(1));
         let notes = changes.carry_out(&mut run, &mut checkpoint.progress, steps, (&folder, &options.command))?;
@@ -266,7 +277,7 @@ impl Session {
         };
         self.run.origin.finished = files::now();
         let best = checkpoint::best_path(&self.folder);
-        if best.exists()
+        if best.is_file() // a pipe or device would have no end
             && let Ok(sha256) = files::sha256(&best)
         {
             self.run.origin.best_sha256 = sha256;
@@ -292,7 +303,7 @@ impl Session {
     fn run_trainer(&mut self, stop: &Stop, observer: &mut dyn Observer) -> Result<Ending> {
         let train_images = u32::try_from(self.train.images.count)
             .map_err(|_| Error::new(Kind::Engine, "more than 2^32 images to train on"))?;
-        let labels = std::sync::Arc::clone(&self.val.images.labels);
+        let labels = Arc::clone(&self.val.images.labels);
         let job = Job {
             folder: &self.folder,
             recipe: &self.run.training,
@@ -340,10 +351,27 @@ fn open<'a>(
     };
     let mut target = options.engine.clone();
     target.gpu.precision = recipe.precision;
+    [train, val].into_iter().for_each(|pack| read_ahead(&pack.images));
+    let opening = trace::span("open the engine");
     let mut engine = engine::open(&target, plan.clone(), settings, state)?;
+    drop(opening);
+    let _span = trace::span("attach the images");
     engine.attach(Source::Train, train.images.clone())?;
     engine.attach(Source::Held, val.images.clone())?;
     Ok(engine)
+}
+
+/// Has the system read the pixels and map them, on a thread of its own while the engine is opened, which takes seconds on
+/// a GPU: the upload that follows would wait for each page in turn. Without the thread it does that.
+fn read_ahead(images: &Images) {
+    const PAGE: usize = 4096; // the smallest that there are
+    let pixels = Arc::clone(&images.pixels);
+    let touch = move || {
+        let _span = trace::span("read ahead");
+        let bytes: &[u8] = (*pixels).as_ref();
+        std::hint::black_box(bytes.iter().step_by(PAGE).fold(0, |all, byte| all ^ byte));
+    };
+    let _ = thread::Builder::new().name("images".into()).spawn(touch);
 }
 
 /// Makes `steps.jsonl` where it is asked for. It is gone on with wherever it is there, so a training that is killed ahead

@@ -13,9 +13,11 @@ use super::run::{Recipe, Schedule};
 use super::sampler::Sampler;
 use super::schedule::learning_rate;
 use super::stop::Stop;
-use crate::engine::{Batch, Engine, Pick, Source, State, StepMetrics};
+use super::writer::{Checkpoint, Closed, Destination, Writer};
+use crate::engine::{Batch, Engine, Pick, Source, StepMetrics};
 use crate::error::{Error, Kind, Result};
 use crate::files;
+use crate::trace;
 
 /// Steps after which metrics that have arrived are taken in, and the time after which that happens at the latest: often
 /// enough for a live display, also where a step takes seconds.
@@ -57,7 +59,8 @@ pub trait Observer {
     fn validating(&mut self, done: usize, images: usize);
     /// Something that a person should know.
     fn note(&mut self, _: &str) {}
-    /// An epoch ended; `improved` says whether its validation loss is the lowest so far.
+    /// An epoch has ended and is on the disk, by when steps of the next one may have been told of; `improved` says whether
+    /// its validation loss is the lowest so far.
     fn epoch(&mut self, epoch: &Epoch, improved: bool);
 }
 
@@ -111,7 +114,8 @@ pub fn over(recipe: &Recipe, progress: &Progress) -> Option<Ending> {
 }
 
 /// Trains from `progress` on until one of the [`Ending`]s. The engine holds the matching state and has both splits
-/// attached. Whatever happens, the folder's `last.safetensors` is the latest good state that was saved.
+/// attached. Whatever happens, the folder's `last.safetensors` is the latest good state that was saved, and nobody writes
+/// any more when this returns.
 pub fn train(
     job: &Job<'_>,
     engine: &mut dyn Engine,
@@ -123,9 +127,18 @@ pub fn train(
         return Err(Error::new(Kind::Data, "there is no image to train on"));
     }
     let (rates, now) = (VecDeque::new(), Instant::now());
-    let mut trainer = Trainer { job, engine, observer, sampler, progress, rates, epoch_started: now, polled: now };
+    let writer = Writer::new(Destination {
+        folder: job.folder.to_owned(),
+        plan: engine.plan().clone(),
+        optimizer: job.recipe.optimizer,
+        classes: job.classes.clone(),
+    });
+    let mut trainer =
+        Trainer { job, engine, observer, sampler, progress, writer, rates, epoch_started: now, polled: now };
     trainer.start()?;
-    trainer.run()
+    let ending = trainer.run();
+    trainer.finish_writing()?; // what went wrong there is older than what ended the training
+    ending
 }
 
 struct Trainer<'a> {
@@ -134,6 +147,7 @@ struct Trainer<'a> {
     observer: &'a mut dyn Observer,
     sampler: Sampler,
     progress: Progress,
+    writer: Writer,
     /// Learning rates of the steps whose metrics have not been read back.
     rates: VecDeque<f64>,
     epoch_started: Instant,
@@ -142,12 +156,11 @@ struct Trainer<'a> {
 }
 
 impl Trainer<'_> {
-    /// The logs lose what lies past the checkpoint; a fresh training saves its first state before its first step.
+    /// The logs lose what lies past the checkpoint.
     fn start(&mut self) -> Result<()> {
         let Progress { step, epoch, .. } = self.progress;
         history::truncate::<Epoch>(&history::path(self.job.folder), |line| line.epoch < epoch)?;
-        history::truncate::<Step>(&history::steps_path(self.job.folder), |line| line.step <= step)?;
-        if step == 0 { self.save() } else { Ok(()) }
+        history::truncate::<Step>(&history::steps_path(self.job.folder), |line| line.step <= step)
     }
 
     fn run(&mut self) -> Result<Ending> {
@@ -164,8 +177,12 @@ impl Trainer<'_> {
     /// What is left of the current epoch, then validation, history and checkpoints.
     fn epoch(&mut self) -> Result<Option<Ending>> {
         (self.job.check_data)()?;
+        let _span = trace::span("epoch").with("epoch", self.progress.epoch as u64);
         self.epoch_started = Instant::now();
-        let order = self.sampler.order(self.progress.epoch);
+        let order = {
+            let _span = trace::span("order");
+            self.sampler.order(self.progress.epoch)
+        };
         let mut picks = Vec::new();
         while self.progress.batch < self.sampler.steps() {
             if let Some(signal) = self.job.stop.signal() {
@@ -181,27 +198,37 @@ impl Trainer<'_> {
                 self.interim()?;
                 return Ok(Some(Ending::MaxSteps));
             }
-            self.sampler.batch(self.progress.epoch, &order, self.progress.batch, &mut picks);
+            {
+                let _span = trace::span("picks");
+                self.sampler.batch(self.progress.epoch, &order, self.progress.batch, &mut picks);
+            }
             self.step(&picks)?;
+            if self.writer.is_done() {
+                self.finish_writing()?;
+            }
         }
         self.drain()?;
         let trained = self.seconds();
         let scores = self.validate()?;
         let record = self.record(&scores, trained);
-        self.close(&record)?;
+        self.close(record)?;
         Ok(None)
     }
 
     fn step(&mut self, picks: &[Pick]) -> Result<()> {
         let rate = self.learning_rate(self.progress.step);
-        #[expect(clippy::cast_possible_truncation, reason = "engines compute in f32")]
-        self.engine.train_step(Batch::Picks(Source::Train, picks), rate as f32)?;
+        {
+            let _span = trace::span("step").with("step", self.progress.step + 1);
+            #[expect(clippy::cast_possible_truncation, reason = "engines compute in f32")]
+            self.engine.train_step(Batch::Picks(Source::Train, picks), rate as f32)?;
+        }
         self.rates.push_back(rate);
         self.progress.step += 1;
         self.progress.batch += 1;
         let (steps, time) = POLL_EVERY;
         if self.progress.step.is_multiple_of(steps) || self.polled.elapsed() >= time {
             self.polled = Instant::now();
+            let _span = trace::span("take metrics");
             let metrics = self.engine.poll_metrics()?;
             self.take(metrics)?;
         }
@@ -218,6 +245,7 @@ impl Trainer<'_> {
 
     /// Waits for the metrics of all steps so far.
     fn drain(&mut self) -> Result<()> {
+        let _span = trace::span("wait for the steps");
         let metrics = self.engine.drain_metrics()?;
         self.take(metrics)
     }
@@ -262,6 +290,7 @@ impl Trainer<'_> {
     }
 
     fn validate(&mut self) -> Result<Scores> {
+        let _span = trace::span("validate");
         let images = self.job.val_labels.len();
         let observer = &mut *self.observer;
         let scores = metrics::measure(self.engine, self.job.val_labels, self.job.recipe.batch_size, |done| {
@@ -292,14 +321,13 @@ impl Trainer<'_> {
         }
     }
 
-    /// Ends an epoch. Best, history and last are written in this order, so that a crash in between is made good by
-    /// the resume from the checkpoint before: it comes to the same results and drops lines past itself.
-    fn close(&mut self, record: &Epoch) -> Result<()> {
-        let improved = self.progress.best_val_loss.is_none_or(|best| record.val_loss < best);
+    /// Ends an epoch with a checkpoint.
+    fn close(&mut self, epoch: Epoch) -> Result<()> {
+        let improved = self.progress.best_val_loss.is_none_or(|best| epoch.val_loss < best);
         let progress = &mut self.progress;
         if improved {
-            progress.best_val_loss = Some(record.val_loss);
-            progress.best_epoch = record.epoch;
+            progress.best_val_loss = Some(epoch.val_loss);
+            progress.best_epoch = epoch.epoch;
             progress.epochs_without_improvement = 0;
         } else {
             progress.epochs_without_improvement += 1;
@@ -316,15 +344,7 @@ impl Trainer<'_> {
             plateau: progress.plateau,
             ..Progress::default()
         };
-        let state = self.engine.state()?;
-        let (folder, plan) = (self.job.folder, self.engine.plan());
-        if improved {
-            checkpoint::save_best(folder, plan, &state, &self.progress, self.job.classes)?;
-        }
-        files::append_json_line(&history::path(folder), record)?;
-        self.save_last(&state, &self.progress)?;
-        self.observer.epoch(record, improved);
-        Ok(())
+        self.write(self.progress.clone(), Some(Closed { epoch, improved }), true)
     }
 
     /// After `--max-steps` within the first epoch: a history line and a best network, so that there is one to use. The
@@ -337,28 +357,35 @@ impl Trainer<'_> {
         }
         let trained = self.seconds();
         let scores = self.validate()?;
-        let record = self.record(&scores, trained);
-        let state = self.engine.state()?;
-        checkpoint::save_best(self.job.folder, self.engine.plan(), &state, &self.progress, self.job.classes)?;
-        files::append_json_line(&history::path(self.job.folder), &record)?;
-        self.observer.epoch(&record, true);
-        Ok(())
+        let epoch = self.record(&scores, trained);
+        self.write(self.progress.clone(), Some(Closed { epoch, improved: true }), false)
     }
 
     /// Saves `last.safetensors` between two steps.
     fn save(&mut self) -> Result<()> {
         self.drain()?;
-        let state = self.engine.state()?;
         let mut progress = self.progress.clone();
         progress.seconds = self.seconds();
-        self.save_last(&state, &progress)
+        self.write(progress, None, true)
     }
 
-    /// Writes `last.safetensors` after the logs are on the disk: a resume does not write again what lies before it.
-    fn save_last(&self, state: &State, progress: &Progress) -> Result<()> {
-        let Job { folder, recipe, classes, .. } = *self.job;
-        files::sync_log(&history::path(folder))?;
-        files::sync_log(&history::steps_path(folder))?;
-        checkpoint::save_last(folder, self.engine.plan(), state, &recipe.optimizer, progress, classes)
+    /// Has the state of now written while the training goes on, after the checkpoint before. `last` says that a resumed
+    /// training is to start from it.
+    fn write(&mut self, progress: Progress, closed: Option<Closed>, last: bool) -> Result<()> {
+        self.finish_writing()?;
+        let snapshot = {
+            let _span = trace::span("copy the state");
+            self.engine.snapshot()?
+        };
+        self.writer.begin(Checkpoint { snapshot, progress, closed, last })
+    }
+
+    /// Waits for the checkpoint under way, if there is one, and tells of the epoch that it closed.
+    fn finish_writing(&mut self) -> Result<()> {
+        let _span = trace::span("wait for the checkpoint");
+        if let Some(Closed { epoch, improved }) = self.writer.finish()? {
+            self.observer.epoch(&epoch, improved);
+        }
+        Ok(())
     }
 }

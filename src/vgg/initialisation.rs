@@ -4,35 +4,32 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
+use rayon::prelude::*;
 
 use super::operation::Operation;
-use super::plan::{Plan, Role};
+use super::plan::{Layer, Plan, Role, TensorSpec};
 
 /// Standard deviation of a linear layer's first weights.
 const LINEAR_STD: f32 = 0.01;
 
 /// One vector for each of [`Plan::tensors`], in that order and in torchvision's layout.
-/// Each tensor has a stream of its own, so that a change of classes leaves the other layers' draws as they were.
+/// Each tensor has a stream of its own, so that a change of classes leaves the other layers' draws as they were, and any
+/// number of threads draws the same.
 pub fn initialise(plan: &Plan, seed: u64) -> Vec<Vec<f32>> {
-    let mut stream = 0;
-    let mut tensors = Vec::new();
-    for layer in &plan.layers {
-        for tensor in layer.tensors() {
-            stream += 1;
-            tensors.push(match tensor.role {
-                Role::Weight => {
-                    let std = match layer.operation {
-                        Operation::Conv2d { kernel } => (2.0 / (layer.output.channels * kernel * kernel) as f32).sqrt(),
-                        _ => LINEAR_STD,
-                    };
-                    normal(tensor.elements(), std, seed, stream)
-                }
-                Role::Scale | Role::RunningVariance => vec![1.0; tensor.elements()],
-                Role::Bias | Role::Shift | Role::RunningMean => vec![0.0; tensor.elements()],
-            });
+    let tensors: Vec<_> =
+        plan.layers.iter().flat_map(|layer| layer.tensors().into_iter().map(move |tensor| (layer, tensor))).collect();
+    let draw = |(index, (layer, tensor)): (usize, &(&Layer, TensorSpec))| match tensor.role {
+        Role::Weight => {
+            let std = match layer.operation {
+                Operation::Conv2d { kernel } => (2.0 / (layer.output.channels * kernel * kernel) as f32).sqrt(),
+                _ => LINEAR_STD,
+            };
+            normal(tensor.elements(), std, seed, index as u64 + 1)
         }
-    }
-    tensors
+        Role::Scale | Role::RunningVariance => vec![1.0; tensor.elements()],
+        Role::Bias | Role::Shift | Role::RunningMean => vec![0.0; tensor.elements()],
+    };
+    tensors.par_iter().enumerate().map(draw).collect()
 }
 
 /// `count` draws of N(0, std) from stream `stream` of `seed`.

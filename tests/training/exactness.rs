@@ -11,7 +11,7 @@ use vggkit::training::checkpoint;
 use crate::{fails, history, ok, resume, settings, step_of, train};
 
 /// Every tensor of both checkpoints of a run, as bytes, and the parts of its logs that do not depend on the clock.
-fn fingerprint(run: &Path) -> (Vec<Vec<u8>>, Vec<Value>) {
+pub fn fingerprint(run: &Path) -> (Vec<Vec<u8>>, Vec<Value>) {
     let mut tensors = Vec::new();
     for path in [checkpoint::last_path(run), checkpoint::best_path(run)] {
         let bytes = fs::read(&path).expect("a checkpoint");

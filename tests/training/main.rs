@@ -11,6 +11,7 @@ mod replacing;
 mod same_data;
 mod streams;
 mod use_of_runs;
+mod writing;
 
 use std::fs;
 use std::path::{Path, PathBuf};

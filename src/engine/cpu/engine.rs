@@ -213,6 +213,10 @@ impl Engine for CpuEngine {
         Ok(self.training_logits.clone())
     }
 
+    fn variants(&self) -> &BTreeMap<String, String> {
+        &self.variants
+    }
+
     fn state(&mut self) -> Result<State> {
         let tensors = self.network.tensors();
         let moments = if self.steps == 0 { Vec::new() } else { self.network.moments() };

@@ -344,6 +344,20 @@ impl Gpu {
         self.queue.write_buffer(&slice.buffer, slice.offset, bytemuck::cast_slice(values));
     }
 
+    /// Submits a copy of the start of `from`, which is not mapped, to `to`.
+    pub fn copy(&self, from: &wgpu::Buffer, to: &Slice) -> wgpu::SubmissionIndex {
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(from, 0, &to.buffer, to.offset, to.bytes);
+        self.send(encoder.finish())
+    }
+
+    /// Makes all of `slice` zero, after all that was submitted before.
+    pub fn clear(&self, slice: &Slice) {
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.clear_buffer(&slice.buffer, slice.offset, Some(slice.bytes));
+        self.send(encoder.finish());
+    }
+
     /// Sets what the next submission's shaders see as `step`.
     pub fn write_step(&self, step: Step) {
         self.queue.write_buffer(&self.step, 0, bytemuck::bytes_of(&step));
@@ -351,8 +365,7 @@ impl Gpu {
 
     /// Waits for `submission`, or for all. Errors: a lost device, a driver that does not answer.
     pub fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        // A software device may well need minutes for a large batch.
-        let patience = Duration::from_secs(if self.software() { 1800 } else { 60 });
+        let patience = self.patience();
         if self.hanging.load(Ordering::Relaxed) {
             return Err(self.hangs(patience));
         }
@@ -365,6 +378,11 @@ impl Gpu {
                 Err(Error::new(Kind::Engine, "waiting for the device").with_source(error))
             }
         }
+    }
+
+    /// After which a driver hangs that does not answer. A software device may well need minutes for a large batch.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(if self.software() { 1800 } else { 60 })
     }
 
     /// The error of a driver that does not answer.

@@ -11,6 +11,7 @@ use super::Fault;
 use super::device::{Gpu, Slice};
 use super::program::{Program, Source};
 use crate::error::Result;
+use crate::trace;
 
 /// Workgroups in x, y and z.
 pub type Groups = [u32; 3];
@@ -96,6 +97,7 @@ impl Gpu {
         samples: usize,
         copies: &[Copy<'_>],
     ) -> wgpu::SubmissionIndex {
+        let encoding = trace::span("encode");
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
@@ -106,7 +108,10 @@ impl Gpu {
         for Copy { from, to, offset } in copies {
             encoder.copy_buffer_to_buffer(&from.buffer, from.offset, to, *offset, from.bytes);
         }
-        self.send(encoder.finish())
+        let commands = encoder.finish();
+        drop(encoding);
+        let _span = trace::span("submit");
+        self.send(commands)
     }
 
     /// Submits what was recorded, unless a test wants the device to be lost at this moment.

@@ -3,6 +3,7 @@
 //! A step is submitted and not waited for. A batch that does not fit is done in micro-batches with added-up gradients;
 //! batch normalisation then sees the statistics of each micro-batch.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::device::{Gpu, Slice, Step};
@@ -11,12 +12,20 @@ use super::layout::Layout;
 use super::metrics::Metrics;
 use super::network::Network;
 use super::precision::Matrices;
+use super::readback::{Readback, Staging};
+use super::snapshot::{self, Home};
 use super::{Fault, Memory, Options, optimizer};
-use crate::engine::{Batch, Device, Engine, Images, LossScaling, Settings, Source, State, StepMetrics, check};
+use crate::engine::{
+    Batch, Device, Engine, Images, LossScaling, Settings, Snapshot, Source, State, StepMetrics, check,
+};
 use crate::error::{Error, Kind, Result};
+use crate::trace;
 use crate::vgg::Plan;
 
 use super::dispatch::Dispatch;
+
+/// Inferences under way at most, as [`Metrics`] has it for steps.
+const AHEAD: usize = 8;
 
 /// An attached image set.
 struct Attached {
@@ -37,6 +46,9 @@ pub struct GpuEngine {
     train: Option<Attached>,
     held: Option<Attached>,
     labels: Vec<u32>,
+    /// For logits, each of one micro-batch; and for a state.
+    staging: Vec<Staging>,
+    home: Home,
     steps: u64,
     /// As the state had it that was put in; what a training in f16 makes of it is on the device.
     loss_scaling: Option<LossScaling>,
@@ -48,13 +60,17 @@ impl GpuEngine {
     pub fn new(plan: Plan, settings: Settings, state: &State, options: &Options) -> Result<Self> {
         check::settings(&settings)?;
         check::state(&plan, &settings, state)?;
+        let opening = trace::span("open the adapter");
         let gpu = Arc::new(Gpu::open(options)?);
+        drop(opening);
         if let (Some(Matrices::Emulated), Some(tell)) = (gpu.matrices, &options.tell) {
             tell(&format!("{}: f16 is emulated, to test it; it is slower than f32", gpu.found.info.name));
         }
         let metrics = Metrics::new(&gpu)?;
+        let building = trace::span("build the network");
         let network = fit(&gpu, &plan, &settings, state, options, &metrics.slots)?;
         gpu.save_pipelines();
+        drop(building);
         let device = Device {
             engine: "gpu".into(),
             adapter: gpu.found.info.name.clone(),
@@ -72,9 +88,12 @@ impl GpuEngine {
             gpu,
             train: None,
             held: None,
+            staging: Vec::new(),
+            home: Home::default(),
             steps: 0,
             loss_scaling: None,
         };
+        let _span = trace::span("load the state");
         engine.load_state(state)?;
         Ok(engine)
     }
@@ -290,8 +309,14 @@ impl Engine for GpuEngine {
         };
         self.provoke();
         self.gpu.check()?;
-        let n = self.load(&batch, true)?;
-        let slot = self.metrics.slot(&self.gpu)?;
+        let n = {
+            let _span = trace::span("upload");
+            self.load(&batch, true)?
+        };
+        let slot = {
+            let _span = trace::span("wait for a step"); // only where many are under way
+            self.metrics.slot(&self.gpu)?
+        };
         let mut submission = None;
         for (first, samples) in self.parts(n) {
             let mut step = Step { slot: slot as u32, ..self.step(n, first, samples) };
@@ -326,16 +351,48 @@ impl Engine for GpuEngine {
     }
 
     fn logits(&mut self, batch: Batch<'_>, logits: &mut Vec<f32>) -> Result<()> {
-        self.gpu.check()?;
-        let n = self.load(&batch, false)?;
-        logits.clear();
-        for (first, samples) in self.parts(n) {
-            let input = self.input(&batch, first, samples);
-            self.gpu.write_step(self.step(n, first, samples));
-            self.gpu.submit([input, self.network.inference()], samples, &[]);
-            logits.extend(self.network.logits(&self.gpu, samples)?);
+        self.infer(&mut std::iter::once(batch), &mut |all| {
+            logits.clear();
+            logits.extend_from_slice(all);
+        })
+    }
+
+    fn infer(&mut self, batches: &mut dyn Iterator<Item = Batch<'_>>, visit: &mut dyn FnMut(&[f32])) -> Result<()> {
+        let mut logits = Vec::new();
+        // Those of one part of a batch, which may be its last.
+        let mut take = |engine: &mut Self, (readback, last): (Readback, bool)| -> Result<()> {
+            readback.wait(&engine.gpu)?;
+            readback.look(0, |padded| logits.extend(engine.network.rows(padded)))?;
+            engine.staging.push(readback.done());
+            if last {
+                visit(&logits);
+                logits.clear();
+            }
+            Ok(())
+        };
+        let mut ahead = VecDeque::new();
+        for batch in batches {
+            self.gpu.check()?;
+            let n = self.load(&batch, false)?;
+            for (first, samples) in self.parts(n) {
+                if ahead.len() == AHEAD
+                    && let Some(oldest) = ahead.pop_front()
+                {
+                    take(self, oldest)?;
+                }
+                let slices = [self.network.logits(samples)];
+                let staging = match self.staging.pop().filter(|staging| staging.holds(&slices)) {
+                    Some(staging) => staging,
+                    None => Staging::new(&self.gpu, &[self.network.logits(self.network.samples())])?,
+                };
+                let input = self.input(&batch, first, samples);
+                self.gpu.write_step(self.step(n, first, samples));
+                let calls = [input, self.network.inference()];
+                let submission = self.gpu.submit(calls, samples, &staging.copies(&slices));
+                ahead.push_back((staging.submitted(&slices, submission), first + samples == n));
+            }
         }
-        Ok(())
+        ahead.into_iter().try_for_each(|part| take(self, part))
     }
 
     fn gradients(&mut self) -> Result<Vec<Vec<f32>>> {
@@ -346,12 +403,18 @@ impl Engine for GpuEngine {
         self.network.training_logits(&self.gpu)
     }
 
+    fn variants(&self) -> &BTreeMap<String, String> {
+        self.network.variants()
+    }
+
     fn state(&mut self) -> Result<State> {
         self.gpu.wait(None)?;
-        let moments = if self.steps == 0 { Vec::new() } else { self.network.moments(&self.gpu)? };
-        let tensors = self.network.tensors(&self.gpu)?;
-        let loss_scaling = self.network.loss_scaling(&self.gpu)?.or(self.loss_scaling);
-        Ok(State { step: self.steps, tensors, moments, variants: self.network.variants().clone(), loss_scaling })
+        self.snapshot()?.state()
+    }
+
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot>> {
+        self.gpu.check()?;
+        Ok(Box::new(snapshot::begin(&self.gpu, &self.network, &self.home, self.steps, self.loss_scaling)?))
     }
 
     fn load_state(&mut self, state: &State) -> Result<()> {

@@ -4,7 +4,9 @@
 //! The images of a split lie on the device, in shards no larger than what a shader can see, or stay with the host, and
 //! those of each batch travel with it. It trusts that picks lie within the images.
 
-use wgpu::BufferSize;
+use std::ops::Range;
+
+use wgpu::{BufferSize, BufferUsages};
 
 use super::device::{Gpu, Slice};
 use super::dispatch::{Dispatch, spread};
@@ -17,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 /// Four-byte numbers of a pick on the device.
 pub const PICK: usize = 2;
 
-/// Bytes that are uploaded at once: what the driver holds twice.
+/// Bytes that are uploaded at once; twice that is held for it.
 const PIECE: usize = 32 << 20;
 
 /// Pixels under an output's window at most: an invocation visits them all, and lavapipe ends an invocation's loops after
@@ -173,36 +175,66 @@ impl Gallery {
         Ok(gallery)
     }
 
-    /// Sends all pixels, a piece at a time so that little memory is taken for the way.
+    /// Sends all pixels, a piece at a time so that little memory is taken for the way: that of two pieces, used again and
+    /// again, because new memory costs more than the copy. One is filled while the other travels.
     fn upload(&self, gpu: &Gpu) -> Result<()> {
         let (_, place) = image_bytes(&self.images);
-        let piece = (PIECE / place).max(1);
-        for shard in &self.shards {
-            for start in (0..shard.count).step_by(piece) {
-                let indices = start..shard.count.min(start + piece);
-                gpu.scoped("uploading images", || {
-                    let images = indices.clone().map(|i| shard.first + i);
-                    self.send(gpu, shard, start, indices.len(), images);
-                })?;
-                let submission = gpu.queue.submit([]);
-                gpu.wait(Some(submission))?;
+        let piece = (PIECE / place).clamp(1, self.images.count.max(1));
+        let failed = |e| match gpu.check() {
+            Err(lost) => lost,
+            Ok(()) => Error::new(Kind::DeviceLost, "the device was lost while images were uploaded").with_source(e),
+        };
+        let staging = gpu.scoped("uploading images", || {
+            [(); 2].map(|()| {
+                gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some("images on their way"),
+                    size: (piece * place) as u64,
+                    usage: BufferUsages::MAP_WRITE | BufferUsages::COPY_SRC,
+                    mapped_at_creation: true,
+                })
+            })
+        })?;
+        let mut under_way = [None, None];
+        let pieces =
+            self.shards.iter().flat_map(|shard| (0..shard.count).step_by(piece).map(move |start| (shard, start)));
+        for (turn, (shard, start)) in pieces.enumerate() {
+            let (staging, under_way) = (&staging[turn % 2], &mut under_way[turn % 2]);
+            if let Some(before) = under_way.take() {
+                gpu.wait(Some(before))?; // by when it is mapped again
             }
+            let count = piece.min(shard.count - start);
+            let bytes = (count * place) as u64;
+            let mut view = staging.slice(..bytes).get_mapped_range_mut().map_err(failed)?;
+            let images = (start..start + count).map(|at| shard.first + at);
+            self.fill(images, |range, image| view.slice(range).copy_from_slice(image));
+            drop(view);
+            staging.unmap();
+            let to = Slice { offset: shard.pixels.offset + (start * place) as u64, bytes, ..shard.pixels.clone() };
+            *under_way = Some(gpu.scoped("uploading images", || gpu.copy(staging, &to))?);
+            staging.slice(..).map_async(wgpu::MapMode::Write, |_| ());
         }
-        Ok(())
+        gpu.wait(None)
     }
 
-    /// Writes `count` images to the places of `shard` from `start` on.
-    fn send(&self, gpu: &Gpu, shard: &Shard, start: usize, count: usize, images: impl Iterator<Item = usize>) {
+    /// Hands `put` the pixels of `images` and the bytes that are their place.
+    fn fill(&self, images: impl Iterator<Item = usize>, mut put: impl FnMut(Range<usize>, &[u8])) {
         let (bytes, place) = image_bytes(&self.images);
         let pixels: &[u8] = (*self.images.pixels).as_ref();
-        let Some(size) = BufferSize::new((count * place) as u64) else { return };
-        let offset = shard.pixels.offset + (start * place) as u64;
-        // What fails here is told by an error scope or by the next check.
-        let Some(mut view) = gpu.queue.write_buffer_with(&shard.pixels.buffer, offset, size) else { return };
         for (at, index) in images.enumerate() {
             let image = pixels.get(index * bytes..(index + 1) * bytes).unwrap_or(&[]);
-            view.slice(at * place..at * place + image.len()).copy_from_slice(image);
+            put(at * place..at * place + image.len(), image);
         }
+    }
+
+    /// Writes `images` to the first places of `shard`.
+    fn send(&self, gpu: &Gpu, shard: &Shard, images: impl ExactSizeIterator<Item = usize>) {
+        let (_, place) = image_bytes(&self.images);
+        let Some(size) = BufferSize::new((images.len() * place) as u64) else { return };
+        // What fails here is told by an error scope or by the next check.
+        let Some(mut view) = gpu.queue.write_buffer_with(&shard.pixels.buffer, shard.pixels.offset, size) else {
+            return;
+        };
+        self.fill(images, |range, image| view.slice(range).copy_from_slice(image));
     }
 
     /// Writes what the next submissions are to gather: `picks` to `slice` ([`PICK`] numbers each, for a whole batch), and
@@ -218,7 +250,7 @@ impl Gallery {
         if streamed {
             for shard in &self.shards {
                 let picks = picks.iter().skip(shard.first).take(shard.count);
-                self.send(gpu, shard, 0, picks.len(), picks.map(|p| p.index as usize));
+                self.send(gpu, shard, picks.map(|p| p.index as usize));
             }
         }
     }

@@ -55,9 +55,14 @@ pub fn write(gpu: &Gpu, scaling: &Slice, state: &LossScaling) {
 
 /// The state, and what gradients of the last step are multiplied by to take the scale out.
 pub fn read(gpu: &Gpu, scaling: &Slice) -> Result<(LossScaling, f32)> {
-    let record: Vec<Record> = gpu.read(scaling)?;
-    let Record { scale, good, skipped, inverse, .. } = record[0];
-    Ok((LossScaling { scale, good_steps: good, skipped_steps: skipped }, inverse))
+    Ok(parse(&gpu.read(scaling)?))
+}
+
+/// [`read`] of what the buffer held.
+pub fn parse(values: &[f32]) -> (LossScaling, f32) {
+    let record: Record = bytemuck::pod_read_unaligned(bytemuck::cast_slice(values));
+    let Record { scale, good, skipped, inverse, .. } = record;
+    (LossScaling { scale, good_steps: good, skipped_steps: skipped }, inverse)
 }
 
 /// `d_logits` = `unscaled` (f32) times the scale, both [samples, width] with `width` a multiple of four, rounded to what

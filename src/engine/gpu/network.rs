@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::convolution::{Pass, Variant};
 use super::device::{Gpu, Slice};
 use super::dispatch::Dispatch;
-use super::layout::{Layout, Step, padded};
+use super::layout::{Layout, Place, Step, padded};
 use super::record::Recorder;
 use super::tuning::{self, Tuning};
 use super::variant::candidates;
@@ -277,45 +277,43 @@ impl Network {
         self.trained = n;
     }
 
-    /// Logits of the last pass over `samples` samples, row by row.
-    pub fn logits(&self, gpu: &Gpu, samples: usize) -> Result<Vec<f32>> {
-        let width = self.classes.next_multiple_of(4);
-        let values: Vec<f32> = gpu.read(&self.buffers.logits(&self.layout, samples))?;
-        Ok(values.chunks_exact(width).flat_map(|row| &row[..self.classes]).copied().collect())
+    /// Logits of the last pass over `samples` samples on the device: rows that [`Self::rows`] takes apart.
+    pub fn logits(&self, samples: usize) -> Slice {
+        self.buffers.logits(&self.layout, samples)
+    }
+
+    /// Logits without what their rows are padded by.
+    pub fn rows(&self, logits: &[f32]) -> impl Iterator<Item = f32> {
+        let rows = logits.chunks_exact(self.classes.next_multiple_of(4));
+        rows.flat_map(|row| &row[..self.classes]).copied()
     }
 
     /// Logits of the last training step; of its last micro-batch, where it had several.
     pub fn training_logits(&self, gpu: &Gpu) -> Result<Vec<f32>> {
         match self.trained {
             0 => Ok(Vec::new()),
-            n => self.logits(gpu, (n - 1) % self.samples + 1),
+            n => Ok(self.rows(&gpu.read::<f32>(&self.logits((n - 1) % self.samples + 1))?).collect()),
         }
     }
 
-    /// All tensors in the plan's order and torchvision's layout.
-    pub fn tensors(&self, gpu: &Gpu) -> Result<Vec<Vec<f32>>> {
-        let parameters: Vec<f32> = gpu.read(&self.buffers.parameters)?;
-        let running: Vec<f32> = gpu.read(&self.buffers.running)?;
-        let places = self.layout.places.iter();
-        Ok(places.map(|p| p.unpack(&(if p.trained { &parameters } else { &running })[p.range.clone()])).collect())
+    /// Where each tensor lies, in the plan's order.
+    pub fn places(&self) -> &[Place] {
+        &self.layout.places
     }
 
-    /// Trained tensors' parts of `values`.
-    fn trained_parts(&self, gpu: &Gpu, values: &Slice) -> Result<Vec<Vec<f32>>> {
-        let values: Vec<f32> = gpu.read(values)?;
-        Ok(self.layout.places.iter().filter(|p| p.trained).map(|p| p.unpack(&values[p.range.clone()])).collect())
-    }
-
-    /// The optimiser's moments, for trained tensors.
-    pub fn moments(&self, gpu: &Gpu) -> Result<Vec<Vec<Vec<f32>>>> {
-        self.buffers.moments.iter().map(|m| self.trained_parts(gpu, m)).collect()
+    /// What a state is made of: parameters, running statistics, loss scaling where there is any, and the moments if asked for.
+    pub fn state(&self, moments: bool) -> Vec<&Slice> {
+        let Buffers { parameters, running, scaling, moments: all, .. } = &self.buffers;
+        [parameters, running].into_iter().chain(scaling).chain(all.iter().filter(|_| moments)).collect()
     }
 
     /// Gradients of the last training step; empty before the first.
     pub fn gradients(&self, gpu: &Gpu) -> Result<Vec<Vec<f32>>> {
         match &self.buffers.gradients {
             Some(gradients) if self.trained > 0 => {
-                let mut parts = self.trained_parts(gpu, gradients)?;
+                let values: Vec<f32> = gpu.read(gradients)?;
+                let trained = self.layout.places.iter().filter(|p| p.trained);
+                let mut parts: Vec<_> = trained.map(|p| p.unpack(&values[p.range.clone()])).collect();
                 if let Some(scaling) = &self.buffers.scaling {
                     let (_, inverse) = loss_scaling::read(gpu, scaling)?;
                     parts.iter_mut().flatten().for_each(|g| *g *= inverse);
@@ -331,18 +329,13 @@ impl Network {
         self.buffers.scaling.is_some()
     }
 
-    /// Where loss scaling stands, where there is any.
-    pub fn loss_scaling(&self, gpu: &Gpu) -> Result<Option<LossScaling>> {
-        self.buffers.scaling.as_ref().map(|scaling| Ok(loss_scaling::read(gpu, scaling)?.0)).transpose()
-    }
-
     /// Puts a state in whose lengths fit.
     pub fn load(&mut self, gpu: &Gpu, state: &State) -> Result<()> {
         let Buffers { parameters, running, moments, scaling, .. } = &self.buffers;
         if let Some(scaling) = scaling {
             loss_scaling::write(gpu, scaling, &state.loss_scaling.unwrap_or_default());
         }
-        let put = |place: &super::layout::Place, values: &[f32], to: &Slice| -> Result<()> {
+        let put = |place: &Place, values: &[f32], to: &Slice| -> Result<()> {
             gpu.write(&to.part(place.range.start, place.range.len()), &place.pack(values));
             // Submitted one by one, so that what wgpu keeps of them for the transfer stays small.
             gpu.wait(Some(gpu.submit([], 0, &[])))
@@ -352,11 +345,9 @@ impl Network {
         }
         let trained = || self.layout.places.iter().filter(|p| p.trained);
         for (index, moment) in moments.iter().enumerate() {
-            for (at, place) in trained().enumerate() {
-                match state.moments.get(index) {
-                    Some(values) => put(place, &values[at], moment)?,
-                    None => put(place, &vec![0.0; place.elements()], moment)?,
-                }
+            match state.moments.get(index) {
+                Some(values) => trained().zip(values).try_for_each(|(place, values)| put(place, values, moment))?,
+                None => gpu.clear(moment), // before the first step, on the device: they are most of a state
             }
         }
         gpu.wait(Some(gpu.submit([self.round.as_slice()], 0, &[])))

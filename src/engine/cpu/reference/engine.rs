@@ -199,6 +199,10 @@ impl<T: Real> Engine for ReferenceEngine<T> {
         Ok(narrow(&self.training_logits))
     }
 
+    fn variants(&self) -> &BTreeMap<String, String> {
+        &self.variants
+    }
+
     fn state(&mut self) -> Result<State> {
         let moments = if self.steps == 0 { Vec::new() } else { self.moments.iter().map(|m| each(m, narrow)).collect() };
         let tensors = each(&self.network.tensors, narrow);
