@@ -126,8 +126,11 @@ fn folders_of_others_are_not_replaced_unasked() {
     vggkit(work.path()).args(PREPARE).arg("--force").assert().success();
     assert!(!mine.exists());
     let itself = ["prepare", "--force", "--source", ".", "--data", "."];
-    vggkit(&raw).args(itself).assert().code(2).stderr(contains("the data folder itself"));
-    assert!(raw.join("train/n90000001/images").exists());
+    vggkit(&raw).args(itself).assert().success().stdout(contains("stay as they are"));
+    assert!(raw.join("train/n90000001/images/n90000001_0.JPEG").exists());
+    let data = work.path().join("data");
+    vggkit(&data).args(itself).assert().code(2).stderr(contains("the data folder itself"));
+    assert!(data.join("train/n90000001/n90000001_0.JPEG").exists());
 }
 
 #[test]

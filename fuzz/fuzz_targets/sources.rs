@@ -36,10 +36,11 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
     let path = FILE.get_or_init(|| scratch("sources").join("source.zip"));
     fs::write(path, bytes).expect("the input is written");
     let Ok(source) = Source::open(path) else { return };
-    assert!(source.entries().windows(2).all(|pair| pair[0].path < pair[1].path), "sorted, none twice");
+    assert!(source.entries().windows(2).all(|pair| pair[0].place < pair[1].place), "sorted, none twice");
     for entry in source.entries() {
         assert!(stays_below(&entry.path), "{:?} leaves its folder", entry.path);
-        assert_eq!(source.find(&entry.path), Some(entry));
+        assert!(stays_below(&entry.place), "{:?} leaves its folder", entry.place);
+        assert_eq!(source.find(&entry.place), Some(entry));
         if let Ok(content) = source.read(entry) {
             assert_eq!(content.len() as u64, entry.bytes, "{}", entry.path);
         }

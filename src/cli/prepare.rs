@@ -25,17 +25,18 @@ Examples:
   vggkit prepare --source tiny-imagenet-200.zip      a zip or a folder in the official layout
   vggkit prepare --classes 10 --per-class 100        a small part of it: the first
   vggkit prepare --classes 10 --seed 1               ten drawn classes; the same seed draws the same
-  vggkit prepare --classes n01443537,n02123045       these; or a file with a wnid a line
+  vggkit prepare --classes goldfish,n02123045        these; or a file with a class a line
+  vggkit prepare --source pets --val-share 0.2       own images: pets/<class>/*.jpg, a fifth of each for validation
   vggkit prepare --skip-corrupt --drop-leaks         without broken files, and train images that val or test have too
   vggkit prepare --demo                              a drawn data set in data/demo: no download
 
 Official archive: http://cs231n.stanford.edu/tiny-imagenet-200.zip (248 MB)";
 
-/// Tiny ImageNet -> verified class folders and packs
+/// Tiny ImageNet, or own images -> verified class folders and packs
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Zip or folder in the official layout [default: the one in the data folder; where there is none, it is downloaded]
+    /// Zip or folder in the official layout, or of own images in a folder for each class [default: the one in the data folder; where there is none, it is downloaded]
     #[arg(long, value_name = "PATH")]
     source: Option<PathBuf>,
     /// Where to download from when no source is there, by http [default: the official address]
@@ -47,13 +48,21 @@ pub struct Arguments {
     /// Draw a synthetic set into <data>/demo instead: shapes and textures, 10 classes
     #[arg(long, conflicts_with = "source")]
     demo: bool,
-    /// Only some classes: the first N in sorted order, those listed in FILE, or these
-    #[arg(long, value_name = "N|FILE|WNID,...", value_parser = Classes::parse)]
+    /// Only some classes: the first N in sorted order, those listed in FILE, or these, by wnid, folder or readable name
+    #[arg(long, value_name = "N|FILE|NAME,...", value_parser = Classes::parse)]
     classes: Option<Classes>,
     /// Only the first N train images of each class (the official archive has 500)
     #[arg(long, value_name = "N", value_parser = values::whole(NonZeroUsize::MIN), allow_negative_numbers = true)]
     per_class: Option<NonZeroUsize>,
-    /// Draw what --classes N and --per-class N take instead of taking the first; with --demo: of the images [default: 0]
+    /// Share of each class's train images that becomes val, where the source has none, drawn by --seed [default: 0.1]
+    #[arg(long, value_name = "SHARE", conflicts_with = "demo", value_parser = share, allow_negative_numbers = true)]
+    val_share: Option<f64>,
+    /// Pixels a side of the images in the packs, 8 to 512 [default: as most of the images are, up to 256; else 64]
+    #[arg(long, value_name = "N", conflicts_with = "demo", value_parser = values::within(8..=512u32, "pixels"),
+          allow_negative_numbers = true)]
+    size: Option<u32>,
+    /// Draw what --classes N and --per-class N take instead of taking the first, and what is held out as val; with --demo: of
+    /// the images [default: 0]
     #[arg(long, value_name = "N", value_parser = values::whole(0u64), allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Leave out files that cannot be used, and record them in the manifest, instead of preparing nothing
@@ -86,9 +95,11 @@ struct Report<'a> {
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let Arguments { source, url, md5, demo, shared, .. } = arguments;
-    let Arguments { classes, per_class, seed, skip_corrupt, drop_leaks, no_folders, force, .. } = arguments;
+    let Arguments { classes, per_class, seed, val_share, size, skip_corrupt, drop_leaks, no_folders, force, .. } =
+        arguments;
+    let size = size.map(|side| side as usize);
     let per_class = per_class.map(NonZeroUsize::get);
-    let mut settings = Settings { classes, per_class, seed, no_folders, skip_corrupt, drop_leaks };
+    let mut settings = Settings { classes, per_class, seed, val_share, size, no_folders, skip_corrupt, drop_leaks };
     let (data, input) = if demo {
         let usual = demo::Settings::default();
         let demo = demo::Settings {
@@ -104,8 +115,10 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         settings.seed = Some(demo.seed);
         (shared.data().join("demo"), Input::Demo(demo))
     } else {
-        if seed.is_some() && per_class.is_none() && !matches!(settings.classes, Some(Classes::Count(_))) {
-            return Err(Error::usage("--seed draws what --classes N and --per-class N take; neither is there"));
+        let draws = per_class.is_some() || val_share.is_some() || matches!(settings.classes, Some(Classes::Count(_)));
+        if seed.is_some() && !draws {
+            let what = "--seed draws what --classes N, --per-class N and --val-share take; none of them is there";
+            return Err(Error::usage(what));
         }
         let url = url.unwrap_or_else(|| OFFICIAL_URL.into());
         (shared.data().to_path_buf(), source.map_or(Input::Found { url, md5 }, Input::Given))
@@ -121,6 +134,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         output::print(&text(&request.data, &summary));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn share(text: &str) -> std::result::Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "a share is a number such as 0.1")?;
+    if share > 0.0 && share < 1.0 { Ok(share) } else { Err("a share lies between 0 and 1, both left out".into()) }
 }
 
 fn md5(text: &str) -> std::result::Result<String, String> {
@@ -140,7 +158,11 @@ fn text(data: &Path, summary: &Summary) -> String {
     } else {
         format!("Prepared {} in {seconds:.1} s\n", data.display())
     };
-    let kind = if *synthetic { "SYNTHETIC (drawn, not photographed)" } else { "Tiny ImageNet" };
+    let kind = match (*synthetic, manifest.is_of_imagenet()) {
+        (true, _) => "SYNTHETIC (drawn, not photographed)",
+        (_, true) => "Tiny ImageNet",
+        _ => "own images",
+    };
     text += &format!("\n  {kind}: {} classes, {width} x {height} pixels\n", count(classes.len()));
     text += &format!("  from {}\n\n", manifest.source.path);
     text += "  split     images   a class   greyscale\n";
@@ -179,7 +201,11 @@ fn text(data: &Path, summary: &Summary) -> String {
     let [r, g, b] = manifest.mean;
     let [sr, sg, sb] = manifest.std;
     text += &format!("\n  mean of train {r:.4} {g:.4} {b:.4}, deviation {sr:.4} {sg:.4} {sb:.4}\n");
-    let folders = if manifest.settings.no_folders { "" } else { "{train,val,test}/ (ImageFolder), " };
+    let folders = if manifest.splits.values().all(|split| split.files_sha256.is_empty()) {
+        ""
+    } else {
+        "{train,val,test}/ (ImageFolder), "
+    };
     text += &format!("  in {}: {folders}packs/, manifest.json\n", data.display());
     let flag = if data == Path::new("data") { String::new() } else { format!(" --data {}", data.display()) };
     text += &format!("\nNext: vggkit verify{flag}, then vggkit train{flag}\n");

@@ -28,7 +28,7 @@ const MOST_FILES: usize = 20;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Zip or folder in the official layout, instead of prepared data; writes no verify.json
+    /// Zip or folder that `vggkit prepare` could take, instead of prepared data; writes no verify.json
     #[arg(long, value_name = "PATH")]
     source: Option<PathBuf>,
     /// Look for near duplicates too: perceptual hashes of 64 bits that differ in at most so many, 0 to 10
@@ -66,7 +66,12 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
 
 fn text(result: &Verification) -> String {
     let Verification { classes, height, width, splits, findings, .. } = result;
-    let kind = if result.synthetic { "SYNTHETIC (drawn, not photographed)" } else { "Tiny ImageNet" };
+    let own = findings.iter().any(|finding| finding.code == "own-images");
+    let kind = match (result.synthetic, own) {
+        (true, _) => "SYNTHETIC (drawn, not photographed)",
+        (_, true) => "own images",
+        _ => "Tiny ImageNet",
+    };
     let number = |n: Option<usize>| n.map_or_else(|| "-".to_owned(), output::count);
     let mut text = format!("{}: {kind}, {} classes, {width} x {height} pixels\n", result.data, output::count(*classes));
     if !splits.is_empty() {
@@ -86,7 +91,7 @@ fn text(result: &Verification) -> String {
             number(counts.decoded),
             output::count(counts.boxes),
             number(counts.greyscale),
-            if result.synthetic { "-".into() } else { output::count(counts.official) },
+            if result.synthetic || own { "-".into() } else { output::count(counts.official) },
         );
     }
     if !findings.is_empty() {

@@ -39,6 +39,13 @@ pub fn names(text: &str) -> HashMap<&str, &str> {
         .collect()
 }
 
+/// All names of each wnid in words.txt.
+pub fn synonyms(text: &str) -> HashMap<&str, Vec<&str>> {
+    let lines = lines(text).filter_map(|(_, line)| line.split_once('\t'));
+    let names = lines.map(|(wnid, names)| (wnid.trim(), names.split(',').map(str::trim)));
+    names.map(|(wnid, names)| (wnid, names.filter(|name| !name.is_empty()).collect())).collect()
+}
+
 /// The wnids of words.txt, whatever their names.
 pub fn named(text: &str) -> HashSet<&str> {
     lines(text).filter_map(|(_, line)| line.split_once('\t')).map(|(wnid, _)| wnid.trim()).collect()

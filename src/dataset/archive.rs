@@ -2,7 +2,8 @@
 //!
 //! Refuses an archive with a name that would leave its folder, a symbolic link, an encrypted entry, a name that stands
 //! twice, or more than a data set can need (entries, bytes, compression): no honest one has them. Whatever its directory
-//! claims, a read ends at the announced size.
+//! claims, a read ends at the announced size. Names with `\\` between their parts, which some programs for Windows write, are
+//! read as if it were `/`.
 
 use std::collections::HashSet;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use zip::ZipArchive;
 
+use super::sniff;
 use crate::error::{Error, Result};
 use crate::files::fs::{self, File};
 
@@ -34,11 +36,11 @@ pub struct Archive {
 impl Archive {
     /// Reads the archive's directory.
     pub fn open(path: &Path) -> Result<Self> {
+        sniff::refuse_other_kinds(path)?;
         let file = SharedFile::open(path).map_err(|e| Error::io("cannot read", path, e))?;
         let zip = ZipArchive::new(file).map_err(|e| {
-            Error::data(path, "not a whole zip archive")
-                .with_source(e)
-                .with_help("a download that was cut short looks like this: compare its size with the original's")
+            let error = Error::data(path, "not a whole zip archive").with_source(e);
+            error.with_help("a download that was cut short looks like this: compare its size with the original's")
         })?;
         let archive = Self { path: path.to_path_buf(), zip };
         if archive.zip.has_duplicate_names() {
@@ -74,7 +76,8 @@ impl Archive {
         }
     }
 
-    /// Index, name and size of each file; folders are left out. Any entry that is not safe refuses the archive.
+    /// Index, name and size of each file and folder; the name of a folder ends with `/`. Any entry that is not safe refuses
+    /// the archive.
     pub fn names(&self) -> Result<Vec<(usize, String, u64)>> {
         if self.zip.len() > MOST_ENTRIES {
             let what = format!("refused: {} entries; no data set has over {MOST_ENTRIES}", self.zip.len());
@@ -84,9 +87,10 @@ impl Archive {
         let mut names = Vec::with_capacity(self.zip.len());
         for index in 0..self.zip.len() {
             let entry = self.zip.by_index_data(index).map_err(|e| Error::data(&self.path, e))?;
-            let name = entry.name().map_err(|e| Error::data(&self.path, e))?.into_owned();
+            let given = entry.name().map_err(|e| Error::data(&self.path, e))?;
+            let name = given.replace('\\', "/");
             if !is_safe(&name) {
-                return Err(self.refused(&name, "would be written outside its folder"));
+                return Err(self.refused(&given, "would be written outside its folder"));
             }
             if entry.is_symlink() {
                 return Err(self.refused(&name, "is a symbolic link"));
@@ -104,9 +108,7 @@ impl Archive {
                     self.refused(&name, &format!("and those ahead of it would unpack to over {MOST_BYTES} bytes"))
                 );
             }
-            if !entry.is_dir() {
-                names.push((index, name, entry.size()));
-            }
+            names.push((index, name, entry.size()));
         }
         Ok(names)
     }
@@ -124,7 +126,8 @@ impl Archive {
 
 /// Whether a name stays below the folder it is put in, on every operating system, and in one line of a list.
 fn is_safe(name: &str) -> bool {
-    let outside = name.starts_with('/') || name.contains(['\\', ':']) || name.contains(char::is_control);
+    let drive = name.as_bytes().get(1) == Some(&b':') || (cfg!(windows) && name.contains(':'));
+    let outside = name.starts_with('/') || drive || name.contains(char::is_control);
     !outside && name.split('/').all(|part| part != "..")
 }
 
@@ -207,7 +210,7 @@ mod tests {
 
     #[test]
     fn names_that_leave_their_folder_are_not_safe() {
-        for name in ["/etc/passwd", "../x", "a/../../x", "a\\..\\x", "C:/x", "C:x", "a/..", "x\0y", "x\ny"] {
+        for name in ["/etc/passwd", "../x", "a/../../x", "C:/x", "C:x", "a/..", "x\0y", "x\ny"] {
             assert!(!is_safe(name), "{name:?}");
         }
         for name in ["train/n1/images/n1_0.JPEG", "a..b/c", "..a", "words.txt", "train/"] {

@@ -3,6 +3,7 @@
 //!
 //! Chooses among what the layout found; never invents a class. The order stays that of the source.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use rand::SeedableRng;
@@ -10,6 +11,7 @@ use rand::seq::index;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::fingerprint;
 use super::manifest::Settings;
 use crate::error::{Error, Result};
 use crate::files;
@@ -20,41 +22,55 @@ use crate::files;
 pub enum Classes {
     /// So many: the first sorted wnids, or drawn by the seed.
     Count(usize),
-    /// These wnids, sorted.
+    /// These, by wnid, folder or readable name as they were given, sorted.
     Named(Vec<String>),
 }
 
 impl Classes {
-    /// A number from 1 on, a file that begins each line with a wnid (`#` begins a comment), or wnids with commas between.
+    /// A number from 1 on, a file with a class in each line (`#` begins a comment), or classes with commas between.
     pub fn parse(text: &str) -> Result<Self, String> {
         if let Ok(count) = text.parse() {
             return if count == 0 { Err("there must be at least one class".into()) } else { Ok(Self::Count(count)) };
         }
         let path = Path::new(text);
-        let mut wnids: Vec<String> = if path.is_file() {
+        let mut names: Vec<String> = if path.is_file() {
             let text = files::read_to_string(path).map_err(|e| e.to_string())?;
-            let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
-            lines.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
+            let lines = text.strip_prefix('\u{feff}').unwrap_or(&text).lines();
+            let lines = lines.map(|line| line.split('#').next().unwrap_or_default());
+            // What stands after a tab, as in words.txt, is for people.
+            lines.map(|line| line.split('\t').next().unwrap_or_default().trim().to_owned()).collect()
+        } else if text.contains(['/', '\\']) {
+            return Err(format!("`{text}` is neither a file nor a number nor names of classes"));
         } else {
-            let names: Vec<&str> = text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-            if let Some(odd) = names.iter().find(|name| !is_class_name(name)) {
-                return Err(format!("`{odd}` is neither a file nor a number nor a wnid such as n01443537"));
-            }
-            names.into_iter().map(str::to_owned).collect()
+            text.split(',').map(|name| name.trim().to_owned()).collect()
         };
-        wnids.sort();
-        wnids.dedup();
-        if wnids.is_empty() { Err("it names no class".into()) } else { Ok(Self::Named(wnids)) }
+        names.retain(|name| !name.is_empty());
+        names.sort();
+        names.dedup();
+        if names.is_empty() { Err("it names no class".into()) } else { Ok(Self::Named(names)) }
     }
 }
 
-/// Whether a class folder may have this name: letters, digits, `_` and `-`.
-pub fn is_class_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+/// What is wrong with the name of a class folder, for people.
+pub fn class_name_fault(name: &str) -> Option<&'static str> {
+    name.contains(char::is_control).then_some("has a line break, a tab or the like in it")
 }
 
-/// Ranks of the chosen classes among `all`, which are sorted. Errors: more than there are, or a name that is not there.
-pub fn classes(settings: &Settings, all: &[String], source: &Path) -> Result<Vec<usize>> {
+/// Whether classes are called by WordNet ids such as `n01443537`, as those of ImageNet are.
+pub fn are_of_wordnet(classes: &[impl AsRef<str>]) -> bool {
+    let is_wnid =
+        |name: &str| name.len() == 9 && name.starts_with('n') && name[1..].bytes().all(|b| b.is_ascii_digit());
+    classes.iter().all(|class| is_wnid(class.as_ref()))
+}
+
+/// Ranks of the chosen classes among `all`, which are sorted; `names` has the readable names of some. Errors: more than
+/// there are, a name that is not there or is the name of several.
+pub fn classes(
+    settings: &Settings,
+    all: &[String],
+    names: &HashMap<&str, Vec<&str>>,
+    source: &Path,
+) -> Result<Vec<usize>> {
     let there = || format!("{} has {} classes", source.display(), all.len());
     match &settings.classes {
         None => Ok((0..all.len()).collect()),
@@ -62,17 +78,66 @@ pub fn classes(settings: &Settings, all: &[String], source: &Path) -> Result<Vec
             Err(Error::usage(format!("--classes {count}: {}", there())))
         }
         Some(Classes::Count(count)) => Ok(drawn(settings.seed, 0, all.len(), *count)),
-        Some(Classes::Named(names)) => names
-            .iter()
-            .map(|name| {
-                all.binary_search(name).map_err(|_| {
-                    let near = all.iter().min_by_key(|wnid| strsim::levenshtein(wnid, name));
-                    let near = near.map_or_else(String::new, |near| format!("; the nearest is `{near}`"));
-                    Error::usage(format!("--classes: there is no class `{}`: {}{near}", name.escape_debug(), there()))
-                })
-            })
-            .collect(),
+        Some(Classes::Named(given)) => {
+            let rank =
+                |name: &String| rank_of(name, all, names).map_err(|why| Error::usage(why.replace("{there}", &there())));
+            let mut ranks = given.iter().map(rank).collect::<Result<Vec<_>>>()?;
+            ranks.sort_unstable();
+            ranks.dedup();
+            Ok(ranks)
+        }
     }
+}
+
+/// The rank of the class that is called so: by its folder; by the first of its readable names; by any of them; by the
+/// first word of a line that goes on.
+fn rank_of(given: &str, all: &[String], names: &HashMap<&str, Vec<&str>>) -> Result<usize, String> {
+    if let Ok(rank) = all.binary_search_by(|class| class.as_str().cmp(given)) {
+        return Ok(rank);
+    }
+    let wanted = given.to_lowercase();
+    let of = |class: &String| names.get(&class[..]).map_or(&[][..], Vec::as_slice);
+    let by = |is: &dyn Fn(&String) -> bool| (0..all.len()).filter(|rank| is(&all[*rank])).collect::<Vec<_>>();
+    let like = |name: &str| name.to_lowercase() == wanted;
+    for found in [
+        by(&|class| like(class)),
+        by(&|class| of(class).first().is_some_and(|name| like(name))),
+        by(&|class| of(class).iter().any(|name| like(name))),
+    ] {
+        match found[..] {
+            [] => {}
+            [rank] => return Ok(rank),
+            _ => {
+                let several: Vec<String> =
+                    found.iter().map(|rank| format!("{} ({})", all[*rank], of(&all[*rank]).join(", "))).collect();
+                let given = given.escape_debug();
+                return Err(format!("--classes: `{given}` is the name of several classes: {}", several.join("; ")));
+            }
+        }
+    }
+    if let Some((first, _)) = given.split_once(char::is_whitespace)
+        && let Ok(rank) = all.binary_search_by(|class| class.as_str().cmp(first))
+    {
+        return Ok(rank);
+    }
+    let known = all.iter().map(String::as_str).chain(all.iter().flat_map(|class| of(class).iter().copied()));
+    let near = known.min_by_key(|name| strsim::levenshtein(&name.to_lowercase(), &wanted));
+    let near = near.map_or_else(String::new, |near| format!("; the nearest is `{near}`"));
+    Err(format!("--classes: there is no class `{}`: {{there}}{near}", given.escape_debug()))
+}
+
+/// The share of train that becomes val where a source has none, unless another is asked for.
+pub const VAL_SHARE: f64 = 0.1;
+
+/// Which of a class's images are held out as val, ascending: a share of them, of two and more at least one, and never all.
+/// The same for the same class, number, share and seed, whatever other classes there are.
+pub fn held_out(class: &str, there: usize, share: f64, seed: u64) -> Vec<usize> {
+    if there < 2 {
+        return Vec::new();
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of `there`")]
+    let wanted = ((there as f64 * share).round() as usize).clamp(1, there - 1);
+    drawn(Some(seed), fingerprint::hash(class.as_bytes()), there, wanted)
 }
 
 /// Indices of the chosen train images of a class that has `there` of them; `class` is its rank among all of the source,
@@ -120,7 +185,31 @@ mod tests {
         assert_eq!(images(&settings, 3, 4), [0, 1, 2, 3]);
         let all: Vec<String> = (0..9).map(|i| format!("n{i}")).collect();
         settings.classes = Some(Classes::Named(vec!["n7".into(), "n9".into()]));
-        let error = classes(&settings, &all, Path::new("a.zip")).unwrap_err().to_string();
+        let error = classes(&settings, &all, &HashMap::new(), Path::new("a.zip")).unwrap_err().to_string();
         assert!(error.contains("no class `n9`") && error.contains("a.zip has 9 classes"), "{error}");
+    }
+
+    #[test]
+    fn classes_go_by_their_readable_names_too() {
+        let all = ["Große Katze", "n1", "n2", "n3"].map(str::to_owned);
+        let words = "n1\tgoldfish, Carassius auratus\nn2\tcrane\nn3\tcrane, bird\n";
+        let names = super::super::annotations::synonyms(words);
+        let rank = |given: &str| rank_of(given, &all, &names);
+        assert_eq!(["n1", "Goldfish", "carassius AURATUS", "n1 goldfish"].map(rank), [const { Ok(1) }; 4]);
+        assert_eq!((rank("große katze"), rank("bird")), (Ok(0), Ok(3)));
+        let several = rank("crane").unwrap_err();
+        assert!(several.contains("n2 (crane); n3 (crane, bird)"), "{several}");
+        assert!(rank("goldfisch").unwrap_err().contains("the nearest is `goldfish`"));
+    }
+
+    #[test]
+    fn some_of_each_class_are_held_out_and_never_all() {
+        let counts = [0, 1, 2, 3, 10, 100].map(|there| held_out("cat", there, 0.1, 0).len());
+        assert_eq!(counts, [0, 0, 1, 1, 1, 10]);
+        assert_eq!((held_out("cat", 4, 0.99, 0).len(), held_out("cat", 20, 0.25, 0).len()), (3, 5));
+        let some = held_out("cat", 100, 0.1, 0);
+        assert!(some.is_sorted() && some == held_out("cat", 100, 0.1, 0));
+        assert_ne!(some, held_out("cat", 100, 0.1, 1), "another seed, others");
+        assert_ne!(some, held_out("dog", 100, 0.1, 0), "each class draws its own");
     }
 }

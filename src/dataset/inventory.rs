@@ -30,8 +30,7 @@ impl Inventory {
     /// Looks at a data folder with this manifest; without one, everything there is somebody else's.
     pub fn take(data: &Path, manifest: Option<&Manifest>) -> Result<Self> {
         let mut inventory = Self::default();
-        let in_place = manifest.is_some_and(|manifest| manifest.source.in_place);
-        for part in PARTS.into_iter().filter(|part| !in_place || *part == "packs") {
+        for part in PARTS {
             let path = data.join(part);
             let Ok(about) = fs::symlink_metadata(&path) else {
                 inventory.incomplete |= owned(manifest, part).is_some();
@@ -49,9 +48,10 @@ impl Inventory {
         Ok(inventory)
     }
 
-    /// All that is somebody else's.
-    pub fn all_foreign(&self) -> Vec<String> {
-        self.foreign.values().flatten().cloned().collect()
+    /// All that is somebody else's and not known to the manifest: of data that was prepared in place, the class folders are.
+    pub fn unknown_to(&self, manifest: &Manifest) -> Vec<String> {
+        let known = |part: &str| manifest.source.in_place && part != "packs";
+        self.foreign.iter().filter(|(part, _)| !known(part)).flat_map(|(_, names)| names).cloned().collect()
     }
 
     fn of_part(&mut self, data: &Path, part: &'static str, manifest: &Manifest) -> Result<Vec<String>> {
@@ -63,12 +63,15 @@ impl Inventory {
                 Err(_) => return without_list(data, part, manifest),
             }
         };
-        let folders: HashSet<&str> = ours.iter().filter_map(|place| place.rsplit_once('/')).map(|(f, _)| f).collect();
+        let mut folders = HashSet::new();
+        if part != "packs" {
+            folders.extend(manifest.folders(part).into_iter().map(|folder| format!("{part}/{folder}")));
+        }
         let (mut foreign, mut seen) = (Vec::new(), 0);
         let mut unread = vec![part.to_owned()];
         while let Some(folder) = unread.pop() {
             for (name, kind) in list(data, &folder)? {
-                if kind.is_dir() && folders.contains(&name[..]) {
+                if kind.is_dir() && folders.contains(&name) {
                     unread.push(name);
                 } else if kind.is_file() && ours.contains(&name) {
                     seen += 1;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::choice::Classes;
+use super::choice::{self, Classes};
 use super::staging;
 use crate::error::Result;
 use crate::files;
@@ -44,7 +44,10 @@ pub struct Manifest {
     pub std: [f32; 3],
     /// By split name: "train", "val", "test".
     pub splits: BTreeMap<String, Split>,
-    /// What `--skip-corrupt` and `--drop-leaks` left out, sorted by path.
+    /// What of train became val, where the source has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<HeldOut>,
+    /// What `--skip-corrupt` and `--drop-leaks` left out, and what lies in class folders and is no image, sorted by path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
     /// SHA-256 of manifests of the same content that this one took the place of: runs of versions that knew their data by
@@ -79,8 +82,17 @@ pub struct SourceRecord {
     pub in_place: bool,
 }
 
+/// What of train became val.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HeldOut {
+    /// Of each class.
+    pub share: f64,
+    /// Of the draw.
+    pub seed: u64,
+}
+
 /// The choices that decide which images are in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// `--classes`.
     pub classes: Option<Classes>,
@@ -89,6 +101,12 @@ pub struct Settings {
     /// `--seed N`: of the choice, or of the demo set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+    /// `--val-share X`: of train, for a source without val.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_share: Option<f64>,
+    /// `--size N`: pixels a side in the packs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<usize>,
     /// `--no-folders`: packs only.
     #[serde(default)]
     pub no_folders: bool,
@@ -158,6 +176,12 @@ impl Manifest {
         let prepare = staging::prepare_command(data);
         let help = format!("run `{prepare}`: it makes the data, and completes a change that was cut short");
         files::read_json(&path).map_err(|e| if path.exists() { e } else { e.with_help(help) })
+    }
+
+    /// Whether the classes are ImageNet's, so that this is Tiny ImageNet or a part of it, and not somebody's own images.
+    pub fn is_of_imagenet(&self) -> bool {
+        let wnids: Vec<&str> = self.classes.iter().map(|class| class.wnid.as_str()).collect();
+        choice::are_of_wordnet(&wnids)
     }
 
     /// What names the data: the SHA-256 of the lines `split<TAB>pack_sha256<LF>`, sorted. A pack holds pixels, labels,

@@ -16,6 +16,7 @@ pub mod pack;
 pub mod pack_writer;
 pub mod prepare;
 pub mod root;
+mod sniff;
 pub mod source;
 pub mod staging;
 pub mod statistics;

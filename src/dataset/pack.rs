@@ -86,6 +86,19 @@ impl Pack {
         &all[index * size..(index + 1) * size]
     }
 
+    /// A name for each image that no other of the pack has: its file name or, where files of several classes have that, with
+    /// the class ahead of it, as `<wnid>/<file>`.
+    pub fn image_names(&self) -> Vec<String> {
+        let mut seen: HashMap<&str, usize> = HashMap::new();
+        self.files.iter().for_each(|file| *seen.entry(file).or_default() += 1);
+        let class = |index: usize| self.images.labels.get(index).and_then(|label| self.wnids.get(*label as usize));
+        let name = |(index, file): (usize, &String)| match class(index).filter(|_| seen[file.as_str()] > 1) {
+            Some(class) => format!("{class}/{file}"),
+            None => file.clone(),
+        };
+        self.files.iter().enumerate().map(name).collect()
+    }
+
     fn from_map(path: PathBuf, map: Map, anew: &str) -> Result<Self> {
         let broken = |what: String| Error::data(&path, what).with_help(anew);
         let tensors =

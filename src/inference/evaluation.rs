@@ -93,6 +93,7 @@ pub fn evaluate(
     let mut confusion = vec![vec![0_u32; classes]; classes];
     let mut mistakes = Vec::new();
     let mut rows = Vec::with_capacity(labels.len());
+    let names = pack.image_names();
     let mut tally = metrics::Tally::default();
     let visit = |i: usize, logits: &[f32]| {
         let truth = labels[i] as usize;
@@ -102,7 +103,7 @@ pub fn evaluate(
         confusion[truth][predicted] += 1;
         if predicted != truth {
             let probability = metrics::softmax(logits)[predicted];
-            mistakes.push(Mistake { file: pack.files[i].clone(), truth, predicted, probability });
+            mistakes.push(Mistake { file: names[i].clone(), truth, predicted, probability });
         }
     };
     model.engine.attach(Source::Held, pack.images.clone())?;
@@ -124,7 +125,7 @@ pub fn evaluate(
         confusion,
         mistakes,
     };
-    Ok((evaluation, Answers { files: pack.files.clone(), rows }))
+    Ok((evaluation, Answers { files: names, rows }))
 }
 
 fn per_class(pack: &Pack, confusion: &[Vec<u32>]) -> Vec<ClassAccuracy> {

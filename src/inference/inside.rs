@@ -106,6 +106,7 @@ pub fn look(
     let settings = Settings { batch_size: 1, ..inference_settings(&model.run, threads, false) };
     let mut engine = CpuEngine::new(plan.clone(), settings, &state)?;
     engine.attach(Source::Held, pack.images.clone())?;
+    let names = pack.image_names();
     let mut attention = Vec::new();
     for image in choose(pack) {
         let pick = Pick { index: u32::try_from(image).unwrap_or(u32::MAX), ..Pick::default() };
@@ -115,7 +116,7 @@ pub fn look(
         let (truth, predicted) = (truth as usize, predicted as usize);
         let map = head.map(&features, predicted);
         let (height, width, map) = reduced(&map, head.features.height, head.features.width);
-        let file = pack.files[image].clone();
+        let file = names[image].clone();
         attention.push(Attention { file, truth, predicted, probability, truth_probability, height, width, map });
         progress(attention.len());
     }

@@ -77,7 +77,7 @@ impl Predictions {
         for model in models.iter() {
             check_classes(model, pack)?;
         }
-        Self::of(models, &pack.images, &pack.files, progress)
+        Self::of(models, &pack.images, &pack.image_names(), progress)
     }
 
     /// The class that most models name for image `image`.

@@ -171,6 +171,9 @@ pub struct Data {
     pub manifest_sha256: String,
     /// Drawn, not photographed.
     pub synthetic: bool,
+    /// Somebody's own: their classes are not ImageNet's.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub own_images: bool,
 }
 
 /// Who, where, when.

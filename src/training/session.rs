@@ -81,6 +81,7 @@ impl Packs {
             val: packs.1,
             data: Data {
                 synthetic: manifest.synthetic,
+                own_images: !manifest.is_of_imagenet(),
                 folder: folder.display().to_string(),
                 train: train.to_owned(),
                 val: val.to_owned(),

@@ -126,6 +126,7 @@ impl Fixture {
                 content_sha256: String::new(),
                 manifest_sha256: if made.synthetic { "ab".repeat(32) } else { self.manifest_sha256.clone() },
                 synthetic: made.synthetic,
+                own_images: false,
             },
             changes: Vec::new(),
             origin: Origin {

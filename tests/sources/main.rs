@@ -18,6 +18,7 @@ mod layouts;
 mod left_out;
 #[cfg(unix)]
 mod meanwhile;
+mod own;
 
 fn vggkit(folder: &Path) -> Command {
     let mut command = Command::cargo_bin("vggkit").unwrap();

@@ -7,6 +7,7 @@ mod image_files;
 #[cfg(unix)]
 mod odd_places;
 mod outcomes;
+mod own_images;
 mod replacing;
 mod same_data;
 mod streams;

@@ -55,7 +55,7 @@ impl Work<'_> {
         let writer = PackWriter::create(&path, &self.header(split, classes))?;
         let targets: Vec<String> = images.iter().map(|image| split.target(image, classes)).collect();
         if write_files {
-            self.create_folders(split.name, &targets)?;
+            self.create_folders(split, classes, &targets)?;
         }
         let stop = AtomicBool::new(false);
         let outcomes: Vec<Vec<Outcome>> = images
@@ -105,7 +105,7 @@ impl Work<'_> {
                 Outcome::Skipped => {} // an error was returned above
             }
         }
-        if !self.request.settings.no_folders {
+        if self.write_folders {
             filled.split.files_sha256 = manifest::files_sha256(lines);
         }
         Ok(filled)
@@ -146,7 +146,7 @@ impl Work<'_> {
             let path = self.in_partial(target);
             fs::write(&path, &bytes).map_err(|e| Error::io("cannot write", path, e))?;
         }
-        let sha256 = (!self.request.settings.no_folders).then(|| files::hex(&Sha256::digest(&bytes)));
+        let sha256 = self.write_folders.then(|| files::hex(&Sha256::digest(&bytes)));
         let (sums, hash) = (Sums::of(pixels), fingerprint::hash(pixels));
         Ok(Outcome::Done { sha256, greyscale, resized, adapted, sums, hash })
     }
@@ -157,9 +157,12 @@ impl Work<'_> {
         self.staging.partial(part).join(below)
     }
 
-    fn create_folders(&self, split: &str, targets: &[String]) -> Result<()> {
+    /// A folder for each class, also of val without an image of it: `ImageFolder` counts classes by their folders.
+    fn create_folders(&self, split: &SplitLayout, classes: &[Class], targets: &[String]) -> Result<()> {
         let mut folders: Vec<PathBuf> = targets.iter().map(|t| files::parent(&self.in_partial(t))).collect();
-        folders.push(self.staging.partial(split));
+        let root = self.staging.partial(split.name);
+        folders.extend(classes.iter().filter(|_| split.labelled).map(|class| root.join(&class.wnid)));
+        folders.push(root);
         folders.sort();
         folders.dedup();
         for folder in folders {

@@ -104,9 +104,7 @@ pub fn prepare(request: &Request) -> Result<Summary> {
         },
         Input::Demo(_) => None,
     };
-    if let Some(source) = &source {
-        keep_apart(&request.data, source)?;
-    }
+    let source = source.map(|source| beside_or_in_place(&request.data, source)).transpose()?;
     let staging = Staging::open(&request.data, request.force)?;
     let record = match (&request.input, &source) {
         (Input::Demo(settings), _) => demo::record(settings),
@@ -128,13 +126,23 @@ pub fn prepare(request: &Request) -> Result<Summary> {
             (None, _) => return Err(Error::usage("there is nothing to prepare from")),
         };
         let mut layout = layout::understand(&source, &request.settings)?;
-        let notes = std::mem::take(&mut layout.notes);
-        if removed.is_empty() {
-            removed = staging.refuse_foreign(&parts_to_come(&layout, request), Vec::new())?;
+        let mut notes = std::mem::take(&mut layout.notes);
+        if source.is_in_place() && !request.settings.no_folders {
+            notes.push(
+                "the source's class folders lie in the data folder: they stay as they are, and packs are made of them"
+                    .into(),
+            );
         }
-        let size = layout::common_size(&source, &layout);
+        if removed.is_empty() {
+            removed = staging.refuse_foreign(&parts_to_come(&layout, writes_folders(request, &source)), Vec::new())?;
+        }
+        let size = match request.settings.size {
+            Some(side) => (side, side),
+            None => layout::common_size(&source, &layout),
+        };
         staging.begin()?;
-        let work = write::Work { request, staging: &staging, source: &source, size };
+        let write_folders = writes_folders(request, &source);
+        let work = write::Work { request, staging: &staging, source: &source, size, write_folders };
         let manifest = work.write(layout, record);
         if manifest.is_err() {
             staging.discard()?;
@@ -152,8 +160,8 @@ pub fn prepare(request: &Request) -> Result<Summary> {
 }
 
 /// The parts of the data folder that will be written.
-fn parts_to_come(layout: &layout::Layout, request: &Request) -> Vec<&'static str> {
-    let folders = layout.splits.iter().filter(|split| !request.settings.no_folders && !split.images.is_empty());
+fn parts_to_come(layout: &layout::Layout, write_folders: bool) -> Vec<&'static str> {
+    let folders = layout.splits.iter().filter(|split| write_folders && !split.images.is_empty());
     folders.map(|split| split.name).chain(["packs"]).collect()
 }
 
@@ -184,23 +192,34 @@ fn prepared_before(request: &Request) -> Result<Option<(Manifest, Vec<String>)>>
     }
 }
 
-/// The source must not lie in what is replaced by what is made of it.
-fn keep_apart(data: &Path, source: &Source) -> Result<()> {
-    let Ok(place) = source.folder().unwrap_or(source.path()).canonicalize() else { return Ok(()) };
-    let is_at = |path: &Path| path.canonicalize().is_ok_and(|path| path == place);
-    let help = "move it into a folder of its own, or name another --data folder";
-    let source = source.path().display();
-    if is_at(data) {
-        return Err(Error::usage(format!("the source {source} is the data folder itself")).with_help(help));
+/// Whether class folders are made: not where they are the source's own.
+fn writes_folders(request: &Request, source: &Source) -> bool {
+    !request.settings.no_folders && !source.is_in_place()
+}
+
+/// The source, which must not be destroyed by what is made of it: where its class folders are those of the data folder, they
+/// stay, and only packs are made. Errors: the data folder holds what `prepare` wrote, or the source lies among that.
+fn beside_or_in_place(data: &Path, mut source: Source) -> Result<Source> {
+    let Ok(place) = source.folder().unwrap_or(source.path()).canonicalize() else { return Ok(source) };
+    let help =
+        "name the source that it was made of, or move it into a folder of its own, or name another --data folder";
+    let given = source.path().display();
+    if data.canonicalize().is_ok_and(|data| data == place) {
+        if root::has_prepared_folders(data) {
+            let what = format!("the source {given} is the data folder itself, with what `vggkit prepare` wrote there");
+            return Err(Error::usage(what).with_help(help));
+        }
+        source.set_in_place();
+        return Ok(source);
     }
     let holds = |part: &&'static str| data.join(part).canonicalize().is_ok_and(|part| place.starts_with(part));
     match staging::PARTS.into_iter().find(holds) {
         Some(part) => {
             let part = data.join(part);
-            let what = format!("the source {source} lies in {}, which is replaced by what is prepared", part.display());
+            let what = format!("the source {given} lies in {}, which is replaced by what is prepared", part.display());
             Err(Error::usage(what).with_help(help))
         }
-        None => Ok(()),
+        None => Ok(source),
     }
 }
 
@@ -233,5 +252,6 @@ fn unchanged(request: &Request, record: &SourceRecord) -> Result<Option<(Manifes
         return Ok(None);
     }
     let inventory = Inventory::take(&request.data, Some(&manifest))?;
-    Ok((!inventory.incomplete).then(|| (manifest, inventory.all_foreign())))
+    let foreign = inventory.unknown_to(&manifest);
+    Ok((!inventory.incomplete).then_some((manifest, foreign)))
 }

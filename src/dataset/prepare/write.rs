@@ -13,7 +13,7 @@ use super::{Request, leaks};
 use crate::dataset::decode::Size;
 use crate::dataset::demo;
 use crate::dataset::finding::{Problem, Severity};
-use crate::dataset::layout::{Layout, SplitLayout};
+use crate::dataset::layout::{LEFT_OUT, Layout, SplitLayout};
 use crate::dataset::manifest::{self, Class, LeftOut, Manifest, SourceRecord, Split};
 use crate::dataset::source::Source;
 use crate::dataset::staging::Staging;
@@ -28,12 +28,15 @@ pub struct Work<'a> {
     pub staging: &'a Staging,
     pub source: &'a Source,
     pub size: Size,
+    /// Class folders are made beside the packs.
+    pub write_folders: bool,
 }
 
 impl Work<'_> {
     pub fn write(&self, layout: Layout, record: SourceRecord) -> Result<Manifest> {
-        let Layout { classes, splits, problems, .. } = layout;
+        let Layout { classes, splits, problems, held_out, help, .. } = layout;
         let settings = &self.request.settings;
+        let no_images: Vec<Problem> = problems.iter().filter(|p| p.code == LEFT_OUT).cloned().collect();
         let mut problems: Vec<Problem> = problems.into_iter().filter(|p| p.severity == Severity::Error).collect();
         let total: usize = splits.iter().map(|s| s.images.len()).sum();
         let bar = progress::bar("preparing", total as u64, "images", self.request.quiet);
@@ -47,7 +50,7 @@ impl Work<'_> {
         let mut done = BTreeMap::new();
         let others = if settings.drop_leaks {
             let others = rest(&mut problems)?;
-            self.refuse(&problems, total)?;
+            self.refuse(&problems, total, help)?;
             let leaks = leaks::find((&train.0, &train.1), &others)?;
             train = self.without(train.0, train.1, leaks, &classes, &mut problems)?;
             statistics = train.1.sums.normalisation();
@@ -58,11 +61,12 @@ impl Work<'_> {
             statistics = train.1.sums.normalisation();
             let (train, others) = rayon::join(|| finish(train, statistics), || rest(&mut problems));
             let others = others?;
-            self.refuse(&problems, total)?;
+            self.refuse(&problems, total, help)?;
             done.extend([train?]);
             others
         };
         bar.finish_and_clear();
+        problems.extend(no_images);
         let others = others.into_par_iter().map(|split| finish(split, statistics));
         done.extend(others.collect::<Result<Vec<_>>>()?);
         problems.sort_by(|a, b| (&a.path, &a.reason).cmp(&(&b.path, &b.reason)));
@@ -79,6 +83,7 @@ impl Work<'_> {
             mean: statistics.mean,
             std: statistics.std,
             splits: done,
+            held_out,
             left_out: problems.into_iter().map(|p| LeftOut { path: p.path, reason: p.reason }).collect(),
             former: Vec::new(),
         })
@@ -92,7 +97,7 @@ impl Work<'_> {
         problems: &mut Vec<Problem>,
         bar: &ProgressBar,
     ) -> Result<(SplitLayout, Filled)> {
-        let mut filled = self.fill(&split, classes, !self.request.settings.no_folders, bar)?;
+        let mut filled = self.fill(&split, classes, self.write_folders, bar)?;
         let bad = std::mem::take(&mut filled.bad);
         if self.request.settings.skip_corrupt {
             return self.without(split, filled, bad, classes, problems);
@@ -147,7 +152,7 @@ impl Work<'_> {
     }
 
     /// Stops where something cannot be used, unless that may be left out.
-    fn refuse(&self, problems: &[Problem], total: usize) -> Result<()> {
+    fn refuse(&self, problems: &[Problem], total: usize, more: Option<String>) -> Result<()> {
         if problems.is_empty() || (self.request.settings.skip_corrupt && problems.iter().all(|p| !p.whole)) {
             return Ok(());
         }
@@ -161,6 +166,9 @@ impl Work<'_> {
                 .to_owned();
         if problems.iter().all(|p| !p.whole) {
             help += ", or leave them out with --skip-corrupt";
+        }
+        if let Some(more) = more {
+            help = format!("{more}, or {help}");
         }
         Err(Error::new(Kind::Data, message).with_help(help))
     }

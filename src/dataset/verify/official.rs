@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{Counts, Findings, Severity};
+use crate::dataset::choice;
 
 /// Classes of the official archive.
 pub const CLASSES: usize = 200;
@@ -18,7 +19,7 @@ pub fn images(split: &str) -> usize {
     }
 }
 
-/// Counts of images, by wnid.
+/// Counts of images, by class.
 pub type PerClass = BTreeMap<String, usize>;
 
 /// `train` and `val` count the images of each class, `wanted` is what a class of train should have; `explained` says that
@@ -30,6 +31,10 @@ pub fn check(
     (wanted, explained): (usize, bool),
     findings: &mut Findings,
 ) {
+    if !choice::are_of_wordnet(&train.keys().collect::<Vec<_>>()) {
+        findings.add(Severity::Note, "own-images", format!("own images, not Tiny ImageNet's: {} classes", train.len()));
+        return;
+    }
     if train.len() != CLASSES {
         findings.add(Severity::Note, "part", format!("a part: {} classes of the official {CLASSES}", train.len()));
         return;

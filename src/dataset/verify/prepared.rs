@@ -170,15 +170,15 @@ impl Prepared<'_> {
             let wanted = (manifest.settings.per_class.unwrap_or(500).min(500), !manifest.left_out.is_empty());
             official::check(&per_class(&packs[0]), &per_class(&packs[1]), &result.splits, wanted, findings);
         }
-        let foreign = Inventory::take(self.data, Some(manifest)).map(|inventory| inventory.foreign).unwrap_or_default();
-        let beside = foreign.into_iter().filter(|(part, _)| owned_split(manifest, part).is_none());
-        let beside: Vec<String> = beside.flat_map(|(_, names)| names).collect(); // what is in class folders was told above
+        let mut inventory = Inventory::take(self.data, Some(manifest)).unwrap_or_default();
+        inventory.foreign.retain(|part, _| owned_split(manifest, part).is_none()); // what is in class folders was told above
+        let beside = inventory.unknown_to(manifest);
         if !beside.is_empty() {
             let what = format!("not in the manifest, and not written by `vggkit prepare`: {}", beside.len());
             findings.add_files(Severity::Note, "foreign", what, beside);
         }
         let left_out = manifest.left_out.iter().map(|file| format!("{}: {}", file.path, file.reason)).collect();
-        findings.about(Severity::Note, "left-out", left_out, |n| format!("{n} of the source left out as asked for"));
+        findings.about(Severity::Note, "left-out", left_out, |n| format!("{n} of the source left out"));
         if manifest.splits.values().all(|s| s.files_sha256.is_empty()) {
             findings.add(Severity::Note, "no-folders", "prepared without class folders: only the packs were checked");
         }

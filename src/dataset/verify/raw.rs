@@ -15,7 +15,7 @@ use crate::dataset::finding::Problem;
 use crate::dataset::layout::{self, Image, Layout};
 use crate::dataset::manifest::{SPLITS, Settings};
 use crate::dataset::source::Source;
-use crate::dataset::{annotations, demo, fingerprint};
+use crate::dataset::{annotations, choice, demo, fingerprint};
 use crate::error::{Kind, Result};
 use crate::progress;
 
@@ -87,9 +87,7 @@ impl Raw {
                     Outcome::Seen { look, size: its, box_fault } => {
                         decoded += 1;
                         greyscale += usize::from(look.greyscale);
-                        if its != (64, 64) {
-                            other_size.push(format!("{path}: {} x {}", its.1, its.0));
-                        }
+                        other_size.push((path.clone(), its));
                         if let (Some(fault), Some(bounds)) = (box_fault, image.bounds) {
                             boxes.push(format!("{path}: the box {bounds:?} {fault}"));
                         }
@@ -117,8 +115,18 @@ impl Raw {
             let what = if code == "file-unreadable" { "that cannot be read" } else { "that cannot be decoded" };
             findings.about(Severity::Error, code, files, |n| format!("{n} {what}"));
         }
-        findings.about(Severity::Warning, "file-size", other_size, |n| {
-            format!("{n} not of 64 x 64 pixels; `prepare` resizes to the size that most have")
+        let (severity, wanted) =
+            match choice::are_of_wordnet(&layout.classes.iter().map(|c| &c.wnid).collect::<Vec<_>>()) {
+                true => (Severity::Warning, (64, 64)),
+                false => (Severity::Note, size),
+            };
+        other_size.retain(|(_, size)| *size != wanted);
+        let other_size = other_size.into_iter().map(|(path, (rows, columns))| format!("{path}: {columns} x {rows}"));
+        findings.about(severity, "file-size", other_size.collect(), |n| {
+            format!(
+                "{n} not of {} x {} pixels; `prepare` resizes to the size that most have, or --size",
+                wanted.1, wanted.0
+            )
         });
         findings
             .about(Severity::Warning, "box-outside", boxes, |n| format!("the boxes of {n} are not inside the image"));
@@ -152,6 +160,8 @@ impl Raw {
                 "box-missing" => "train images without a box",
                 "box-extra" => "boxes of train images that are not there",
                 "file-twice" => "files that would have the place of another",
+                "file-case" => "files whose places differ in upper and lower case only",
+                layout::LEFT_OUT => "left out, since they are no images by their names, or no classes",
                 _ => "problems",
             };
             findings.add_files(severity, code, format!("{what}: {}", files.len()), files);

@@ -28,6 +28,8 @@ pub struct Identity {
     pub dash: usize,
     /// Trained on drawn images.
     pub synthetic: bool,
+    /// Trained on images that are not Tiny ImageNet's.
+    pub own_images: bool,
     /// Has the data of most runs here; others are shown but not compared.
     pub comparable: bool,
     /// In what it differs from the replaced project's recipe for the same network; empty for nothing.
@@ -83,6 +85,7 @@ impl<'a> Runs<'a> {
                 colour,
                 dash,
                 synthetic: run.run.data.synthetic,
+                own_images: run.run.data.own_images,
                 comparable: primary == Some(run.known_as.as_str()),
                 variations: variations(run),
             };

@@ -118,12 +118,12 @@ fn looks(inputs: &Inputs, shown: &[(&Described, &Written)]) -> Result<Option<Loo
     let Some(pack) = data.packs.get(&first.split) else { return Ok(None) };
     let shown: Vec<_> = shown.into_iter().filter(|(_, inside)| inside.split == first.split).collect();
     let wanted: std::collections::HashSet<&str> = first.attention.iter().map(|a| a.file.as_str()).collect();
-    let places: HashMap<&str, usize> = pack
-        .files
-        .iter()
+    let places: HashMap<String, usize> = pack
+        .image_names()
+        .into_iter()
         .enumerate()
-        .filter(|(_, file)| wanted.contains(file.as_str()))
-        .map(|(index, file)| (file.as_str(), index))
+        .filter(|(_, name)| wanted.contains(name.as_str()))
+        .map(|(index, name)| (name, index))
         .collect();
     let name = |class: usize| pack.names.get(class).cloned().unwrap_or_else(|| format!("class {class}"));
     let mut rows = Vec::new();

@@ -166,15 +166,15 @@ fn of_run(d: &Described, e: &Evaluation, inputs: &Inputs, orders: &[Order], rank
 struct Album<'a> {
     evaluation: &'a Evaluation,
     pack: Option<&'a Pack>,
-    places: HashMap<&'a str, usize>,
+    places: HashMap<String, usize>,
 }
 
 impl<'a> Album<'a> {
     fn new(d: &Described, evaluation: &'a Evaluation, inputs: &'a Inputs) -> Self {
         let same_data = inputs.data.as_ref().filter(|data| data.identity.content_sha256 == d.run.known_as);
         let pack = same_data.and_then(|data| data.packs.get(&evaluation.split));
-        let files = pack.iter().flat_map(|p| p.files.iter().enumerate());
-        Self { evaluation, pack, places: files.map(|(i, f)| (f.as_str(), i)).collect() }
+        let names = pack.iter().flat_map(|p| p.image_names().into_iter().enumerate());
+        Self { evaluation, pack, places: names.map(|(i, name)| (name, i)).collect() }
     }
 
     /// The most confident mistakes.

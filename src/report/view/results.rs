@@ -80,7 +80,7 @@ pub fn build(inputs: &Inputs, runs: &Runs) -> Results {
 fn row(d: &Described, inputs: &Inputs, best: bool) -> Row {
     let (figures, settings) = (&d.figures, &d.run.run);
     let whole = |v: Option<usize>| Cell::optional(v.map(|v| v as f64), |v| format!("{v:.0}"));
-    let theirs = replaced(&settings.network).map(|r| r.val_top1);
+    let theirs = replaced(&settings.network).filter(|_| !d.identity.own_images).map(|r| r.val_top1);
     Row {
         run: d.identity.clone(),
         best,
@@ -129,9 +129,11 @@ fn notes(rows: &[Row], train_evaluated: bool) -> Vec<String> {
             "In brackets: the same weights on the train images as they are (`vggkit evaluate --split train`).".into(),
         );
     }
-    notes.push(
-        "The test split has no published labels, so there is nothing to measure; its predictions are below.".into(),
-    );
+    if rows.iter().any(|row| !row.run.own_images) {
+        notes.push(
+            "The test split has no published labels, so there is nothing to measure; its predictions are below.".into(),
+        );
+    }
     if rows.iter().any(|r| !r.replaced_comparable && !r.replaced.sort.is_empty()) {
         notes.push(
             "Figures of the replaced project in grey are of all 200 classes of Tiny ImageNet and cannot be compared with a \

@@ -10,9 +10,10 @@ use super::super::load::{Inputs, Problem};
 use super::super::predictions::{Predictions, Row};
 use super::super::reference::REPLACED_CLASSES;
 use super::Picture;
-use super::data::{evenly, file};
+use super::data::evenly;
 use super::identity::{Identity, Runs};
 use crate::dataset::Pack;
+use crate::dataset::choice::are_of_wordnet;
 use crate::error::Result;
 
 /// Images shown.
@@ -57,7 +58,7 @@ pub struct Dot {
 pub fn fitting<'a>(pack: &Pack, inputs: &'a Inputs, problems: &mut Vec<Problem>) -> Option<&'a Predictions> {
     let predictions = inputs.predictions.as_ref()?;
     let images: BTreeSet<&str> = predictions.rows.iter().map(|r| r.image.as_str()).collect();
-    let known = pack.files.iter().filter(|f| images.contains(f.as_str())).count();
+    let known = pack.image_names().iter().filter(|name| images.contains(name.as_str())).count();
     if known < pack.files.len() {
         problems.push(Problem {
             place: inputs.sources.predictions.display().to_string(),
@@ -74,16 +75,17 @@ pub fn fitting<'a>(pack: &Pack, inputs: &'a Inputs, problems: &mut Vec<Problem>)
 
 pub fn build(pack: &Pack, predictions: Option<&Predictions>, runs: &Runs) -> Result<TestGrid> {
     let rows: BTreeMap<&str, &Row> = predictions.iter().flat_map(|p| &p.rows).map(|r| (r.image.as_str(), r)).collect();
+    let names = pack.image_names();
     let mut samples = Vec::new();
     for i in evenly(pack.images.count, SHOWN) {
-        let name = file(pack, i);
-        let said = predictions.zip(rows.get(name));
+        let name = &names[i];
+        let said = predictions.zip(rows.get(name.as_str()));
         let source = thumbnail(pack, i)?;
         samples.push(match said {
             Some((predictions, row)) => predicted(predictions, row, pack, runs, source),
             None => TestSample {
                 picture: Picture { source, alt: format!("test image {name}") },
-                file: name.to_owned(),
+                file: name.clone(),
                 vote: None,
                 agreement: String::new(),
                 confidence: None,
@@ -95,7 +97,8 @@ pub fn build(pack: &Pack, predictions: Option<&Predictions>, runs: &Runs) -> Res
     Ok(TestGrid {
         of: format::counted(pack.images.count, "image"),
         voters: voters.collect(),
-        fewer_classes: (!pack.synthetic && pack.wnids.len() < REPLACED_CLASSES).then_some(pack.wnids.len()),
+        fewer_classes: (!pack.synthetic && are_of_wordnet(&pack.wnids) && pack.wnids.len() < REPLACED_CLASSES)
+            .then_some(pack.wnids.len()),
         unanimous: predictions.and_then(unanimous),
         samples,
     })

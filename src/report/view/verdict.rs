@@ -94,6 +94,8 @@ pub fn other_conditions(run: &LoadedRun, inputs: &Inputs) -> Option<String> {
     let manifest = inputs.data.as_ref().filter(|d| d.identity.content_sha256 == run.known_as).map(|d| &d.manifest);
     if settings.data.synthetic {
         Some("synthetic images".into())
+    } else if settings.data.own_images {
+        Some("other images".into())
     } else if settings.network.classes != REPLACED_CLASSES {
         Some(format!("{} classes instead of {REPLACED_CLASSES}", settings.network.classes))
     } else {
@@ -102,9 +104,13 @@ pub fn other_conditions(run: &LoadedRun, inputs: &Inputs) -> Option<String> {
     }
 }
 
-/// The replaced project's figure where it may stand in one picture with this run's: not beside drawn images.
+/// The replaced project's figure where it may stand in one picture with this run's: not beside drawn or own images.
 fn beside(d: &Described) -> Option<&'static Replaced> {
-    replaced(&d.run.run.network).filter(|_| !d.identity.synthetic)
+    replaced(&d.run.run.network).filter(|_| is_tiny_imagenet(d))
+}
+
+fn is_tiny_imagenet(d: &Described) -> bool {
+    !d.identity.synthetic && !d.identity.own_images
 }
 
 fn summary(
@@ -115,7 +121,11 @@ fn summary(
     agreement: Option<&Agreement>,
 ) -> Vec<String> {
     let classes = format::counted(best.run.run.network.classes, "class");
-    let data = if best.identity.synthetic { "the synthetic demo set" } else { "Tiny ImageNet" };
+    let data = match (best.identity.synthetic, best.identity.own_images) {
+        (true, _) => "the synthetic demo set",
+        (_, true) => "own images",
+        _ => "Tiny ImageNet",
+    };
     let measured = best.figures.val_images.map_or(String::new(), |n| format!(", on {}", format::counted(n, "image")));
     let mut list = vec![match ranked.len() {
         1 => format!("Top-1 accuracy on the validation split of {data}, {classes}{measured}."),
@@ -192,10 +202,10 @@ fn tiles(best: &Described, top1: f64) -> Vec<Tile> {
         Tile {
             label: "Images per second",
             value: optional(figures.images_per_s, format::rate),
-            note: if best.identity.synthetic {
-                format!("{} engine", device.engine)
-            } else {
+            note: if is_tiny_imagenet(best) {
                 format!("{} engine; the replaced project {REPLACED_RATE}", device.engine)
+            } else {
+                format!("{} engine", device.engine)
             },
         },
     ];
@@ -254,12 +264,11 @@ fn order(ranked: &[&Described]) -> Option<String> {
 }
 
 fn caveats(inputs: &Inputs, runs: &Runs, best: &Described) -> Vec<String> {
-    let mut list = vec![
-        "The weights kept are those of the epoch with the lowest validation loss, so validation figures are slightly \
-              kind to every network; the test split has no labels."
-            .to_owned(),
-    ];
-    if let Some(reason) = other_conditions(best.run, inputs).filter(|_| !best.identity.synthetic) {
+    let kind = "The weights kept are those of the epoch with the lowest validation loss, so validation figures are slightly \
+                kind to every network";
+    let no_labels = if best.identity.own_images { "" } else { "; the test split has no labels" };
+    let mut list = vec![format!("{kind}{no_labels}.")];
+    if let Some(reason) = other_conditions(best.run, inputs).filter(|_| is_tiny_imagenet(best)) {
         list.push(format!("Figures of the replaced project are shown for orientation only: these runs have {reason}."));
     }
     list.extend(order(&runs.ranked()));
