@@ -1,8 +1,8 @@
 # make demo     the whole way on a drawn data set, from nothing to a page, in minutes
 # make test     formatting, lints and every test
 # make help     all targets
-# Needs Rust, make and a C compiler. On Debian and Ubuntu both targets install the Vulkan loader and Mesa's drivers where
-# they are missing, and `make test` Chromium and axe-core; beside these and the crates nothing is fetched.
+# Needs Rust, make and a C compiler, and `make demo` nothing else. On Debian and Ubuntu `make test` installs the Vulkan loader
+# and Mesa's drivers, Chromium and axe-core where they are missing; beside these and the crates nothing is fetched.
 
 # How the demo trains. Anything `vggkit train --help` knows may stand here.
 DEMO_TRAIN ?= --depth 11 --width 0.25 --batch-size 32 --epochs 10 --schedule cosine --warmup 1
@@ -30,9 +30,8 @@ export XDG_RUNTIME_DIR ?= /tmp
 
 .PHONY: demo test build clean help tools portable vulkan browser fuzz torture
 
-# Without Vulkan it trains on the CPU, so that what cannot be installed does not stop it.
+# It trains on a graphics card where there is one with its driver, else on the CPU; it installs nothing.
 demo: build
-	-@$(MAKE) --no-print-directory --silent vulkan
 	$(VGGKIT) prepare --demo
 	$(VGGKIT) verify --data $(DEMO_DATA)
 	$(VGGKIT) train --data $(DEMO_DATA) --run $(DEMO_RUN) --overwrite $(DEMO_TRAIN)

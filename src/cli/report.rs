@@ -23,7 +23,8 @@ Examples:
   vggkit report --runs records --out /tmp/page   other runs, elsewhere
   vggkit report --data data/demo                 with the images of the demo set
 
-Beside the page lies index_files/: the figures behind it as CSV and JSON, and its images with --split-assets.")]
+Beside the page lies index_files/: the figures behind it as CSV and JSON, and its images with --split-assets. What vggkit
+did not write there stays; an index.html that it did not write is replaced with --force only.")]
 pub struct Arguments {
     #[command(flatten)]
     shared: Shared,
@@ -36,6 +37,9 @@ pub struct Arguments {
     /// Put images beside the page instead of into it
     #[arg(long)]
     split_assets: bool,
+    /// Replace an index.html that vggkit did not write
+    #[arg(long)]
+    force: bool,
     /// Open the page in the browser
     #[arg(long)]
     open: bool,
@@ -55,9 +59,9 @@ struct Summary<'a> {
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let Arguments { shared, out, predictions, split_assets, open, watch } = arguments;
+    let Arguments { shared, out, predictions, split_assets, force, open, watch } = arguments;
     let sources = Sources { runs: shared.runs.clone(), data: shared.data().to_path_buf(), predictions };
-    let render = |live| report::render(&sources, &out, Options { split_assets, live });
+    let render = |live| report::render(&sources, &out, Options { split_assets, live, force });
     let report = if watch { follow(&sources, render, open, shared.quiet)? } else { render(false)? };
     if open && !watch {
         show(&report)?;
@@ -85,6 +89,9 @@ fn tell(report: &Report) {
     }
     for missing in &report.missing {
         output::note(&format!("note: {missing}"));
+    }
+    for foreign in &report.foreign {
+        output::note(&format!("note: {} is not of vggkit, and stays", foreign.display()));
     }
 }
 

@@ -165,8 +165,7 @@ fn all(arguments: &Arguments, stop: &Stop, options: &Options) -> Result<()> {
 
 /// The folder of the run `name`. The demo's runs keep apart from real ones.
 fn folder(arguments: &Arguments, name: &str, packs: &Packs) -> PathBuf {
-    let demo = packs.data.synthetic && !name.starts_with("demo");
-    arguments.shared.runs.join(if demo { format!("demo-{name}") } else { name.to_owned() })
+    arguments.shared.runs.join(if packs.data.synthetic { model::demo_name(name) } else { name.to_owned() })
 }
 
 /// What `run.toml` would say of a run with these settings.

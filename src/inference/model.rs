@@ -78,16 +78,19 @@ pub(super) fn inference_settings(run: &Run, threads: usize, precise: bool) -> Se
     }
 }
 
-/// The folder that a user means by `name`: a path, or a name below `runs`.
+/// What a run on demo data is called that is to be `name`: such runs keep apart from real ones.
+pub fn demo_name(name: &str) -> String {
+    if name.starts_with("demo") { name.to_owned() } else { format!("demo-{name}") }
+}
+
+/// The folder that a user means by `name`: a path, or a name below `runs`, where a run on demo data has its own.
 pub fn find(runs: &Path, name: impl AsRef<Path>) -> Result<PathBuf> {
-    let name = name.as_ref();
-    let below = runs.join(name);
-    if Run::path(&below).exists() {
-        return Ok(below);
-    }
-    let path = name.to_path_buf();
-    if Run::path(&path).exists() {
-        return Ok(path);
+    let path = name.as_ref().to_path_buf();
+    let below = runs.join(&path);
+    let of_demo = |path: &Path| Some(path.with_file_name(demo_name(path.file_name()?.to_str()?)));
+    let places = [Some(below.clone()), Some(path.clone()), of_demo(&below), of_demo(&path)];
+    if let Some(found) = places.into_iter().flatten().find(|place| Run::path(place).exists()) {
+        return Ok(found);
     }
     let known: Vec<String> =
         all(runs)?.iter().filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned())).collect();
@@ -98,7 +101,7 @@ pub fn find(runs: &Path, name: impl AsRef<Path>) -> Result<PathBuf> {
     };
     Err(Error::usage(format!(
         "there is no run {}: neither {} nor {} has a run.toml",
-        name.display(),
+        path.display(),
         below.display(),
         path.display()
     ))

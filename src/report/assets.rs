@@ -45,6 +45,12 @@ pub fn split(html: &str, folder: &str) -> Split {
     split
 }
 
+/// Whether a file of an image may be called so.
+pub fn is_name(name: &str) -> bool {
+    let hash = |hash: &str| hash.len() == NAME && hash.bytes().all(|b| b.is_ascii_hexdigit());
+    name.split_once('.').is_some_and(|(stem, kind)| hash(stem) && !kind.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +64,6 @@ mod tests {
         assert_eq!((files.len(), files[&name].as_slice()), (1, b"pixels".as_slice()));
         let image = format!("<img src=\"x/{name}\" alt=\"a\">");
         assert_eq!(html, format!("<p>é</p>{image}<p>src=data</p>{image}<img src=\"data:image/png;base64,*\">"));
-        assert!(name.ends_with(".png") && name.len() == NAME + 4);
+        assert!(name.ends_with(".png") && name.len() == NAME + 4 && is_name(&name) && !is_name("cat.png"));
     }
 }

@@ -99,6 +99,8 @@ fn plot(spec: &Spec, svg: &mut String) -> Result<(), Failed> {
     let last = values().map(|p| p.0).max().unwrap_or(1);
     let x_range = (1.0 - 0.02 * last as f64)..(last as f64 * 1.02).max(1.5);
     let (y_range, y_ticks) = y_axis(values().map(|p| p.1), spec.measure);
+    let y_texts = tick_texts(&y_ticks, spec.measure);
+    let y_named: Vec<(f64, String)> = y_ticks.iter().copied().zip(y_texts).collect();
     let mut chart = ChartBuilder::on(&root)
         .margin_right(size(right)?)
         .margin_top(size(top)?)
@@ -116,7 +118,9 @@ fn plot(spec: &Spec, svg: &mut String) -> Result<(), Failed> {
         .axis_style(Ink::Axis.colour())
         .label_style(text(Ink::Label))
         .x_label_formatter(&|x| format!("{x:.0}"))
-        .y_label_formatter(&|y| tick_text(*y, spec.measure))
+        .y_label_formatter(&|y| {
+            y_named.iter().find(|(tick, _)| tick == y).map(|(_, text)| text.clone()).unwrap_or_default()
+        })
         .set_all_tick_mark_size(size(4)?)
         .draw()?;
     let place = |chart: &ChartContext<_, Cartesian2d<Axis, Axis>>, epoch: usize, value: f64| {
@@ -213,17 +217,29 @@ fn text(ink: Ink) -> TextStyle<'static> {
     TextStyle { color: ink.colour().to_backend_color(), ..TextStyle::from(("sans-serif", 11 * SCALE).into_font()) }
 }
 
-fn tick_text(value: f64, measure: Measure) -> String {
+/// Characters for which there is room beside the axis.
+const TICK: usize = 6;
+
+/// The texts at an axis, in one notation for all of them.
+fn tick_texts(ticks: &[f64], measure: Measure) -> Vec<String> {
+    let all = |text: &dyn Fn(f64) -> String| ticks.iter().map(|tick| text(*tick)).collect::<Vec<_>>();
     match measure {
-        Measure::Accuracy => format!("{:.0}\u{a0}%", 100.0 * value),
-        Measure::Loss => plain(value, 2),
-        Measure::LearningRate if value > 0.0 && value < 1e-4 => format!("{value:.0e}"),
+        Measure::Accuracy => all(&|v| format!("{:.0}\u{a0}%", 100.0 * v)),
+        Measure::Loss => all(&|v| plain(v, 2)),
+        Measure::Speed if ticks.last().is_some_and(|most| *most >= 10.0) => all(&|v| format::count(v.round() as usize)),
+        Measure::Speed => all(&|v| plain(v, 2)),
         Measure::LearningRate => {
-            let text = plain(value, 6);
-            // Beside the axis there is room for five characters.
-            if text.len() > 5 { text.parse().map_or(text, |rounded: f64| format!("{rounded:e}")) } else { text }
+            // Ticks are multiples of each other: what six places show of the least they show of all.
+            let plainly = all(&|v| plain(v, 6));
+            let exact =
+                |(text, tick): (&String, &f64)| text.parse().is_ok_and(|v: f64| (v - tick).abs() <= 1e-3 * tick);
+            if plainly.iter().zip(ticks).all(|pair| pair.0.len() <= TICK && exact(pair)) {
+                return plainly;
+            }
+            // Zero is zero in every notation. Three digits take what summing has left away.
+            let rounded = |v: f64| format!("{v:.2e}").parse().unwrap_or(v);
+            all(&|v| if v == 0.0 { "0".into() } else { format!("{:e}", rounded(v)) })
         }
-        Measure::Speed => format!("{value:.0}"),
     }
 }
 
@@ -415,6 +431,18 @@ mod tests {
             let cut = fit(&long);
             assert!(cut.ends_with('…') && text_width(&cut) <= WIDTH / 3, "{cut}");
         }
+    }
+
+    #[test]
+    fn an_axis_has_one_notation() {
+        let texts = |high: f64| tick_texts(&y_axis([high].into_iter(), Measure::LearningRate).1, Measure::LearningRate);
+        assert_eq!(texts(0.05), ["0", "0.01", "0.02", "0.03", "0.04", "0.05"]);
+        assert_eq!(texts(0.001), ["0", "0.0002", "0.0004", "0.0006", "0.0008", "0.001"]);
+        assert_eq!(texts(3e-5), ["0", "1e-5", "2e-5", "3e-5"]);
+        assert_eq!(texts(5e-6), ["0", "2e-6", "4e-6", "6e-6"]);
+        let speed = |high: f64| tick_texts(&y_axis([high].into_iter(), Measure::Speed).1, Measure::Speed);
+        assert_eq!(speed(16_800.0), ["0", "5,000", "10,000", "15,000", "20,000"]);
+        assert_eq!(speed(0.9), ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
     }
 
     #[test]

@@ -22,14 +22,13 @@ pub fn answers(path: &Path, evaluation: &Evaluation) -> Result<Answers> {
     if confusion == evaluation.confusion {
         return Ok(answers);
     }
-    Err(Error::data(path, "its answers do not add up to the evaluation beside it")
-        .with_help("run `vggkit evaluate` on this run again"))
+    Err(Error::data(path, "its answers do not add up to the evaluation beside it"))
 }
 
 /// What was seen inside a network of `classes` classes. Errors: another schema, sizes or values that cannot be.
 pub fn inside(path: &Path, classes: usize) -> Result<Inside> {
     let inside: Inside = files::read_json(path)?;
-    let wrong = |what: String| Err(Error::data(path, what).with_help("run `vggkit evaluate` on this run again"));
+    let wrong = |what: String| Err(Error::data(path, what));
     if inside.schema != SCHEMA {
         return wrong(format!("its schema is {:?}; this version of vggkit reads {SCHEMA:?}", inside.schema));
     }

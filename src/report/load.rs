@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::commands::Commands;
 use super::discover;
 use super::evaluated;
 use super::predictions::Predictions;
@@ -53,6 +54,8 @@ pub struct Inputs {
     pub data: Option<LoadedData>,
     pub predictions: Option<Predictions>,
     pub problems: Vec<Problem>,
+    /// How to do what the page suggests.
+    pub commands: Commands,
     /// For people: what was not there and how to make it.
     pub missing: Vec<String>,
 }
@@ -118,16 +121,25 @@ pub fn load(sources: &Sources) -> Inputs {
     let mut problems = Problems::default();
     let mut missing = Vec::new();
 
-    let at_hand = Identity::of(&sources.data).ok().map(|(_, identity)| identity);
-    let mut runs = load_runs(&sources.runs, at_hand.as_ref(), &mut problems, &mut missing);
+    let at_hand = Identity::of(&sources.data).ok();
+    let demo = at_hand.as_ref().is_some_and(|(manifest, _)| manifest.synthetic) || sources.data.ends_with("demo");
+    let mut commands = Commands::new(sources, &sources.data, demo);
+    let at_hand = at_hand.map(|(_, identity)| identity);
+    let mut runs = load_runs(sources, at_hand.as_ref(), &commands, &mut problems, &mut missing);
+    if let (None, Some(run)) = (&at_hand, runs.first()) {
+        // What can be done without that data set can be done with theirs.
+        commands = Commands::new(sources, Path::new(&run.run.data.folder), run.run.data.synthetic);
+    }
     runs.sort_by(|a, b| order(a).cmp(&order(b)));
 
     let data = if Manifest::path(&sources.data).exists() {
         load_data(&sources.data, &mut problems)
     } else {
         missing.push(format!(
-            "no data set at {}: `vggkit prepare --source tiny-imagenet-200.zip` makes one, or `vggkit prepare --demo`",
-            sources.data.display()
+            "no data set at {}: `{}` makes one{}",
+            sources.data.display(),
+            commands.prepare(),
+            if demo { "" } else { ", or `vggkit prepare --demo` a drawn one in data/demo" }
         ));
         None
     };
@@ -135,11 +147,15 @@ pub fn load(sources: &Sources) -> Inputs {
     let predictions = if sources.predictions.exists() {
         problems.keep(&sources.predictions, Predictions::read(&sources.predictions))
     } else {
-        missing.push(format!("no predictions at {}: `vggkit predict` makes them", sources.predictions.display()));
+        missing.push(format!(
+            "no predictions at {}: `{}` makes them",
+            sources.predictions.display(),
+            commands.predict()
+        ));
         None
     };
 
-    Inputs { sources: sources.clone(), runs, data, predictions, problems: problems.0, missing }
+    Inputs { sources: sources.clone(), runs, data, predictions, problems: problems.0, commands, missing }
 }
 
 /// The order on the page: depth, the 1x1 variant ahead of the 3x3 one as in Table 1, then the name.
@@ -149,15 +165,17 @@ fn order(run: &LoadedRun) -> (usize, bool, bool, &str) {
 }
 
 fn load_runs(
-    folder: &Path,
+    sources: &Sources,
     at_hand: Option<&Identity>,
+    commands: &Commands,
     problems: &mut Problems,
     missing: &mut Vec<String>,
 ) -> Vec<LoadedRun> {
+    let (folder, train) = (&sources.runs, commands.train("-d 11"));
     let folders = match discover::run_folders(folder) {
         Ok(folders) => folders,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            missing.push(format!("no runs at {}: `vggkit train -d 11` makes one", folder.display()));
+            missing.push(format!("no runs at {}: `{train}` makes one", folder.display()));
             return Vec::new();
         }
         Err(e) => {
@@ -166,12 +184,19 @@ fn load_runs(
         }
     };
     if folders.is_empty() {
-        missing.push(format!("{} holds no run: `vggkit train -d 11` makes one", folder.display()));
+        missing.push(format!("{} holds no run: `{train}` makes one", folder.display()));
     }
-    folders.into_iter().filter_map(|(name, path)| load_run(name, path, at_hand, problems)).collect()
+    folders.into_iter().filter_map(|(name, path)| load_run(name, path, at_hand, commands, problems)).collect()
 }
 
-fn load_run(name: String, folder: PathBuf, at_hand: Option<&Identity>, problems: &mut Problems) -> Option<LoadedRun> {
+fn load_run(
+    name: String,
+    folder: PathBuf,
+    at_hand: Option<&Identity>,
+    commands: &Commands,
+    problems: &mut Problems,
+) -> Option<LoadedRun> {
+    let again = format!("run `{}` again", commands.evaluate_runs([name.as_str()]));
     let settings = Run::path(&folder);
     if !settings.exists() {
         problems.add(&folder, "has no run.toml, so it is not a run of vggkit; left out", "");
@@ -192,7 +217,9 @@ fn load_run(name: String, folder: PathBuf, at_hand: Option<&Identity>, problems:
         let result = path.exists().then(|| {
             files::read_json::<Evaluation>(&path)
                 .and_then(|e| check_schema(&path, &e.schema.clone(), evaluation::SCHEMA, e))
-                .and_then(|e| check_evaluation(&path, e, run.network.classes, split))
+                .and_then(|e| {
+                    check_evaluation(&path, e, run.network.classes, split).map_err(|e| e.with_help(again.clone()))
+                })
         });
         result.and_then(|r| problems.keep(&path, r))
     };
@@ -200,10 +227,10 @@ fn load_run(name: String, folder: PathBuf, at_hand: Option<&Identity>, problems:
     let on_train = evaluation(&run.data.train);
     let path = Answers::path(&folder, &run.data.val);
     let answers = on_val.as_ref().filter(|_| path.exists()).map(|e| evaluated::answers(&path, e));
-    let answers = answers.and_then(|a| problems.keep(&path, a));
+    let answers = answers.and_then(|a| problems.keep(&path, a.map_err(|e| e.or_help(again.clone()))));
     let path = Inside::path(&folder);
     let inside = path.exists().then(|| evaluated::inside(&path, run.network.classes));
-    let inside = inside.and_then(|i| problems.keep(&path, i));
+    let inside = inside.and_then(|i| problems.keep(&path, i.map_err(|e| e.or_help(again.clone()))));
     let known_as = run.data.known_as(at_hand);
     let loaded = LoadedRun {
         name,
@@ -217,7 +244,7 @@ fn load_run(name: String, folder: PathBuf, at_hand: Option<&Identity>, problems:
         inside,
         run,
     };
-    compare_figures(&loaded, problems);
+    compare_figures(&loaded, &again, problems);
     Some(loaded)
 }
 
@@ -250,7 +277,7 @@ fn check_history(path: &Path, history: Vec<Epoch>) -> Result<Vec<Epoch>> {
 }
 
 fn check_evaluation(path: &Path, e: Evaluation, classes: usize, split: &str) -> Result<Evaluation> {
-    let wrong = |what: String| Err(Error::data(path, what).with_help("run `vggkit evaluate` on this run again"));
+    let wrong = |what: String| Err(Error::data(path, what));
     if e.split != split {
         return wrong(format!("it is of the split {:?}, the run's is {split:?}", e.split));
     }
@@ -268,8 +295,7 @@ fn check_evaluation(path: &Path, e: Evaluation, classes: usize, split: &str) -> 
 
 /// An evaluation belongs to other weights where it says so, or, if it is too old to say, where it is a point off the
 /// history.
-fn compare_figures(run: &LoadedRun, problems: &mut Problems) {
-    let again = "run `vggkit evaluate` on this run again";
+fn compare_figures(run: &LoadedRun, again: &str, problems: &mut Problems) {
     let digest = checkpoint::digest_of(&checkpoint::best_path(&run.folder)).ok();
     let is_of_best = |e: &Evaluation| Some(&e.weights_digest) == digest.as_ref();
     for e in [&run.evaluation, &run.train_evaluation].into_iter().flatten() {

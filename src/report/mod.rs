@@ -11,6 +11,7 @@ use crate::error::Result;
 mod assets;
 mod beside;
 mod charts;
+mod commands;
 mod discover;
 mod evaluated;
 mod format;
@@ -39,6 +40,8 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// What was not there and how to make it; also said on the page.
     pub missing: Vec<String>,
+    /// What lies beside the page and vggkit did not write: it was left there.
+    pub foreign: Vec<PathBuf>,
 }
 
 /// How a page is to be.
@@ -48,16 +51,19 @@ pub struct Options {
     pub split_assets: bool,
     /// Trainings go on: the page says so and loads itself again every few seconds.
     pub live: bool,
+    /// Replace a page that vggkit did not write.
+    pub force: bool,
 }
 
 /// Beside the page: images where they are split off, and the raw figures. Browsers give the folder of a saved page this
-/// name too. It belongs to the page: nothing else stays in it.
+/// name too. What vggkit wrote there for an earlier page goes; what others put there stays.
 pub const FILES: &str = "index_files";
 
 /// Renders `<out>/index.html` and what lies beside it. The same inputs give the same bytes.
 ///
-/// Errors: the page cannot be written. Inputs that cannot be read are [`Report::problems`], not errors.
+/// Errors: the page cannot be written, or one that vggkit did not write is in its place. Inputs that cannot be read are [`Report::problems`], not errors.
 pub fn render(sources: &Sources, out: &Path, options: Options) -> Result<Report> {
+    beside::check(&out.join("index.html"), options.force)?; // before the work
     let inputs = load::load(sources);
     let runs = view::Runs::new(&inputs);
     let raw = raw::collect(&inputs, &runs)?;
@@ -72,6 +78,6 @@ pub fn render(sources: &Sources, out: &Path, options: Options) -> Result<Report>
         files.extend(split.files.into_iter().map(|(name, bytes)| (format!("images/{name}"), bytes)));
     }
     files.extend(raw.into_files().map(|file| (format!("raw/{}", file.path), file.bytes)));
-    let page = beside::put(out, &html, FILES, &files)?;
-    Ok(Report { page, runs: inputs.runs.len(), problems: view.problems, missing: inputs.missing })
+    let (page, foreign) = beside::put(out, &html, FILES, &files, options.force)?;
+    Ok(Report { page, runs: inputs.runs.len(), problems: view.problems, missing: inputs.missing, foreign })
 }

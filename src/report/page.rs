@@ -5,8 +5,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use minijinja::value::{Serde, Value};
+use minijinja::{AutoEscape, Environment, HtmlEscape, UndefinedBehavior, context};
 use sha2::{Digest, Sha256};
 
 use super::view::Page;
@@ -38,6 +38,7 @@ pub fn render(page: &Page, images_beside: bool) -> Result<String> {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(wrong)?);
+    environment.add_filter("coded", coded);
     for (name, text) in TEMPLATES {
         environment.add_template(name, text).map_err(wrong)?;
     }
@@ -45,6 +46,20 @@ pub fn render(page: &Page, images_beside: bool) -> Result<String> {
     template
         .render(context! { page => Serde(page), style => STYLE, script => SCRIPT, policy => policy(images_beside) })
         .map_err(wrong)
+}
+
+/// A text with what stands between two backticks set as code.
+fn coded(text: &str) -> Value {
+    let mut html = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, (code, after))) =
+        rest.split_once('`').and_then(|(b, rest)| Some((b, rest.split_once('`')?)))
+    {
+        html.push_str(&format!("{}<code>{}</code>", HtmlEscape(before), HtmlEscape(code)));
+        rest = after;
+    }
+    html.push_str(&HtmlEscape(rest).to_string());
+    Value::from_safe_string(html)
 }
 
 /// Nothing is loaded but embedded images, or those beside the page; only this very style and script apply.
@@ -57,4 +72,21 @@ fn policy(images_beside: bool) -> String {
         hash(STYLE),
         hash(SCRIPT)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_is_set_as_code_and_everything_is_escaped() {
+        for (text, html) in [
+            ("a < b", "a &lt; b"),
+            ("run `vggkit <x>` again", "run <code>vggkit &lt;x&gt;</code> again"),
+            ("`a` and `b`", "<code>a</code> and <code>b</code>"),
+            ("one ` alone", "one ` alone"),
+        ] {
+            assert_eq!(coded(text).to_string(), html);
+        }
+    }
 }

@@ -199,6 +199,22 @@ fn epoch_row<'a>(run: &'a str, e: &'a history::Epoch) -> EpochRow<'a> {
     }
 }
 
+/// Whether a table over all runs may be called so.
+pub fn is_table(name: &str) -> bool {
+    matches!(name, "runs.csv" | "history.csv" | "predictions.csv")
+}
+
+/// Whether the folder of a run's own files may be called so: as the run's anchor on the page.
+pub fn is_folder(name: &str) -> bool {
+    name.starts_with("run-")
+}
+
+/// Whether one of a run's own files may be called so.
+pub fn is_file(name: &str) -> bool {
+    let evaluated = |end| name.starts_with("evaluation") && name.ends_with(end);
+    matches!(name, "run.toml" | "history.jsonl" | "inside.json") || evaluated(".json") || evaluated(".csv")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,7 @@ mod keyboard;
 mod layout;
 mod links;
 mod matrices;
+mod narrow;
 mod page;
 mod pages;
 mod print;

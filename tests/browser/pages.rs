@@ -85,6 +85,17 @@ pub fn single() -> Rendered {
     rendered("single", fixture)
 }
 
+/// Networks of few channels, as the demo has them, whose pictures are thin.
+pub fn thin() -> Rendered {
+    let fixture = Fixture::with_data();
+    for (name, depth, width) in [("demo-vgg11", 11, 0.05), ("demo-vgg19", 19, 0.25)] {
+        let made = Made::new(name, depth, 0.4);
+        let network = Network { width, ..made.network.clone() };
+        fixture.add(&Made { network, synthetic: true, ..made });
+    }
+    rendered("thin", fixture)
+}
+
 /// A data set and no run.
 pub fn bare() -> Rendered {
     rendered("bare", Fixture::with_data())

@@ -43,7 +43,7 @@ fn the_figures_lie_beside_the_page() {
 fn images_can_lie_beside_the_page() {
     let fixture = full();
     let (_, whole) = fixture.render();
-    let (report, page) = fixture.render_as(Options { split_assets: true, live: false });
+    let (report, page) = fixture.render_as(Options { split_assets: true, ..Options::default() });
     let images: Vec<String> =
         tags(&page).iter().filter(|t| t.name == "img").filter_map(|t| t.get("src")).map(str::to_owned).collect();
     assert_eq!(images.len(), tags(&whole).iter().filter(|t| t.name == "img").count());
@@ -55,11 +55,59 @@ fn images_can_lie_beside_the_page() {
     assert!(page.len() < whole.len(), "{} of {} bytes", page.len(), whole.len());
 }
 
+#[test]
+fn what_vggkit_did_not_write_is_kept() {
+    let fixture = full();
+    let site = fixture.path().join("site");
+    let report = |more: &[&str]| {
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("vggkit"));
+        let output = command.current_dir(fixture.path()).arg("report").args(more).output().expect("vggkit");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let write = |path: &str, text: &str| {
+        let path = site.join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+    };
+    let read = |path: &str| fs::read_to_string(site.join(path)).unwrap_or_default();
+    // Somebody's own page, and what a browser saved beside it.
+    let own =
+        ["index_files/k.txt", "index_files/images/photo.png", "index_files/raw/notes.md", "index_files/mine/runs.csv"];
+    write("index.html", "mine");
+    own.iter().for_each(|path| write(path, "keep"));
+    let (code, said) = report(&[]);
+    assert!(
+        code == Some(1) && said.contains("index.html: is not a page of vggkit") && said.contains("--force"),
+        "{said}"
+    );
+    assert_eq!(report(&["--watch", "--quiet"]).0, Some(1), "nor does a page that follows a training");
+    assert_eq!(read("index.html"), "mine");
+    assert!(!site.join("index_files/raw/runs.csv").exists(), "nothing has changed");
+    // Told to, it replaces the page and nothing else.
+    let (code, said) = report(&["--force", "--split-assets"]);
+    assert_eq!(code, Some(0), "{said}");
+    for path in ["index_files/k.txt", "index_files/mine"] {
+        assert!(said.contains(&format!("{path} is not of vggkit, and stays")), "{path} is not in {said}");
+    }
+    assert!(own.iter().all(|path| read(path) == "keep"));
+    // Its own page is replaced without a word, by a page without images beside it: only the foreign one stays there.
+    let (code, said) = report(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    let images: Vec<_> = fs::read_dir(site.join("index_files/images")).expect("images").flatten().collect();
+    assert_eq!(images.len(), 1, "{images:?}");
+    assert!(own.iter().all(|path| read(path) == "keep"));
+    // So is one of an earlier version, which had the same generator, with what lay beside it.
+    write("index.html", "<!doctype html>\n<head>\n<meta name=\"generator\" content=\"vggkit 0.0.9\">\n");
+    write("index_files/raw/run-of-then/run.toml", "then");
+    assert_eq!(report(&[]).0, Some(0));
+    assert!(!site.join("index_files/raw/run-of-then").exists());
+}
+
 /// Whatever ends `report` between its steps, here a folder in the page's place, the page that is there has its files.
 #[test]
 fn a_page_that_cannot_be_replaced_keeps_its_files() {
     let fixture = full();
-    let split = Options { split_assets: true, live: false };
+    let split = Options { split_assets: true, ..Options::default() };
     let (report, page) = fixture.render_as(split);
     let beside = || {
         let of = |name: &str| tags(&page).iter().filter_map(|t| t.get(name).map(str::to_owned)).collect::<Vec<_>>();

@@ -9,6 +9,7 @@ use predicates::prelude::PredicateBooleanExt as _;
 use sha2::{Digest, Sha256};
 
 mod beside;
+mod commands;
 mod fixture;
 mod html;
 mod parts;
@@ -117,7 +118,7 @@ fn every_part_shows_its_figures() {
         ("verdict", "VGG-16 leads with 52.5 %"),
         ("lead", "12.5 points ahead of VGG-11"),
         ("interval of 21 of 40", "37.5–67.1 %"),
-        ("the replaced project", "39.4 %"),
+        ("the replaced PyTorch project", "39.4 %"),
         ("not comparable", "4 classes instead of 200"),
         ("train accuracy of the best epoch", "30.0 %"),
         ("train loss of the best epoch", "0.667"),
@@ -185,7 +186,10 @@ fn synthetic_runs_are_marked_and_never_win_against_real_ones() {
     fixture.add(&Made { synthetic: true, ..Made::new("drawn", 19, 0.95) });
     let page = text(&fixture.render().1);
     assert!(page.contains("VGG-11 reaches 40.0 %"), "the drawn run was compared");
-    assert!(page.contains("replaced project's VGG-11 reached"), "a real run stands beside the replaced project");
+    assert!(
+        page.contains("replaced PyTorch project's VGG-11 reached"),
+        "a real run stands beside the replaced project"
+    );
     assert!(page.contains("1 of the 2 runs trained on synthetic data") && page.contains("VGG-19 drawn synthetic data"));
 }
 
@@ -251,7 +255,9 @@ fn damaged_and_foreign_runs_are_named_and_stop_nothing() {
         let problem = report.problems.iter().find(|p| p.place.ends_with(place));
         let problem = problem.unwrap_or_else(|| panic!("{place} is not named: {:?}", report.problems));
         assert!(problem.what.contains(what), "{place}: {}", problem.what);
-        assert!(page.contains(&problem.what.split_whitespace().collect::<Vec<_>>().join(" ")), "{place} on the page");
+        // What stands between two backticks is set as code, and parted from the rest in the text of the page.
+        let closely = |text: &str| text.replace('`', "").split_whitespace().collect::<String>();
+        assert!(closely(&page).contains(&closely(&problem.what)), "{place} on the page");
     }
     assert_eq!(report.problems.len(), 12, "{:?}", report.problems);
     assert_eq!(report.runs, 10, "all but bad-settings and future");
@@ -344,7 +350,9 @@ fn drawn_images_alone_are_said_to_be_drawn_and_stand_beside_nothing() {
     fixture.add(&Made { synthetic: true, ..Made::new("drawn", 19, 0.95) });
     let page = text(&fixture.render().1);
     assert!(page.contains("Every run here trained on synthetic data") && page.contains("of the synthetic demo set"));
-    assert!(!page.contains("replaced project's VGG-19") && !page.contains("the replaced project about"));
+    assert!(
+        !page.contains("replaced PyTorch project's VGG-19") && !page.contains("the replaced PyTorch project about")
+    );
 }
 
 #[test]

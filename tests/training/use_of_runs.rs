@@ -107,6 +107,35 @@ fn weights_that_are_not_finite_are_named_before_a_training_starts() {
 }
 
 #[test]
+fn a_run_on_demo_data_is_found_by_the_name_it_was_given() {
+    let runs = tempfile::tempdir().expect("a folder");
+    ok(train(runs.path(), "r", &["-e", "2", "--max-steps", "1"]));
+    let folder = runs.path().join("demo-r");
+    assert!(folder.join("run.toml").exists() && !runs.path().join("r").exists());
+    // Without --quiet, the messages say what it is called.
+    let resumed = vggkit(&["train", "--engine", "cpu", "--resume", "r", "--runs"]).arg(runs.path()).output();
+    let resumed = resumed.expect("it runs");
+    assert!(resumed.status.success(), "{resumed:?}");
+    let said = [resumed.stdout, resumed.stderr].concat();
+    assert!(String::from_utf8_lossy(&said).contains(folder.to_str().expect("text")), "the true name");
+    let by_path = runs.path().join("r");
+    for name in ["r", "demo-r", by_path.to_str().expect("text")] {
+        ok(on(vggkit(&["evaluate", name, "--json"]), runs.path()));
+    }
+    assert!(folder.join("evaluation.json").exists());
+    let out = runs.path().join("p.csv");
+    let said = ok(on(vggkit(&["predict", "r", "--out", out.to_str().expect("text")]), runs.path()));
+    assert!(said.contains("predicted by demo-r"), "{said}");
+    // A real run of that name comes first.
+    fs::create_dir(runs.path().join("r")).expect("a folder");
+    fs::copy(folder.join("run.toml"), runs.path().join("r/run.toml")).expect("a copy");
+    let error = fails(on(vggkit(&["evaluate", "r"]), runs.path()), 1);
+    assert!(!error.contains("demo-r"), "{error}");
+    let error = fails(on(vggkit(&["evaluate", "nothing"]), runs.path()), 2);
+    assert!(error.contains("there is no run nothing"), "{error}");
+}
+
+#[test]
 fn evaluate_and_predict_agree_with_the_history() {
     let runs = tempfile::tempdir().expect("a folder");
     ok(train(runs.path(), "demo-a", &["-e", "2"]));

@@ -139,10 +139,14 @@ const CHANNELS: usize = 16;
 const GAP: usize = 3;
 const STEP: usize = 14;
 
+/// Of a label, at most: its font is the reader's.
+const DIGIT: usize = 8;
+
 fn picture(plan: &Plan) -> Picture {
     let pixels = plan.network.image_size;
     let scaled = |side: usize| (HEIGHT * side / pixels.max(1)).max(2);
     let (mut x, mut boxes, mut before) = (0, Vec::new(), None);
+    let mut labelled = 0; // where a further label may begin
     for layer in &plan.layers {
         let class = match layer.operation {
             Operation::Conv2d { kernel: 1 } => "conv1",
@@ -155,6 +159,11 @@ fn picture(plan: &Plan) -> Picture {
             x += if before == Some(side) { GAP } else { STEP };
         }
         let label = (before != Some(side)).then(|| side.to_string());
+        if let Some(label) = &label {
+            // Thin layers stand further apart, so that their labels do.
+            x = x.max(labelled);
+            labelled = x + DIGIT * label.len() + GAP;
+        }
         before = Some(side);
         let (width, height) = ((layer.output.channels / CHANNELS).max(1), scaled(side));
         let title = format!("{}: {}, output {}", layer.name, operation(layer.operation), shape(layer.output));
@@ -187,6 +196,19 @@ mod tests {
         assert!(picture.description.starts_with("13 convolutions, from 64×64 pixels to 4×4, and 3 linear"));
         let end = picture.boxes.last().map(|b| b.x + b.width);
         assert_eq!(end, Some(picture.width));
+        Ok(())
+    }
+
+    #[test]
+    fn labels_of_thin_layers_keep_apart() -> Result<()> {
+        for (width, depth) in [(0.05, 11), (0.1, 19), (0.25, 11), (1.0, 16)] {
+            let picture = picture(&Network { depth, width, ..Network::default() }.plan()?);
+            let labels: Vec<(usize, usize)> =
+                picture.boxes.iter().filter_map(|b| Some((b.x, b.label.as_ref()?.len()))).collect();
+            assert!(labels.len() >= 5, "{labels:?}");
+            let apart = |pair: &[(usize, usize)]| pair[0].0 + DIGIT * pair[0].1 < pair[1].0;
+            assert!(labels.windows(2).all(apart), "width {width}: {labels:?}");
+        }
         Ok(())
     }
 }

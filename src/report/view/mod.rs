@@ -3,12 +3,16 @@
 //! Everything here is plain text that the templates escape, except [`Svg`] and [`DataUri`], which only `charts` and
 //! `images` make.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::charts::Svg;
+use super::commands::Commands;
 use super::images::DataUri;
 use super::load::{Inputs, Problem};
 use super::raw::{RawFile, RawFiles};
+use super::reference::REPLACED_PROJECT;
 use crate::error::Result;
 
 mod agreement;
@@ -27,6 +31,7 @@ mod test_grid;
 mod verdict;
 mod verified;
 
+use identity::Identity;
 pub use identity::{Described, Runs};
 pub use live::Live;
 
@@ -57,6 +62,46 @@ pub struct Page {
     pub raw_folder: String,
     /// Trainings that go on.
     pub live: Option<Live>,
+    /// What the project is that figures stand beside, and where they are from.
+    pub replaced: &'static str,
+    pub commands: Suggested,
+}
+
+/// Commands for where something is missing.
+#[derive(Serialize)]
+pub struct Suggested {
+    pub prepare: String,
+    pub train: String,
+    pub evaluate: String,
+    pub predict: String,
+    pub verify: String,
+    pub report: String,
+    /// Of the runs that each concerns.
+    pub evaluate_unevaluated: String,
+    pub evaluate_unanswered: String,
+    pub evaluate_unseen: String,
+    /// The page with the data set of its first run.
+    pub report_with_data: String,
+}
+
+impl Suggested {
+    fn new(inputs: &Inputs, mistakes: &mistakes::Mistakes, inside: &inside::Inside) -> Self {
+        let commands = &inputs.commands;
+        let of = |runs: &[Identity]| commands.evaluate_runs(runs.iter().map(|run| run.name.as_str()));
+        let own = inputs.runs.first().map_or(Path::new("data"), |run| Path::new(&run.run.data.folder));
+        Self {
+            prepare: commands.prepare(),
+            train: commands.train("-d 11"),
+            evaluate: commands.evaluate(),
+            predict: commands.predict(),
+            verify: commands.verify(),
+            report: commands.report(),
+            evaluate_unevaluated: of(&mistakes.unevaluated),
+            evaluate_unanswered: of(&mistakes.unanswered),
+            evaluate_unseen: of(&inside.missing),
+            report_with_data: Commands::new(&inputs.sources, own, false).report(),
+        }
+    }
 }
 
 /// A table cell that a script can sort by.
@@ -111,6 +156,7 @@ pub fn build(inputs: &Inputs, runs: &Runs, raw: &RawFiles, live: Option<Live>) -
     let data = data::build(inputs, runs, &mut problems)?;
     let mistakes = mistakes::build(inputs, runs)?;
     let verdict = verdict::build(inputs, runs, mistakes.agreement.as_ref())?;
+    let inside = inside::build(inputs, runs)?;
     Ok(Page {
         title: verdict
             .as_ref()
@@ -124,8 +170,10 @@ pub fn build(inputs: &Inputs, runs: &Runs, raw: &RawFiles, live: Option<Live>) -
         anatomies: layers::build(runs),
         curves: curves::build(runs)?,
         data,
+        commands: Suggested::new(inputs, &mistakes, &inside),
+        replaced: REPLACED_PROJECT,
         mistakes,
-        inside: inside::build(inputs, runs)?,
+        inside,
         provenance: runs.iter().zip(&raw.by_run).map(|(d, files)| provenance::build(d, files)).collect(),
         tables: raw.tables.iter().map(RawFile::named).collect(),
         raw_folder: format!("{}/raw", super::FILES),

@@ -69,7 +69,7 @@ pub fn build(inputs: &Inputs, runs: &Runs) -> Results {
         .filter(|(_, n)| !runs.iter().any(|d| d.identity.network == network_name(n)))
         .map(|(r, n)| Untrained {
             network: network_name(&n),
-            command: format!("vggkit train -d {}{}", n.depth, if n.conv1x1 { " -c11" } else { "" }),
+            command: inputs.commands.train(&format!("-d {}{}", n.depth, if n.conv1x1 { " -c11" } else { "" })),
             replaced: format::percent(r.val_top1),
         })
         .collect();
@@ -126,7 +126,8 @@ fn notes(rows: &[Row], train_evaluated: bool) -> Vec<String> {
     ];
     if train_evaluated {
         notes.push(
-            "In brackets: the same weights on the train images as they are (`vggkit evaluate --split train`).".into(),
+            "In brackets: the same weights on the train images as they are, by `vggkit evaluate` with `--split train`."
+                .into(),
         );
     }
     if rows.iter().any(|row| !row.run.own_images) {
@@ -136,7 +137,7 @@ fn notes(rows: &[Row], train_evaluated: bool) -> Vec<String> {
     }
     if rows.iter().any(|r| !r.replaced_comparable && !r.replaced.sort.is_empty()) {
         notes.push(
-            "Figures of the replaced project in grey are of all 200 classes of Tiny ImageNet and cannot be compared with a \
+            "Figures of the replaced PyTorch project in grey are of all 200 classes of Tiny ImageNet and cannot be compared with a \
              run on other data."
                 .into(),
         );

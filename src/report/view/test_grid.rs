@@ -67,7 +67,7 @@ pub fn fitting<'a>(pack: &Pack, inputs: &'a Inputs, problems: &mut Vec<Problem>)
                 pack.files.len(),
                 inputs.sources.data.display()
             ),
-            help: "run `vggkit predict` again on this data".into(),
+            help: format!("run `{}` again", inputs.commands.predict()),
         });
     }
     (known > 0).then_some(predictions)

@@ -20,7 +20,7 @@ pub struct Verdict {
     pub run: Identity,
     pub tiles: Vec<Tile>,
     pub ranking: Vec<Rank>,
-    /// Any of them stands beside the replaced project's figure.
+    /// Any of them stands beside the replaced PyTorch project's figure.
     pub replaced_shown: bool,
     /// Percentages at the axis of the ranking, with their place in 0..1000.
     pub ticks: Vec<(String, f64)>,
@@ -45,7 +45,7 @@ pub struct Rank {
     pub at: f64,
     pub low: f64,
     pub high: f64,
-    /// The replaced project's figure for this network.
+    /// The replaced PyTorch project's figure for this network.
     pub replaced: Option<(String, f64)>,
     /// The paper's top-1 error on ImageNet for this configuration.
     pub paper: Option<String>,
@@ -88,7 +88,7 @@ fn headline(ranked: &[&Described], best: &Described, top1: f64) -> String {
     }
 }
 
-/// Whether the run's figures can stand beside the replaced project's; the reason where not.
+/// Whether the run's figures can stand beside the replaced PyTorch project's; the reason where not.
 pub fn other_conditions(run: &LoadedRun, inputs: &Inputs) -> Option<String> {
     let settings = &run.run;
     let manifest = inputs.data.as_ref().filter(|d| d.identity.content_sha256 == run.known_as).map(|d| &d.manifest);
@@ -104,7 +104,7 @@ pub fn other_conditions(run: &LoadedRun, inputs: &Inputs) -> Option<String> {
     }
 }
 
-/// The replaced project's figure where it may stand in one picture with this run's: not beside drawn or own images.
+/// The replaced PyTorch project's figure where it may stand in one picture with this run's: not beside drawn or own images.
 fn beside(d: &Described) -> Option<&'static Replaced> {
     replaced(&d.run.run.network).filter(|_| is_tiny_imagenet(d))
 }
@@ -160,15 +160,15 @@ fn summary(
                 let points = 100.0 * (top1 - theirs.val_top1);
                 let network = &best.identity.network;
                 match format!("{:.1}", points.abs()).as_str() {
-                    "0.0" => format!("Level with the {their_text} of the replaced project's {network}."),
+                    "0.0" => format!("Level with the {their_text} of the replaced PyTorch project's {network}."),
                     off => {
                         let side = if points < 0.0 { "below" } else { "above" };
-                        format!("{off} points {side} the {their_text} of the replaced project's {network}.")
+                        format!("{off} points {side} the {their_text} of the replaced PyTorch project's {network}.")
                     }
                 }
             }
             Some(reason) => format!(
-                "The replaced project's {} reached {their_text} on all of Tiny ImageNet; this run has {reason}, so the two \
+                "The replaced PyTorch project's {} reached {their_text} on all of Tiny ImageNet; this run has {reason}, so the two \
                  cannot be compared.",
                 best.identity.network
             ),
@@ -203,7 +203,7 @@ fn tiles(best: &Described, top1: f64) -> Vec<Tile> {
             label: "Images per second",
             value: optional(figures.images_per_s, format::rate),
             note: if is_tiny_imagenet(best) {
-                format!("{} engine; the replaced project {REPLACED_RATE}", device.engine)
+                format!("{} engine; the replaced PyTorch project {REPLACED_RATE}", device.engine)
             } else {
                 format!("{} engine", device.engine)
             },
@@ -211,7 +211,7 @@ fn tiles(best: &Described, top1: f64) -> Vec<Tile> {
     ];
     if let Some(theirs) = beside(best) {
         tiles.push(Tile {
-            label: "Replaced project",
+            label: "Replaced PyTorch project",
             value: format::percent(theirs.val_top1),
             note: format!("{} by its log, 200 classes; its README: {REPLACED_README}", best.identity.network),
         });
@@ -269,7 +269,9 @@ fn caveats(inputs: &Inputs, runs: &Runs, best: &Described) -> Vec<String> {
     let no_labels = if best.identity.own_images { "" } else { "; the test split has no labels" };
     let mut list = vec![format!("{kind}{no_labels}.")];
     if let Some(reason) = other_conditions(best.run, inputs).filter(|_| is_tiny_imagenet(best)) {
-        list.push(format!("Figures of the replaced project are shown for orientation only: these runs have {reason}."));
+        list.push(format!(
+            "Figures of the replaced PyTorch project are shown for orientation only: these runs have {reason}."
+        ));
     }
     list.extend(order(&runs.ranked()));
     list.extend(budgets(&runs.ranked()));
