@@ -92,11 +92,12 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// it did not write to `foreign`.
 fn keep(folder: &Path, below: &Path, named: &BTreeSet<PathBuf>, foreign: &mut Vec<PathBuf>) -> Result<()> {
     let at = folder.join(below);
-    let failed = |e| Error::io("cannot clear", &at, e);
-    let mut entries: Vec<_> = fs::read_dir(&at).and_then(Iterator::collect::<std::io::Result<_>>).map_err(failed)?;
+    let list = |at: &Path| fs::read_dir(at).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let mut entries = list(&at).map_err(|e| Error::io("cannot list", &at, e))?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let (path, below) = (entry.path(), below.join(entry.file_name()));
+        let failed = |e| Error::io("cannot clear", &path, e);
         if named.contains(&path) {
             continue;
         }
@@ -108,7 +109,7 @@ fn keep(folder: &Path, below: &Path, named: &BTreeSet<PathBuf>, foreign: &mut Ve
             }
         } else if is_folder_of_ours(&below) {
             keep(folder, &below, named, foreign)?;
-            if fs::read_dir(&path).map_err(failed)?.next().is_none() {
+            if list(&path).map_err(failed)?.is_empty() {
                 fs::remove_dir(&path).map_err(failed)?;
             }
         } else {

@@ -24,6 +24,10 @@ const TOUCHING: &str = "Array.from(document.querySelectorAll('svg.pipeline')).fl
   return labels.slice(1).filter(([, r], i) => r.left < labels[i][1].right + 1).map(([text]) => text);
 })";
 
+/// Pictures of networks that are not shown.
+const HIDDEN: &str = "Array.from(document.querySelectorAll('svg.pipeline')).filter((svg) => !svg.checkVisibility())
+  .map((svg) => svg.getAttribute('aria-label'))";
+
 /// Cells that say what they are where no heading stands over them.
 const UNNAMED: &str = "Array.from(document.querySelectorAll('.stack tbody td')).filter((d) =>
   d.checkVisibility() && d.textContent.trim() && !d.dataset.label && !d.matches('.whole, .strip')
@@ -40,6 +44,7 @@ fn nothing_is_scrolled_sideways_on_a_phone() {
         assert_eq!(page.texts(UNNAMED), Vec::<String>::new(), "{}", made.name);
         for view in [PHONE, LAPTOP] {
             page.look(view);
+            assert_eq!(page.texts(HIDDEN), Vec::<String>::new(), "{} at {}", made.name, view.width);
             assert_eq!(page.texts(TOUCHING), Vec::<String>::new(), "{} at {}", made.name, view.width);
         }
     }

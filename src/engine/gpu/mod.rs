@@ -11,6 +11,7 @@
 pub mod adapter;
 pub mod average_pool;
 pub mod batch_norm;
+mod buffers;
 pub mod chunks;
 pub mod convolution;
 pub mod cross_entropy;

@@ -1,18 +1,18 @@
-//! A network on a device: its buffers, and the calls of each pass over them, made once.
+//! A network on a device: its [`Buffers`], and the calls of each pass over them, made once.
 //!
 //! It trusts its callers about lengths; `engine` checks what comes from outside.
 
 use std::collections::BTreeMap;
 
+use super::buffers::Buffers;
 use super::convolution::{Pass, Variant};
 use super::device::{Gpu, Slice};
 use super::dispatch::Dispatch;
-use super::layout::{Layout, Place, Step, padded};
+use super::layout::{Layout, Place, Step};
 use super::record::Recorder;
 use super::tuning::{self, Tuning};
 use super::variant::candidates;
 use super::{cross_entropy, loss_scaling, memory, optimizer};
-use crate::engine::stages::Work;
 use crate::engine::{LossScaling, Settings, State};
 use crate::error::Result;
 use crate::vgg::Plan;
@@ -33,30 +33,6 @@ pub struct Network {
     classes: usize,
     /// Samples of the last training step; 0 before the first.
     trained: usize,
-}
-
-/// Everything that is allocated.
-pub struct Buffers {
-    pub slots: Vec<Slice>,
-    pub parameters: Slice,
-    /// The same in f16, in a network whose products read such.
-    pub rounded: Option<Slice>,
-    pub running: Slice,
-    pub gradients: Option<Slice>,
-    pub moments: Vec<Slice>,
-    /// Of the loss, in a training in f16.
-    pub scaling: Option<Slice>,
-    /// The gradient of the logits ahead of it, in f32.
-    pub unscaled: Option<Slice>,
-    /// Scale, shift, mean and inverse deviation of each stage with batch normalisation.
-    pub kept: Vec<Option<Slice>>,
-    pub scratch: [Slice; 3],
-    /// Partial sums of batch normalisation and biases.
-    pub partials: Slice,
-    pub labels: Slice,
-    pub picks: Slice,
-    pub losses: Slice,
-    pub metrics: Slice,
 }
 
 /// The variants of one stage's passes.
@@ -351,95 +327,5 @@ impl Network {
             }
         }
         gpu.wait(Some(gpu.submit([self.round.as_slice()], 0, &[])))
-    }
-}
-
-impl Buffers {
-    /// All but the metrics, each once.
-    fn own(&self) -> impl Iterator<Item = &Slice> {
-        let Self {
-            slots,
-            parameters,
-            rounded,
-            running,
-            gradients,
-            moments,
-            scaling,
-            unscaled,
-            kept,
-            scratch,
-            partials,
-            labels,
-            picks,
-            losses,
-            metrics: _,
-        } = self;
-        let single = [parameters, running, partials, labels, picks, losses];
-        let sometimes = gradients.iter().chain(rounded).chain(scaling).chain(unscaled).chain(kept.iter().flatten());
-        slots.iter().chain(moments).chain(scratch).chain(sometimes).chain(single)
-    }
-
-    /// Logits of `samples` samples, in f32.
-    pub fn logits(&self, layout: &Layout, samples: usize) -> Slice {
-        let width = layout.steps.last().map_or(0, |step| padded(step.stage.output));
-        self.slots[layout.logits].part(0, samples * width)
-    }
-
-    fn new(
-        gpu: &Gpu,
-        layout: &Layout,
-        settings: &Settings,
-        samples: usize,
-        scratch: [usize; 3],
-        metrics: &Slice,
-    ) -> Result<Self> {
-        let batch = settings.batch_size;
-        let moments = settings.optimizer.map_or(0, |o| o.moments().len());
-        let [first, second, third] = scratch;
-        Ok(Self {
-            parameters: gpu.buffer("parameters", layout.trained)?,
-            rounded: match layout.half {
-                true => Some(gpu.buffer("parameters in f16", layout.trained / 2)?),
-                false => None,
-            },
-            running: gpu.buffer("running statistics", layout.running)?,
-            gradients: match settings.optimizer {
-                Some(_) => Some(gpu.buffer("gradients", layout.trained)?),
-                None => None,
-            },
-            moments: (0..moments).map(|_| gpu.buffer("moments", layout.trained)).collect::<Result<_>>()?,
-            scaling: match (settings.optimizer, layout.half) {
-                (Some(_), true) => Some(loss_scaling::buffer(gpu)?),
-                _ => None,
-            },
-            unscaled: match (settings.optimizer, layout.steps.last()) {
-                (Some(_), Some(last)) if layout.half => {
-                    Some(gpu.buffer("gradient of the logits", padded(last.stage.output) * samples)?)
-                }
-                _ => None,
-            },
-            slots: layout
-                .slots
-                .iter()
-                .map(|floats| gpu.buffer("activations", floats * samples))
-                .collect::<Result<_>>()?,
-            kept: layout
-                .steps
-                .iter()
-                .map(|step| match step.stage.work {
-                    Work::Convolution { norm: true, .. } => {
-                        let channels = step.stage.inner.channels.next_multiple_of(4);
-                        gpu.buffer("statistics", 4 * channels).map(Some)
-                    }
-                    _ => Ok(None),
-                })
-                .collect::<Result<_>>()?,
-            scratch: [gpu.buffer("scratch", first)?, gpu.buffer("scratch", second)?, gpu.buffer("scratch", third)?],
-            partials: gpu.buffer("partial sums", memory::partials(layout, samples))?,
-            labels: gpu.buffer("labels", batch)?,
-            picks: gpu.buffer("picks", 2 * batch)?,
-            losses: gpu.buffer("losses", 4 * batch)?,
-            metrics: metrics.clone(),
-        })
     }
 }

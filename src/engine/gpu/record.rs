@@ -1,11 +1,12 @@
 //! The calls of each stage, forward and backward: which operation on which buffers.
 
 use super::batch_norm::Tensors;
+use super::buffers::Buffers;
 use super::convolution::{self, After, Operands, Pass};
 use super::device::{Gpu, Slice};
 use super::dispatch::Dispatch;
 use super::layout::{Layout, Step};
-use super::network::{Buffers, Chosen};
+use super::network::Chosen;
 use super::{average_pool, batch_norm, dropout, local_response_normalisation, max_pool, relu};
 use crate::engine::stages::Work;
 use crate::error::Result;

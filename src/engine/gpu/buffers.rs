@@ -1,0 +1,124 @@
+//! What a network has in a device's memory: one buffer for each thing that is kept, and those that activations and their
+//! gradients share by lifetime, as `layout` says. `memory` tells their bytes ahead of that, without a device.
+
+use super::device::{Gpu, Slice};
+use super::layout::{Layout, padded};
+use super::{loss_scaling, memory};
+use crate::engine::Settings;
+use crate::engine::stages::Work;
+use crate::error::Result;
+
+/// Everything that is allocated.
+pub struct Buffers {
+    pub slots: Vec<Slice>,
+    pub parameters: Slice,
+    /// The same in f16, in a network whose products read such.
+    pub rounded: Option<Slice>,
+    pub running: Slice,
+    pub gradients: Option<Slice>,
+    pub moments: Vec<Slice>,
+    /// Of the loss, in a training in f16.
+    pub scaling: Option<Slice>,
+    /// The gradient of the logits ahead of it, in f32.
+    pub unscaled: Option<Slice>,
+    /// Scale, shift, mean and inverse deviation of each stage with batch normalisation.
+    pub kept: Vec<Option<Slice>>,
+    pub scratch: [Slice; 3],
+    /// Partial sums of batch normalisation and biases.
+    pub partials: Slice,
+    pub labels: Slice,
+    pub picks: Slice,
+    pub losses: Slice,
+    pub metrics: Slice,
+}
+
+impl Buffers {
+    /// All but the metrics, each once.
+    pub fn own(&self) -> impl Iterator<Item = &Slice> {
+        let Self {
+            slots,
+            parameters,
+            rounded,
+            running,
+            gradients,
+            moments,
+            scaling,
+            unscaled,
+            kept,
+            scratch,
+            partials,
+            labels,
+            picks,
+            losses,
+            metrics: _,
+        } = self;
+        let single = [parameters, running, partials, labels, picks, losses];
+        let sometimes = gradients.iter().chain(rounded).chain(scaling).chain(unscaled).chain(kept.iter().flatten());
+        slots.iter().chain(moments).chain(scratch).chain(sometimes).chain(single)
+    }
+
+    /// Logits of `samples` samples, in f32.
+    pub fn logits(&self, layout: &Layout, samples: usize) -> Slice {
+        let width = layout.steps.last().map_or(0, |step| padded(step.stage.output));
+        self.slots[layout.logits].part(0, samples * width)
+    }
+
+    /// Allocates all of it for `samples` samples at once. Errors: no memory.
+    pub fn new(
+        gpu: &Gpu,
+        layout: &Layout,
+        settings: &Settings,
+        samples: usize,
+        scratch: [usize; 3],
+        metrics: &Slice,
+    ) -> Result<Self> {
+        let batch = settings.batch_size;
+        let moments = settings.optimizer.map_or(0, |o| o.moments().len());
+        let [first, second, third] = scratch;
+        Ok(Self {
+            parameters: gpu.buffer("parameters", layout.trained)?,
+            rounded: match layout.half {
+                true => Some(gpu.buffer("parameters in f16", layout.trained / 2)?),
+                false => None,
+            },
+            running: gpu.buffer("running statistics", layout.running)?,
+            gradients: match settings.optimizer {
+                Some(_) => Some(gpu.buffer("gradients", layout.trained)?),
+                None => None,
+            },
+            moments: (0..moments).map(|_| gpu.buffer("moments", layout.trained)).collect::<Result<_>>()?,
+            scaling: match (settings.optimizer, layout.half) {
+                (Some(_), true) => Some(loss_scaling::buffer(gpu)?),
+                _ => None,
+            },
+            unscaled: match (settings.optimizer, layout.steps.last()) {
+                (Some(_), Some(last)) if layout.half => {
+                    Some(gpu.buffer("gradient of the logits", padded(last.stage.output) * samples)?)
+                }
+                _ => None,
+            },
+            slots: layout
+                .slots
+                .iter()
+                .map(|floats| gpu.buffer("activations", floats * samples))
+                .collect::<Result<_>>()?,
+            kept: layout
+                .steps
+                .iter()
+                .map(|step| match step.stage.work {
+                    Work::Convolution { norm: true, .. } => {
+                        let channels = step.stage.inner.channels.next_multiple_of(4);
+                        gpu.buffer("statistics", 4 * channels).map(Some)
+                    }
+                    _ => Ok(None),
+                })
+                .collect::<Result<_>>()?,
+            scratch: [gpu.buffer("scratch", first)?, gpu.buffer("scratch", second)?, gpu.buffer("scratch", third)?],
+            partials: gpu.buffer("partial sums", memory::partials(layout, samples))?,
+            labels: gpu.buffer("labels", batch)?,
+            picks: gpu.buffer("picks", 2 * batch)?,
+            losses: gpu.buffer("losses", 4 * batch)?,
+            metrics: metrics.clone(),
+        })
+    }
+}
