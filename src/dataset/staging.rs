@@ -183,7 +183,7 @@ impl Staging {
             }
         }
         files::sync_folder(&self.data)?;
-        fs::rename(&decided, &path).map_err(|e| Error::io("cannot write", &path, e))?;
+        fs::rename(&decided, &path).map_err(|e| Error::io("cannot rename", &decided, e))?;
         files::sync_folder(&self.data)?;
         self.discard()
     }

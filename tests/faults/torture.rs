@@ -38,10 +38,13 @@ fn content(folder: &Path) -> BTreeMap<String, (u64, Option<SystemTime>)> {
 /// How far a command came, as the folder shows it.
 fn phase(before: &BTreeMap<String, (u64, Option<SystemTime>)>, place: &Place, words: &[&str]) -> &'static str {
     let after = content(place.path());
-    let half = |name: &&String| name.contains(".partial") || name.contains(".replaced");
+    // What an earlier kill left half written does not count.
+    let half = |(name, about): (&String, &(u64, Option<SystemTime>))| {
+        (name.contains(".partial") || name.contains(".replaced")) && before.get(name) != Some(about)
+    };
     if *before == after {
         "ahead of its first write"
-    } else if after.keys().any(|name| half(&name)) {
+    } else if after.iter().any(half) {
         "within a write"
     } else if words[0] == "train" {
         "between two steps"

@@ -373,7 +373,8 @@ impl Gpu {
             Ok(_) => self.check(),
             Err(wgpu::PollError::Timeout) => Err(self.hangs(patience)),
             Err(error) => {
-                let _ = self.device.poll(PollType::Poll); // else nobody has told yet that the device was lost
+                // That a device was lost is told once it has nothing left to do.
+                let _ = self.device.poll(PollType::Wait { submission_index: None, timeout: Some(patience) });
                 self.check()?;
                 Err(Error::new(Kind::Engine, "waiting for the device").with_source(error))
             }
