@@ -39,7 +39,7 @@ pub struct Arguments {
     /// Zip or folder in the official layout, or of own images in a folder for each class [default: the one in the data folder; where there is none, it is downloaded]
     #[arg(long, value_name = "PATH")]
     source: Option<PathBuf>,
-    /// Where to download from when no source is there, by http [default: the official address]
+    /// Where to download from when no source is there, by http or https [default: the official address]
     #[arg(long, value_name = "URL", conflicts_with_all = ["source", "demo"])]
     url: Option<String>,
     /// What the MD5 of the download must be [default: the official archive's]

@@ -1,7 +1,7 @@
-//! Fetches the official archive over HTTP into the data folder, resuming what an earlier process or connection left.
+//! Fetches the official archive over HTTP or HTTPS into the data folder, resuming what an earlier process or connection left.
 //!
 //! The file appears under its name only when its size and MD5 are right; until then it is `<name>.partial`, beside which
-//! `<name>.partial.json` says of which version of which address it is a part. No HTTPS: the official address has none.
+//! `<name>.partial.json` says of which version of which address it is a part.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use ureq::http::{HeaderMap, Response, StatusCode};
 use ureq::{Agent, Body};
 
+use super::connection;
 use crate::error::{Error, Kind, Result};
 use crate::files::fs::{self, File, OpenOptions, TryLockError, Writing};
 use crate::{files, progress};
@@ -138,15 +139,9 @@ impl<'a> Download<'a> {
                 break file;
             }
         };
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_resolve(Some(patience.stall))
-            .timeout_connect(Some(patience.stall))
-            .timeout_recv_response(Some(patience.stall))
-            .user_agent(concat!("vggkit/", env!("CARGO_PKG_VERSION")))
-            .build();
+        let agent = connection::agent(url, patience.stall)?;
         let version = files::read_json(&beside(path, ".partial.json")).unwrap_or_default();
-        let mut download = Self { url, path, expected, patience, agent: config.into(), partial, file, version };
+        let mut download = Self { url, path, expected, patience, agent, partial, file, version };
         if download.version.url != url {
             download.restart()?;
         }
@@ -235,20 +230,9 @@ impl<'a> Download<'a> {
     }
 
     fn refused(&self, error: ureq::Error) -> Failure {
-        let lasting = |message: String| Error::new(Kind::Io, message).with_help(other_ways(self.path)).into();
-        match error {
-            ureq::Error::TlsRequired | ureq::Error::Tls(_) => {
-                let message = format!("{} leads to an address with https, which vggkit does not speak", self.url);
-                let help = "fetch the archive with a browser or `curl -LO`, and name the file with --source";
-                Error::new(Kind::Io, message).with_help(help).into()
-            }
-            ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
-                Error::usage(format!("`{}` is no address such as {OFFICIAL_URL}", self.url)).into()
-            }
-            ureq::Error::TooManyRedirects | ureq::Error::RedirectFailed | ureq::Error::InvalidProxyUrl => {
-                lasting(format!("cannot download {}: {error}", self.url))
-            }
-            error => Failure::Passing(format!("no answer ({error})")),
+        match connection::lasting(self.url, &error) {
+            Some(error) => error.or_help(other_ways(self.path)).into(),
+            None => Failure::Passing(format!("no answer ({error})")),
         }
     }
 

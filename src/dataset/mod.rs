@@ -3,6 +3,7 @@
 pub mod annotations;
 pub mod archive;
 pub mod choice;
+mod connection;
 pub mod decode;
 pub mod demo;
 pub mod download;
