@@ -94,7 +94,7 @@ fn a_device_lost_at_any_submission_ends_ahead_of_the_training_or_changes_nothing
     let whole = train("demo-submitted", "", &short);
     assert!(whole.status.success(), "{}", told(&whole));
     let expected = weights("demo-submitted");
-    let stride = if std::env::var("TORTURE").is_ok_and(|how| how == "all") { 1 } else { 23 };
+    let stride = if std::env::var("TORTURE").is_ok_and(|how| how == "all") { 1 } else { 7 };
     let (mut opened_again, mut ended) = (0, 0);
     for number in (1..).step_by(stride) {
         let run = format!("demo-submission-{number}");

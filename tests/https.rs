@@ -1,7 +1,6 @@
 //! Downloads by https, from servers on this machine with certificates that the tests make: right ones, and wrong ones in
 //! every way. Without the feature `https` it is said how to do without.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -62,15 +61,19 @@ fn redirect(target: &str) -> u16 {
 #[test]
 fn without_the_feature_it_is_said_how_to_do_without() {
     let work = tempfile::tempdir().unwrap();
-    let said = contains("https, which this vggkit was built without").and(contains("--source"));
-    let port = redirect("https://127.0.0.1:9/tiny.zip");
-    for url in ["https://127.0.0.1:9/tiny.zip", &format!("http://127.0.0.1:{port}/tiny.zip")] {
-        prepare(work.path(), url, &"0".repeat(32), None).assert().code(1).stderr(said.clone());
+    let said = || contains("https, which this vggkit was built without").and(contains("--source"));
+    let (port, _) = serve(drop);
+    let secure = format!("https://127.0.0.1:{port}/tiny.zip");
+    let plain = format!("http://127.0.0.1:{}/tiny.zip", redirect(&secure));
+    for url in [&secure, &plain] {
+        prepare(work.path(), url, &"0".repeat(32), None).assert().code(1).stderr(said());
     }
 }
 
 #[cfg(feature = "https")]
 mod with_the_feature {
+    use std::fs;
+
     use md5::{Digest, Md5};
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
     use rustls::pki_types::PrivateKeyDer;
