@@ -81,12 +81,7 @@ impl Staging {
     /// Stops where somebody else's things lie in the place of `parts` or in a folder that was ours, or files of ours were
     /// changed, or there are `more` such. With `--force` they go; these are their names.
     pub fn refuse_foreign(&self, parts: &[&str], more: Vec<String>) -> Result<Vec<String>> {
-        let path = Manifest::path(&self.data);
-        let old = match Manifest::load(&self.data) {
-            Ok(manifest) if manifest.schema == manifest::SCHEMA => Some(manifest),
-            Err(error) if error.kind() == Kind::Io && path.exists() => return Err(error),
-            _ => None,
-        };
+        let (path, old) = (Manifest::path(&self.data), self.current()?);
         let mut foreign = foreign(&self.data, old.as_ref(), |part| parts.contains(&part) || owned(old.as_ref(), part))?;
         foreign.extend(more);
         if path.exists() && old.is_none() {
@@ -101,12 +96,22 @@ impl Staging {
         refuse(&self.data, foreign).map(|()| Vec::new())
     }
 
+    /// The manifest of what is there, where it is one that this version knows. Errors: there is one that cannot be read, so
+    /// that nobody knows whose the folders are.
+    fn current(&self) -> Result<Option<Manifest>> {
+        match Manifest::load(&self.data) {
+            Ok(manifest) if manifest.schema == manifest::SCHEMA => Ok(Some(manifest)),
+            Err(error) if error.kind() == Kind::Io && Manifest::path(&self.data).exists() => Err(error),
+            _ => Ok(None),
+        }
+    }
+
     /// Puts the new data in place of the old. After an error ahead of the decision nothing of the new is left.
     pub fn commit(&self, manifest: &Manifest) -> Result<()> {
         let decide = || {
             if !self.force {
                 // Much time has passed since this was looked at first.
-                let (old, parts) = (Manifest::load(&self.data).ok(), parts_of(manifest));
+                let (old, parts) = (self.current()?, parts_of(manifest));
                 let replaced = |part| parts.contains(&part) || owned(old.as_ref(), part);
                 refuse(&self.data, foreign(&self.data, old.as_ref(), replaced)?)?;
             }
