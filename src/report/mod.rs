@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Result;
 
 mod assets;
+mod axes;
 mod beside;
 mod charts;
 mod commands;
