@@ -22,6 +22,11 @@ pub fn padded(shape: Shape) -> usize {
     shape.pixels() * shape.channels.next_multiple_of(4)
 }
 
+/// Four-byte numbers of one sample of `shape`, as activations are in memory.
+fn words(shape: Shape, half: bool) -> usize {
+    if half { padded(shape) / 2 } else { padded(shape) }
+}
+
 /// Where a tensor of [`Plan::tensors`] lies and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -126,7 +131,7 @@ impl Layout {
         let (forward, loss) = (|i: usize| 2 * i, 2 * count);
         let backward = |i: usize| loss + 1 + 2 * (count - 1 - i);
         let half = self.half;
-        let words = |shape| if half { padded(shape) / 2 } else { padded(shape) };
+        let words = |shape| words(shape, half);
         let mut values = Values::default();
         let mut current = values.new_at(words(plan.input()), 0);
         self.input = current;
@@ -190,7 +195,7 @@ impl Layout {
 
     /// Four-byte numbers of one sample of `shape`, activations or their gradient.
     pub fn words(&self, shape: Shape) -> usize {
-        if self.half { padded(shape) / 2 } else { padded(shape) }
+        words(shape, self.half)
     }
 
     /// The largest number of samples whose buffers are no larger than `floats` four-byte numbers each.

@@ -79,21 +79,28 @@ pub fn update(
     // Its binding is the fifth. Where there is no second moment it takes that place too, and is not read there.
     let scaling = scaled.map(|[scaling, _]| scaling);
     let twice = scaling.filter(|_| moments.len() < 2);
-    let most = gpu.binding_floats() / 128 * 128;
-    let total = parameters.floats();
-    (0..total)
-        .step_by(most)
-        .map(|start| {
-            let floats = most.min(total - start);
+    parts(gpu, parameters.floats())
+        .map(|(start, floats)| {
             dims.count = (floats / 4) as u32;
             let parts: Vec<Slice> =
                 [gradients, parameters].into_iter().chain(moments).map(|s| s.part(start, floats)).collect();
-            let words = |numbers| gpu.capabilities().words(numbers);
-            let rounded = scaled.map(|[_, rounded]| rounded.part(words(start), words(floats)));
+            let rounded = scaled.map(|[_, rounded]| part_of_copy(gpu, rounded, start, floats));
             let parts: Vec<&Slice> = parts.iter().chain(twice).chain(scaling).chain(&rounded).collect();
             gpu.dispatch("update", &source, &dims, &parts, move |_| spread(floats.div_ceil(256), 1))
         })
         .collect()
+}
+
+/// (first, number) of the floats of each part of `total` that a shader can see at once; so aligned that the copy's are too.
+fn parts(gpu: &Gpu, total: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+    let most = gpu.binding_floats() / 128 * 128;
+    (0..total).step_by(most).map(move |start| (start, most.min(total - start)))
+}
+
+/// Of the copy of the parameters, what stands for `floats` of them from `start` on.
+fn part_of_copy(gpu: &Gpu, copy: &Slice, start: usize, floats: usize) -> Slice {
+    let words = |numbers| gpu.capabilities().words(numbers);
+    copy.part(words(start), words(floats))
 }
 
 /// Makes the copy in f16 of `parameters` that products read, where no update has made it.
@@ -105,14 +112,9 @@ pub fn round(gpu: &Gpu, parameters: &Slice, rounded: &Slice) -> Result<Vec<Dispa
         entry: "round_all",
         access: &[Read, Write],
     };
-    let most = gpu.binding_floats() / 128 * 128;
-    let total = parameters.floats();
-    (0..total)
-        .step_by(most)
-        .map(|start| {
-            let floats = most.min(total - start);
-            let words = |numbers| gpu.capabilities().words(numbers);
-            let parts = [parameters.part(start, floats), rounded.part(words(start), words(floats))];
+    parts(gpu, parameters.floats())
+        .map(|(start, floats)| {
+            let parts = [parameters.part(start, floats), part_of_copy(gpu, rounded, start, floats)];
             let dims = Dims { count: (floats / 4) as u32, ..Dims::default() };
             let grid = move |_| spread(floats.div_ceil(256), 1);
             gpu.dispatch("round", &source, &dims, &[&parts[0], &parts[1]], grid)

@@ -64,16 +64,11 @@ impl Recorder<'_> {
         let stage = &step.stage;
         let slot = |slot: usize, shape| self.buffers.slots[slot].part(0, self.layout.words(shape) * self.samples);
         let weights = || [self.weight(step), self.tensor(step, 1), self.gradient(step, 0)];
+        let logits = self.layout.is_last(step).then(|| self.buffers.logits(self.layout, self.samples));
         Ranges {
             x: slot(step.x, stage.input),
-            z: match self.layout.is_last(step) {
-                true => self.buffers.logits(self.layout, self.samples),
-                false => slot(step.z, stage.inner),
-            },
-            y: match self.layout.is_last(step) {
-                true => self.buffers.logits(self.layout, self.samples),
-                false => slot(step.y, stage.output),
-            },
+            z: logits.clone().unwrap_or_else(|| slot(step.z, stage.inner)),
+            y: logits.unwrap_or_else(|| slot(step.y, stage.output)),
             dy: slot(step.dy, if self.training { stage.output } else { Shape::new(1, 1, 1) }),
             dx: step.dx.map(|dx| slot(dx, stage.input)),
             weights: step.convolution.is_some().then(weights),
