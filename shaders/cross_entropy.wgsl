@@ -1,8 +1,8 @@
 // Softmax cross-entropy with label smoothing, its gradient, and hits; one workgroup a sample.
-// logits z, gradient [samples, classes padded to four]; label [batch]; outcome [samples] of (loss, top1, top5, 1).
-// loss = -sum over k of t[k] log softmax(z)[k] with t = smoothing / classes, and 1 - smoothing more at the label;
-// gradient = (softmax(z) - t) / batch. A hit is top1 (top5) if fewer than one (five) logits are ahead of the label's:
-// greater, or equal at a lower index. A label whose logit is NaN is never a hit.
+// logits z, gradient [samples, classes padded to four]; target [batch]; outcome [samples] of (loss, top1, top5, 1).
+// loss = -sum over k of t[k] log softmax(z)[k] with t = smoothing / classes, and 1 - smoothing more, shared out between two
+// labels; gradient = (softmax(z) - t) / batch. A hit is top1 (top5) if fewer than one (five) logits are ahead of the label's:
+// greater, or equal at a lower index; the label is the first. A label whose logit is NaN is never a hit.
 // Then `metrics` adds the outcomes up, in a fixed order, in a slot of (loss, top1, top5, samples).
 // Twin: engine::cpu::reference::cross_entropy.
 
@@ -13,15 +13,20 @@ struct Dims {
     classes: u32,
     width: u32,             // classes padded
     everywhere: f32,        // smoothing / classes
-    at_label: f32,          // 1 - smoothing
+    labelled: f32,          // 1 - smoothing
     lowest: f32,            // -infinity and NaN, which WGSL's constants cannot be
     not_a_number: f32,
     unused_0: u32,
     unused_1: u32,
 }
+struct Target {
+    first: u32,
+    second: u32,
+    share: f32,             // of the first
+}
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(2) var<storage, read> logits: array<f32>;
-@group(0) @binding(3) var<storage, read> labels: array<u32>;
+@group(0) @binding(3) var<storage, read> targets: array<Target>;
 @group(0) @binding(4) var<storage, read_write> gradient: array<f32>;
 @group(0) @binding(5) var<storage, read_write> outcomes: array<vec4<u32>>;
 // metrics
@@ -64,7 +69,11 @@ fn forward_backward(
         return;
     }
     let row = sample * dims.width;
-    let label = min(labels[step.first + sample], dims.classes - 1u);
+    let aim = targets[step.first + sample];
+    let label = min(aim.first, dims.classes - 1u);
+    let other = min(aim.second, dims.classes - 1u);
+    let at_label = dims.labelled * aim.share;
+    let at_other = dims.labelled * (1.0 - aim.share);
     let labelled = logits[row + label];
     var own = dims.lowest;
     var ahead = 0u;
@@ -112,7 +121,7 @@ fn forward_backward(
     let inverse = 1.0 / total;
     let batch = f32(step.batch);
     for (var k = local; k < dims.width; k += LANES) {
-        let target_share = dims.everywhere + select(0.0, dims.at_label, k == label);
+        let target_share = dims.everywhere + select(0.0, at_label, k == label) + select(0.0, at_other, k == other);
         var d = 0.0;
         if (k < dims.classes) {
             d = (power(logits[row + k] - highest) * inverse - target_share) / batch;
@@ -124,8 +133,11 @@ fn forward_backward(
         let log_total = log(total);
         var loss = 0.0;
         // A target of 0 must not turn an infinite logit into NaN.
-        if (dims.at_label > 0.0) {
-            loss += dims.at_label * (log_total + (highest - labelled));
+        if (at_label > 0.0) {
+            loss += at_label * (log_total + (highest - labelled));
+        }
+        if (at_other > 0.0) {
+            loss += at_other * (log_total + (highest - logits[row + other]));
         }
         if (dims.everywhere > 0.0) {
             loss += dims.everywhere * (f32(dims.classes) * log_total + sums_of[0].y);

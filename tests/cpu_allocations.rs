@@ -57,7 +57,7 @@ fn steps_allocate_next_to_nothing() {
         let labels = (0..BATCH as u32).collect::<Vec<u32>>().into();
         let images = Images { pixels: Arc::new(pixels), count: BATCH, height: 64, width: 64, labels };
         engine.attach(Source::Train, images).expect("fits");
-        let picks: Vec<Pick> = (0..BATCH as u32).map(|index| Pick { index, ..Pick::default() }).collect();
+        let picks: Vec<Pick> = (0..BATCH as u32).map(Pick::of).collect();
         let mut logits = Vec::new();
         let trained = bytes_a_step(&mut engine, |engine| {
             engine.train_step(Batch::Picks(Source::Train, &picks), 1e-3).expect("a step");

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use vggkit::engine::cpu::reference::ReferenceEngine;
 use vggkit::engine::cpu::{CpuEngine, InstructionSet, memory_of};
-use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State};
+use vggkit::engine::sample::Geometry;
+use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State, View};
 use vggkit::vgg::initialisation::initialise;
 use vggkit::vgg::{Network, Plan};
 
@@ -38,13 +39,13 @@ fn images(height: usize, width: usize) -> Images {
 }
 
 fn picks(step: usize, count: usize) -> Vec<Pick> {
-    let pick = |i: usize| Pick {
+    let pick = |i: usize| View {
         index: ((step * 3 + i * 2) % COUNT) as u32,
-        offset_x: (i as i8 - 2) * 2,
-        offset_y: 3 - step as i8 - i as i8,
+        geometry: Geometry::Moved { x: (i as i8 - 2) * 2, y: 3 - step as i8 - i as i8 },
         flip: (i + step).is_multiple_of(2),
+        ..View::default()
     };
-    (0..count).map(pick).collect()
+    (0..count).map(|i| pick(i).into()).collect()
 }
 
 /// Three steps, the last on a smaller batch; then logits of held images.
@@ -318,7 +319,7 @@ fn what_does_not_fit_is_an_error_and_changes_nothing() {
     assert!(engine.attach(Source::Train, Images { labels: Arc::new([1]), ..source.clone() }).is_err());
     engine.attach(Source::Train, source.clone()).expect("fits");
     engine.attach(Source::Held, Images { labels: Arc::new([]), ..source }).expect("fits");
-    let outside = [Pick { index: COUNT as u32, ..Pick::default() }];
+    let outside = [Pick::of(COUNT as u32)];
     assert!(engine.train_step(Batch::Picks(Source::Train, &outside), 0.1).is_err());
     assert!(engine.train_step(Batch::Picks(Source::Held, &all), 0.1).is_err(), "no labels");
     assert!(engine.train_step(Batch::Picks(Source::Train, &[]), 0.1).is_err());

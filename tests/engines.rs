@@ -12,7 +12,8 @@ use rand_chacha::ChaCha8Rng;
 use vggkit::engine::cpu::CpuEngine;
 use vggkit::engine::cpu::reference::ReferenceEngine;
 use vggkit::engine::gpu::{GpuEngine, Options};
-use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State};
+use vggkit::engine::sample::{Area, Blend, Geometry, Mix, Warp};
+use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State, View};
 use vggkit::vgg::{Network, Plan};
 
 const CLASSES: usize = 6;
@@ -30,11 +31,21 @@ fn images(height: usize, width: usize) -> Images {
     }
 }
 
-/// Every kind of pick: inside, moved out on each side, mirrored, the same image twice.
+/// Every kind of pick: inside, moved out on each side, turned, mirrored, mixed of two, the same image twice. (With shares of
+/// .4 rounding turns one maximum of one network, see `compare`.)
 fn picks(n: u32) -> Vec<Pick> {
-    (0..n)
-        .map(|i| Pick { index: i * 4 % 11, offset_x: i as i8 % 5 - 2, offset_y: 4 - i as i8 % 9, flip: i % 2 == 1 })
-        .collect()
+    let view = |i: u32| {
+        let moved = Geometry::Moved { x: i as i8 % 5 - 2, y: 4 - i as i8 % 9 };
+        let turned = Geometry::Warped(Warp::crop(3, 2, 20, 27).after([[0.9, 0.2, 0.0], [-0.2, 0.9, 0.1]]));
+        let geometry = if i % 4 == 2 { turned } else { moved };
+        View { index: i * 4 % 11, geometry, flip: i % 2 == 1, ..View::default() }
+    };
+    let blend = |i| match i % 4 {
+        0 => Blend::Share(0.35),
+        _ => Blend::Area(Area([0.1, 0.2, 0.6, 0.9])),
+    };
+    let mix = |i| (i % 3 != 1).then(|| Mix { view: view(i + 5), blend: blend(i) });
+    (0..n).map(|i| Pick { view: view(i), mix: mix(i) }).collect()
 }
 
 fn settings(optimizer: Optimizer, threads: usize) -> Settings {

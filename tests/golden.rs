@@ -18,6 +18,7 @@ use tensors::{Tensors, distance};
 use vggkit::engine::cpu::reference::ReferenceEngine;
 use vggkit::engine::cpu::{CpuEngine, InstructionSet};
 use vggkit::engine::gpu::{GpuEngine, Options};
+use vggkit::engine::sample::Target;
 use vggkit::engine::{Batch, Engine, Normalisation, Optimizer, Settings, State};
 use vggkit::vgg::{Network, Operation, Plan};
 
@@ -150,7 +151,7 @@ impl Case {
             logits: Vec::new(),
         };
         for (step, (input, labels)) in self.batches.iter().enumerate() {
-            outcome.losses.push(engine.step(widen(input), labels, self.learning_rate).expect("a step"));
+            outcome.losses.push(engine.step(widen(input), &Target::each(labels), self.learning_rate).expect("a step"));
             if step == 0 {
                 outcome.training_logits = engine.last_training_logits().to_vec();
                 outcome.gradients = engine.last_gradients().to_vec();

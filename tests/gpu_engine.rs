@@ -17,7 +17,8 @@ use common::{distance, first_state, narrow};
 use vggkit::dataset::Pack;
 use vggkit::engine::cpu::CpuEngine;
 use vggkit::engine::gpu::{GpuEngine, Options, Store};
-use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State};
+use vggkit::engine::sample::Geometry;
+use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State, View};
 use vggkit::vgg::{Network, Plan, initialisation};
 
 const SGD: Optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0 };
@@ -57,7 +58,11 @@ fn demo() -> &'static Pack {
 /// Batch `step` of `n` picks, in an order that meets all classes.
 fn picks(step: usize, n: usize, count: usize) -> Vec<Pick> {
     (0..n)
-        .map(|i| Pick { index: ((step * n + i) * 7 % count) as u32, offset_x: 1, offset_y: -2, flip: i % 3 == 0 })
+        .map(|i| {
+            let geometry = Geometry::Moved { x: 1, y: -2 };
+            let index = ((step * n + i) * 7 % count) as u32;
+            View { index, geometry, flip: i % 3 == 0, ..View::default() }.into()
+        })
         .collect()
 }
 
@@ -126,7 +131,7 @@ fn one_step_at_full_width_agrees_for_every_network() {
         let step = |engine: &mut dyn Engine, batch: u32| {
             engine.load_state(&state).expect("it fits");
             engine.attach(Source::Train, images.clone()).expect("images");
-            let picks = [2 * batch, 2 * batch + 1].map(|index| Pick { index, ..Pick::default() });
+            let picks = [2 * batch, 2 * batch + 1].map(Pick::of);
             engine.train_step(Batch::Picks(Source::Train, &picks), 0.01).expect("a step");
             (engine.drain_metrics().expect("metrics")[0].loss, engine.gradients().expect("gradients"))
         };
@@ -230,7 +235,7 @@ fn many_inferences_under_way_are_those_of_one_at_a_time() {
         engine.infer(&mut batches, &mut |logits| found.push(logits.to_vec())).expect("logits");
         assert!(found == expected, "micro-batches of {micro_batch:?}");
         // What is refused is said, and what was under way is in nobody's way.
-        let wrong = [Pick { index: u32::MAX, ..Pick::default() }];
+        let wrong = [Pick::of(u32::MAX)];
         let mut batches = [all[5].as_slice(), &wrong].into_iter().map(|picks| Batch::Picks(Source::Held, picks));
         assert!(engine.infer(&mut batches, &mut |_| ()).is_err());
         engine.logits(Batch::Picks(Source::Held, &all[7]), &mut one).expect("logits");

@@ -15,7 +15,9 @@ use rand_chacha::ChaCha8Rng;
 
 use common::{distance, first_state, narrow};
 use vggkit::engine::gpu::{GpuEngine, Options, Precision};
-use vggkit::engine::{Batch, Engine, Images, LossScaling, Normalisation, Optimizer, Pick, Settings, Source, State};
+use vggkit::engine::{
+    Batch, Engine, Images, LossScaling, Normalisation, Optimizer, Pick, Settings, Source, State, View,
+};
 use vggkit::vgg::{Network, Plan};
 
 /// f16 rounds a factor by at most 2^-11 of it, some 2^-12 on average and to either side, so that a sum of products is off by
@@ -76,7 +78,7 @@ fn images() -> &'static Images {
 
 fn step(engine: &mut dyn Engine, index: usize, rate: f32) {
     let picks: Vec<Pick> = (0..8)
-        .map(|i| Pick { index: ((index * 8 + i) * 7 % 40) as u32, flip: i % 3 == 0, ..Pick::default() })
+        .map(|i| View { index: ((index * 8 + i) * 7 % 40) as u32, flip: i % 3 == 0, ..View::default() }.into())
         .collect();
     engine.train_step(Batch::Picks(Source::Train, &picks), rate).expect("a step");
 }

@@ -162,7 +162,7 @@ impl<'a> Rounds<'a> {
     ) -> Result<Self> {
         let started = Instant::now();
         engine.attach(Source::Train, images(network))?;
-        let picks = (0..batch_size).map(|i| Pick { index: (i * 37 % IMAGES) as u32, ..Pick::default() }).collect();
+        let picks = (0..batch_size).map(|i| Pick::of((i * 37 % IMAGES) as u32)).collect();
         let (logits, rounds) = (Vec::new(), Vec::new());
         let clocks = Vec::new();
         let mut warm = Self { engine, mode, picks, logits, seconds_to_first_step: 0.0, rounds, steps: 0, clocks };

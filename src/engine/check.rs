@@ -2,6 +2,7 @@
 //!
 //! A refused call has changed nothing.
 
+use super::sample::Target;
 use super::{Batch, Images, Settings, State};
 use crate::error::{Error, Kind, Result};
 use crate::vgg::Plan;
@@ -38,8 +39,8 @@ pub fn images(images: &Images) -> Result<()> {
     Ok(())
 }
 
-/// Checks a batch, puts the label of each sample into `labels` (emptied first; it stays empty where the batch has none)
-/// and returns the number of samples. `attached` is the image set that the batch picks from; `labelled` says that
+/// Checks a batch, puts the target of each sample into `targets` (emptied first; it stays empty where the batch has no
+/// labels) and returns the number of samples. `attached` is the image set that the batch picks from; `labelled` says that
 /// labels are needed.
 pub fn batch(
     plan: &Plan,
@@ -47,36 +48,37 @@ pub fn batch(
     batch: &Batch<'_>,
     attached: Option<&Images>,
     labelled: bool,
-    labels: &mut Vec<u32>,
+    targets: &mut Vec<Target>,
 ) -> Result<usize> {
-    labels.clear();
+    targets.clear();
     let samples = match *batch {
         Batch::Picks(source, picks) => {
             let images = attached.ok_or_else(|| refused(format!("no images are attached as {source:?}")))?;
-            if let Some(pick) = picks.iter().find(|p| p.index as usize >= images.count) {
-                return Err(refused(format!("pick of image {}, but there are {}", pick.index, images.count)));
+            if let Some(fault) = picks.iter().find_map(|pick| pick.fault(images)) {
+                return Err(refused(fault));
             }
             if !images.labels.is_empty() {
-                labels.extend(picks.iter().map(|p| images.labels[p.index as usize]));
+                let size = plan.network.image_size;
+                targets.extend(picks.iter().map(|pick| pick.target(&images.labels, size)));
             }
             picks.len()
         }
-        Batch::Activations { input, labels: given } => {
+        Batch::Activations { input, labels } => {
             let sample = plan.input().elements();
             if !input.len().is_multiple_of(sample) {
                 return Err(refused(format!("{} input values are not a multiple of {sample}", input.len())));
             }
-            labels.extend_from_slice(given);
+            targets.extend(labels.iter().map(|label| Target::of(*label)));
             input.len() / sample
         }
     };
     if !(1..=settings.batch_size).contains(&samples) {
         return Err(refused(format!("a batch of {samples} samples: from 1 to {} are possible", settings.batch_size)));
     }
-    if (labelled || !labels.is_empty()) && labels.len() != samples {
-        return Err(refused(format!("{} labels for {samples} samples", labels.len())));
+    if (labelled || !targets.is_empty()) && targets.len() != samples {
+        return Err(refused(format!("{} labels for {samples} samples", targets.len())));
     }
-    if let Some(label) = labels.iter().find(|l| **l as usize >= plan.network.classes) {
+    if let Some(label) = targets.iter().flat_map(|t| t.labels).find(|l| *l as usize >= plan.network.classes) {
         return Err(refused(format!("label {label}: the network has {} classes", plan.network.classes)));
     }
     Ok(samples)

@@ -19,7 +19,10 @@ pub mod gpu;
 mod lifetime;
 pub mod random;
 pub mod resample;
+pub mod sample;
 mod stages;
+
+pub use sample::{Pick, View};
 
 /// Bytes that stay where they are: usually a memory map.
 pub type Pixels = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -37,19 +40,6 @@ pub struct Images {
     pub width: usize,
     /// A class index an image; empty where the split has no labels.
     pub labels: Arc<[u32]>,
-}
-
-/// One sample of a batch: which image, and how it is augmented. Drawn by the host, applied where the data lives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pick {
-    /// Index into [`Images`].
-    pub index: u32,
-    /// Columns by which the crop window is moved right; pixels outside the image are black (0 before normalisation).
-    pub offset_x: i8,
-    /// Rows by which the crop window is moved down.
-    pub offset_y: i8,
-    /// Mirror left and right, after the crop.
-    pub flip: bool,
 }
 
 /// Which of the attached image sets a call means.

@@ -109,7 +109,7 @@ pub fn look(
     let names = pack.image_names();
     let mut attention = Vec::new();
     for image in choose(pack) {
-        let pick = Pick { index: u32::try_from(image).unwrap_or(u32::MAX), ..Pick::default() };
+        let pick = Pick::of(u32::try_from(image).unwrap_or(u32::MAX));
         let features = engine.features(Batch::Picks(Source::Held, &[pick]))?;
         let Answer { truth, predicted, probability, truth_probability } =
             Answer::of(&head.logits(&features), pack.images.labels[image]);

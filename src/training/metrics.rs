@@ -61,7 +61,7 @@ pub fn for_each_logits(
 ) -> Result<()> {
     let count = u32::try_from(count).map_err(|_| Error::new(Kind::Engine, "more than 2^32 images"))?;
     let classes = engine.plan().network.classes;
-    let all: Vec<Pick> = (0..count).map(|index| Pick { index, ..Pick::default() }).collect();
+    let all: Vec<Pick> = (0..count).map(Pick::of).collect();
     let mut done = 0;
     let mut batches = all.chunks(batch_size.max(1)).map(|picks| Batch::Picks(Source::Held, picks));
     engine.infer(&mut batches, &mut |logits| {

@@ -6,7 +6,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::run::{Augment, Recipe};
-use crate::engine::Pick;
+use crate::engine::sample::Geometry;
+use crate::engine::{Pick, View};
 
 /// Pixels of padding on each side of `--augment crop`.
 const CROP_PADDING: i8 = 4;
@@ -84,16 +85,16 @@ impl Sampler {
     }
 
     fn pick(&self, epoch: usize, index: u32) -> Pick {
-        let mut pick = Pick { index, ..Pick::default() };
+        let mut view = View { index, ..View::default() };
         if self.augment != Augment::None {
             let mut generator = generator(Purpose::Augment, self.seed, epoch as u64, u64::from(index));
-            pick.flip = generator.random();
+            view.flip = generator.random();
             if self.augment == Augment::Crop {
-                pick.offset_x = generator.random_range(-CROP_PADDING..=CROP_PADDING);
-                pick.offset_y = generator.random_range(-CROP_PADDING..=CROP_PADDING);
+                let mut offset = || generator.random_range(-CROP_PADDING..=CROP_PADDING);
+                view.geometry = Geometry::Moved { x: offset(), y: offset() };
             }
         }
-        pick
+        view.into()
     }
 }
 
@@ -116,7 +117,7 @@ mod tests {
         let mut seen = Vec::new();
         for batch in 0..sampler.steps() {
             sampler.batch(1, &first, batch, &mut picks);
-            seen.extend(picks.iter().map(|p| p.index));
+            seen.extend(picks.iter().map(|p| p.view.index));
         }
         assert_eq!(seen, first);
         seen.sort_unstable();
@@ -128,10 +129,14 @@ mod tests {
         let sampler = sampler(Augment::Crop, true, None);
         let picks: Vec<_> = (0..200).map(|i| sampler.pick(1, i)).collect();
         assert_eq!(picks[5], sampler.pick(1, 5));
-        assert!(picks.iter().any(|p| p.flip) && picks.iter().any(|p| !p.flip));
+        assert!(picks.iter().any(|p| p.view.flip) && picks.iter().any(|p| !p.view.flip));
         for offset in -4..=4 {
-            assert!(picks.iter().any(|p| p.offset_x == offset), "{offset}");
-            assert!(picks.iter().any(|p| p.offset_y == offset), "{offset}");
+            let moved = |p: &Pick, wanted: fn([i8; 2]) -> i8| match p.view.geometry {
+                Geometry::Moved { x, y } => wanted([x, y]) == offset,
+                Geometry::Warped(_) => false,
+            };
+            assert!(picks.iter().any(|p| moved(p, |[x, _]| x)), "{offset}");
+            assert!(picks.iter().any(|p| moved(p, |[_, y]| y)), "{offset}");
         }
         assert_ne!(picks, (0..200).map(|i| sampler.pick(2, i)).collect::<Vec<_>>());
     }
@@ -144,6 +149,6 @@ mod tests {
         assert!(order.is_sorted());
         let mut picks = Vec::new();
         sampler.batch(4, &order, 0, &mut picks);
-        assert!(picks.iter().all(|p| !p.flip && p.offset_x == 0 && p.offset_y == 0));
+        assert!(picks.iter().all(|p| *p == Pick::of(p.view.index)));
     }
 }

@@ -8,6 +8,7 @@ use super::tensors::{Tensors, distance};
 use vggkit::engine::cpu::reference::{
     average_pool, batch_norm, convolution, cross_entropy, gather, local_response_normalisation, max_pool, optimizer,
 };
+use vggkit::engine::sample::Target;
 use vggkit::engine::{Images, Normalisation, Optimizer, Pick};
 use vggkit::vgg::Shape;
 
@@ -125,7 +126,8 @@ fn cross_entropy_with_and_without_label_smoothing() {
     for (name, smoothing) in [("cross_entropy0", 0.0), ("cross_entropy10", 0.1)] {
         let golden = Golden::new(name);
         let mut gradient = golden.room("logits");
-        let loss = cross_entropy::forward_backward(&golden.get("logits"), &labels, smoothing, &mut gradient);
+        let loss =
+            cross_entropy::forward_backward(&golden.get("logits"), &Target::each(&labels), smoothing, &mut gradient);
         golden.check("loss", &[loss]);
         golden.check("gradient", &gradient);
     }

@@ -13,6 +13,7 @@ use super::layout::{Layout, Memory};
 use super::loss::Outcome;
 use super::network::Network;
 use super::simd::InstructionSet;
+use crate::engine::sample::Target;
 use crate::engine::{Batch, Device, Engine, Images, LossScaling, Settings, Source, State, StepMetrics, check};
 use crate::error::{Error, Kind, Result};
 use crate::vgg::Plan;
@@ -34,7 +35,7 @@ pub struct CpuEngine {
     network: Network,
     train: Option<Gallery>,
     held: Option<Gallery>,
-    labels: Vec<u32>,
+    targets: Vec<Target>,
     training_logits: Vec<f32>,
     metrics: Vec<StepMetrics>,
     steps: u64,
@@ -79,7 +80,7 @@ impl CpuEngine {
         };
         let network = Network::new(layout, &settings, set)?;
         let mut engine = Self {
-            labels: Vec::with_capacity(settings.batch_size),
+            targets: Vec::with_capacity(settings.batch_size),
             training_logits: Vec::with_capacity(settings.batch_size * plan.network.classes),
             plan,
             settings,
@@ -121,15 +122,15 @@ impl CpuEngine {
         Ok(())
     }
 
-    /// Fills the network's input and the labels; returns the batch's size.
+    /// Fills the network's input and the targets; returns the batch's size.
     fn load(&mut self, batch: &Batch<'_>, labelled: bool) -> Result<usize> {
-        let Self { plan, settings, network, pool, labels, train, held, .. } = self;
+        let Self { plan, settings, network, pool, targets, train, held, .. } = self;
         let gallery = match batch {
             Batch::Picks(Source::Train, _) => train.as_ref(),
             Batch::Picks(Source::Held, _) => held.as_ref(),
             Batch::Activations { .. } => None,
         };
-        let n = check::batch(plan, settings, batch, gallery.map(|g| &g.images), labelled, labels)?;
+        let n = check::batch(plan, settings, batch, gallery.map(|g| &g.images), labelled, targets)?;
         match (batch, gallery) {
             (Batch::Activations { input, .. }, _) => network.input(input.len()).copy_from_slice(input),
             (Batch::Picks(_, picks), Some(gallery)) => {
@@ -174,19 +175,19 @@ impl Engine for CpuEngine {
         };
         let n = self.load(&batch, true)?;
         let update = LossScaling::updates(self.loss_scaling.as_ref(), self.steps) + 1;
-        let Self { network, labels, settings, pool, steps, training_logits, .. } = self;
+        let Self { network, targets, settings, pool, steps, training_logits, .. } = self;
         let outcome = pool.install(|| {
             network.forward(n, Some((settings.seed, *steps)));
             // Now, because the backward pass uses their buffer again.
             training_logits.clear();
             training_logits.extend_from_slice(network.logits(n));
-            let outcome = network.loss(n, labels, settings.label_smoothing);
+            let outcome = network.loss(n, targets, settings.label_smoothing);
             network.backward(n);
             network.update(&optimizer, learning_rate, update);
             outcome
         });
         self.steps += 1;
-        let (step, samples) = (self.steps, self.labels.len() as u32);
+        let (step, samples) = (self.steps, self.targets.len() as u32);
         let Outcome { loss, top1, top5 } = outcome;
         self.metrics.push(StepMetrics { step, samples, loss, top1, top5 });
         Ok(())

@@ -2,6 +2,7 @@
 //! Batches of logits are small, so it computes in f64 on one thread.
 
 use super::reference::cross_entropy::hits;
+use crate::engine::sample::Target;
 
 /// What a batch came to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,28 +16,29 @@ pub struct Outcome {
 }
 
 /// Loss and hits of logits [n, classes], whose gradient is written to `gradient` [n, classes].
-pub fn cross_entropy(logits: &[f32], labels: &[u32], smoothing: f32, gradient: &mut [f32]) -> Outcome {
-    let (n, classes) = (labels.len(), logits.len() / labels.len().max(1));
+pub fn cross_entropy(logits: &[f32], targets: &[Target], smoothing: f32, gradient: &mut [f32]) -> Outcome {
+    let (n, classes) = (targets.len(), logits.len() / targets.len().max(1));
     let (n_inverse, smoothing) = (1.0 / n as f64, f64::from(smoothing));
     let spread = smoothing / classes as f64;
     let mut loss = 0.0;
-    for ((row, gradient), label) in
-        logits.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes)).zip(labels.iter().map(|l| *l as usize))
-    {
+    for ((row, gradient), target) in logits.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes)).zip(targets) {
         let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let shifted = |v: f32| f64::from(v) - f64::from(highest);
         let total: f64 = row.iter().map(|v| shifted(*v).exp()).sum();
         let log_total = total.ln();
-        loss -= (1.0 - smoothing) * (shifted(row[label]) - log_total);
+        let labels = target.shares().map(|(label, share)| (label, (1.0 - smoothing) * f64::from(share)));
         // A share of 0 must not turn an infinite logit into NaN.
+        for (label, share) in labels.into_iter().filter(|(_, share)| *share > 0.0) {
+            loss -= share * (shifted(row[label]) - log_total);
+        }
         if spread > 0.0 {
             loss -= spread * row.iter().map(|v| shifted(*v) - log_total).sum::<f64>();
         }
         for (class, (g, v)) in gradient.iter_mut().zip(row).enumerate() {
-            let target = spread + if class == label { 1.0 - smoothing } else { 0.0 };
+            let target = labels.iter().fold(spread, |t, (label, share)| t + if class == *label { *share } else { 0.0 });
             *g = ((shifted(*v).exp() / total - target) * n_inverse) as f32;
         }
     }
-    let (top1, top5) = hits(logits, labels);
+    let (top1, top5) = hits(logits, targets);
     Outcome { loss: (loss * n_inverse) as f32, top1, top5 }
 }

@@ -17,6 +17,7 @@ use super::loss::{Outcome, cross_entropy};
 use super::simd::InstructionSet;
 use super::{linear, local_response_norm, optimizer, pooling};
 use crate::engine::random::DropoutMask;
+use crate::engine::sample::Target;
 use crate::engine::{Optimizer, Pick, Settings, State};
 use crate::error::Result;
 
@@ -207,11 +208,11 @@ impl Network {
     }
 
     /// Loss and hits of the last forward pass, and the logits' gradient.
-    pub fn loss(&mut self, n: usize, labels: &[u32], smoothing: f32) -> Outcome {
+    pub fn loss(&mut self, n: usize, targets: &[Target], smoothing: f32) -> Outcome {
         let mut clock = Instant::now();
         let mut gradient = take(&mut self.slots[self.layout.d_logits]);
         let logits = self.logits(n);
-        let outcome = cross_entropy(logits, labels, smoothing, &mut gradient[..logits.len()]);
+        let outcome = cross_entropy(logits, targets, smoothing, &mut gradient[..logits.len()]);
         self.slots[self.layout.d_logits] = gradient;
         lap(&mut clock, &mut self.times.loss);
         outcome

@@ -6,6 +6,7 @@ use super::buffer::{Buffer, Scratch};
 use super::linear::Linear;
 use super::{InstructionSet, local_response_norm, loss, optimizer, pooling, reference};
 use crate::engine::Optimizer;
+use crate::engine::sample::Target;
 use crate::vgg::Shape;
 
 /// Values without pattern in -1..1.
@@ -264,20 +265,20 @@ fn cross_entropy_and_hits() {
     for (n, classes, smoothing) in [(1, 1, 0.0), (3, 2, 0.1), (7, 10, 0.0), (33, 200, 0.1)] {
         // Rounded, so that ties happen.
         let logits: Vec<f32> = noise(n * classes, 1).iter().map(|v| (v * 20.0).round()).collect();
-        let labels: Vec<u32> = (0..n as u32).map(|i| i * 7 % classes as u32).collect();
+        let targets = Target::each(&(0..n as u32).map(|i| i * 7 % classes as u32).collect::<Vec<_>>());
         let mut gradient64 = vec![0.0; logits.len()];
-        let loss64 = truth::forward_backward(&wide(&logits), &labels, f64::from(smoothing), &mut gradient64);
+        let loss64 = truth::forward_backward(&wide(&logits), &targets, f64::from(smoothing), &mut gradient64);
         let mut gradient = vec![f32::NAN; logits.len()];
-        let outcome = loss::cross_entropy(&logits, &labels, smoothing, &mut gradient);
+        let outcome = loss::cross_entropy(&logits, &targets, smoothing, &mut gradient);
         assert!((f64::from(outcome.loss) - loss64).abs() <= 1e-6 * loss64.abs());
         assert!(distance(&gradient, &gradient64) < 1e-6 || classes == 1);
-        assert_eq!((outcome.top1, outcome.top5), truth::hits(&wide(&logits), &labels));
+        assert_eq!((outcome.top1, outcome.top5), truth::hits(&wide(&logits), &targets));
     }
-    let outcome = loss::cross_entropy(&[f32::NAN, 1.0, 0.0, 5.0], &[0, 1], 0.0, &mut [0.0; 4]);
+    let outcome = loss::cross_entropy(&[f32::NAN, 1.0, 0.0, 5.0], &Target::each(&[0, 1]), 0.0, &mut [0.0; 4]);
     assert!(outcome.loss.is_nan());
     assert_eq!((outcome.top1, outcome.top5), (1, 1));
     // Impossible, and not asked for.
-    let outcome = loss::cross_entropy(&[0.0, f32::NEG_INFINITY], &[0], 0.0, &mut [0.0; 2]);
+    let outcome = loss::cross_entropy(&[0.0, f32::NEG_INFINITY], &[Target::of(0)], 0.0, &mut [0.0; 2]);
     assert_eq!(outcome.loss, 0.0);
 }
 

@@ -1,7 +1,9 @@
 //! What a network has in a device's memory: one buffer for each thing that is kept, and those that activations and their
 //! gradients share by lifetime, as `layout` says. `memory` tells their bytes ahead of that, without a device.
 
+use super::cross_entropy::TARGET;
 use super::device::{Gpu, Slice};
+use super::gather::PICK;
 use super::layout::{Layout, padded};
 use super::{loss_scaling, memory};
 use crate::engine::Settings;
@@ -26,7 +28,7 @@ pub struct Buffers {
     pub scratch: [Slice; 3],
     /// Partial sums of batch normalisation and biases.
     pub partials: Slice,
-    pub labels: Slice,
+    pub targets: Slice,
     pub picks: Slice,
     pub losses: Slice,
     pub metrics: Slice,
@@ -47,12 +49,12 @@ impl Buffers {
             kept,
             scratch,
             partials,
-            labels,
+            targets,
             picks,
             losses,
             metrics: _,
         } = self;
-        let single = [parameters, running, partials, labels, picks, losses];
+        let single = [parameters, running, partials, targets, picks, losses];
         let sometimes = gradients.iter().chain(rounded).chain(scaling).chain(unscaled).chain(kept.iter().flatten());
         slots.iter().chain(moments).chain(scratch).chain(sometimes).chain(single)
     }
@@ -115,8 +117,8 @@ impl Buffers {
                 .collect::<Result<_>>()?,
             scratch: [gpu.buffer("scratch", first)?, gpu.buffer("scratch", second)?, gpu.buffer("scratch", third)?],
             partials: gpu.buffer("partial sums", memory::partials(layout, samples))?,
-            labels: gpu.buffer("labels", batch)?,
-            picks: gpu.buffer("picks", 2 * batch)?,
+            targets: gpu.buffer("targets", TARGET * batch)?,
+            picks: gpu.buffer("picks", PICK * batch)?,
             losses: gpu.buffer("losses", 4 * batch)?,
             metrics: metrics.clone(),
         })

@@ -6,11 +6,15 @@ use super::device::{Gpu, Slice};
 use super::dispatch::{Dispatch, spread};
 use super::program::Access::{self, Read, Write};
 use super::program::Source;
+use crate::engine::sample::Target;
 use crate::error::Result;
 
 /// Four-byte numbers of a slot of metrics, and of a sample's outcome: loss summed over samples (f32), then as u32 samples
-/// whose label has the highest logit, whose label is among the five highest, and samples.
+/// whose first label has the highest logit, whose first label is among the five highest, and samples.
 pub const SLOT: usize = 4;
+
+/// Four-byte numbers of a target on the device.
+pub const TARGET: usize = size_of::<Target>() / 4;
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
@@ -18,13 +22,13 @@ struct Dims {
     classes: u32,
     width: u32,
     everywhere: f32,
-    at_label: f32,
+    labelled: f32,
     lowest: f32,
     not_a_number: f32,
     unused: [u32; 2],
 }
 
-/// From `logits` [n, classes padded] and `labels` (u32, of the whole batch): `d_logits` = (softmax - target) / batch,
+/// From `logits` [n, classes padded] and `targets` ([`TARGET`] numbers a sample, of the whole batch): `d_logits` = (softmax - target) / batch,
 /// `outcomes` [n] and their sum in slot `step.slot` of `metrics`, overwritten or, where the step accumulates, added to.
 #[expect(clippy::too_many_arguments, reason = "three inputs, three outputs")]
 #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
@@ -34,7 +38,7 @@ pub fn record(
     classes: usize,
     smoothing: f32,
     logits: &Slice,
-    labels: &Slice,
+    targets: &Slice,
     d_logits: &Slice,
     outcomes: &Slice,
     metrics: &Slice,
@@ -44,7 +48,7 @@ pub fn record(
         classes: classes as u32,
         width: classes.next_multiple_of(4) as u32,
         everywhere: (smoothing / classes as f64) as f32,
-        at_label: (1.0 - smoothing) as f32,
+        labelled: (1.0 - smoothing) as f32,
         lowest: f32::NEG_INFINITY,
         not_a_number: f32::NAN,
         unused: [0; 2],
@@ -52,7 +56,7 @@ pub fn record(
     let loss = source("forward_backward", "cross_entropy loss", &[Read, Read, Write, Write]);
     let sum = source("metrics", "cross_entropy metrics", &[Read, Write]);
     Ok(vec![
-        gpu.dispatch(label, &loss, &dims, &[logits, labels, d_logits, outcomes], |n| spread(n, 1))?,
+        gpu.dispatch(label, &loss, &dims, &[logits, targets, d_logits, outcomes], |n| spread(n, 1))?,
         gpu.dispatch(label, &sum, &dims, &[outcomes, metrics], |_| [1, 1, 1])?,
     ])
 }

@@ -15,6 +15,7 @@ use super::precision::Matrices;
 use super::readback::{Readback, Staging};
 use super::snapshot::{self, Home};
 use super::{Fault, Memory, Options, optimizer};
+use crate::engine::sample::Target;
 use crate::engine::{
     Batch, Device, Engine, Images, LossScaling, Settings, Snapshot, Source, State, StepMetrics, check,
 };
@@ -45,7 +46,7 @@ pub struct GpuEngine {
     metrics: Metrics,
     train: Option<Attached>,
     held: Option<Attached>,
-    labels: Vec<u32>,
+    targets: Vec<Target>,
     /// For logits, each of one micro-batch; and for a state.
     staging: Vec<Staging>,
     home: Home,
@@ -78,7 +79,7 @@ impl GpuEngine {
             threads: 0,
         };
         let mut engine = Self {
-            labels: Vec::with_capacity(settings.batch_size),
+            targets: Vec::with_capacity(settings.batch_size),
             plan,
             settings,
             options: options.clone(),
@@ -163,21 +164,21 @@ impl GpuEngine {
 
     /// Checks a batch and sends what the device needs of it; returns its size.
     fn load(&mut self, batch: &Batch<'_>, labelled: bool) -> Result<usize> {
-        let mut labels = std::mem::take(&mut self.labels);
+        let mut targets = std::mem::take(&mut self.targets);
         let attached = match batch {
             Batch::Picks(source, _) => self.attached(*source),
             Batch::Activations { .. } => None,
         };
-        let n = check::batch(&self.plan, &self.settings, batch, attached.map(|a| &a.images), labelled, &mut labels);
+        let n = check::batch(&self.plan, &self.settings, batch, attached.map(|a| &a.images), labelled, &mut targets);
         if n.is_ok() {
-            if !labels.is_empty() {
-                self.gpu.write(self.network.labels(), &labels);
+            if !targets.is_empty() {
+                self.gpu.write(self.network.targets(), &targets);
             }
             if let (Batch::Picks(_, picks), Some(attached)) = (batch, attached) {
                 attached.gallery.load(&self.gpu, picks, self.network.picks());
             }
         }
-        self.labels = labels;
+        self.targets = targets;
         n
     }
 

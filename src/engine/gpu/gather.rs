@@ -1,4 +1,5 @@
-//! From picks to activations: crop, mirror, resize and normalise u8 pixels where they lie; shader `gather.wgsl`, twin
+//! From picks to activations: crop or warp, mirror, resize, colour, normalise and mix u8 pixels where they lie; shader
+//! `gather.wgsl`, twin
 //! [`reference::gather`](crate::engine::cpu::reference::gather).
 //!
 //! The images of a split lie on the device, in shards no larger than what a shader can see, or stay with the host, and
@@ -13,11 +14,12 @@ use super::dispatch::{Dispatch, spread};
 use super::program::Access::{self, Read, Write};
 use super::program::Source;
 use crate::engine::resample::{Window, windows};
+use crate::engine::sample::Packed;
 use crate::engine::{Images, Normalisation, Pick};
 use crate::error::{Error, Kind, Result};
 
 /// Four-byte numbers of a pick on the device.
-pub const PICK: usize = 2;
+pub const PICK: usize = 2 * size_of::<Packed>() / 4;
 
 /// Bytes that are uploaded at once; twice that is held for it.
 const PIECE: usize = 32 << 20;
@@ -83,7 +85,7 @@ fn image_bytes(images: &Images) -> (usize, usize) {
 fn places(images: &Images, resident: Residence) -> usize {
     match resident {
         Residence::Device => images.count,
-        Residence::Streamed { batch } => batch,
+        Residence::Streamed { batch } => 2 * batch, // each may be mixed of two
     }
 }
 
@@ -241,16 +243,18 @@ impl Gallery {
     /// the pixels of streamed images.
     pub fn load(&self, gpu: &Gpu, picks: &[Pick], slice: &Slice) {
         let streamed = matches!(self.resident, Residence::Streamed { .. });
+        let second = |pick: &Pick| pick.mix.map_or(pick.view.index, |mix| mix.view.index);
         let pack = |(position, pick): (usize, &Pick)| {
-            let index = if streamed { position as u32 } else { pick.index };
-            let [x, y] = [pick.offset_x, pick.offset_y].map(|v| u32::from(v.cast_unsigned()));
-            [index, x | y << 8 | u32::from(pick.flip) << 16]
+            let sent = [position, picks.len() + position].map(|place| place as u32);
+            pick.packed(if streamed { sent } else { [pick.view.index, second(pick)] }, self.size)
         };
-        gpu.write(slice, &picks.iter().enumerate().map(pack).collect::<Vec<[u32; PICK]>>());
+        gpu.write(slice, &picks.iter().enumerate().map(pack).collect::<Vec<[Packed; 2]>>());
         if streamed {
+            // The first of all samples, then, where there are any, the second of all.
+            let mixed = picks.iter().filter(|_| picks.iter().any(|pick| pick.mix.is_some()));
+            let images: Vec<u32> = picks.iter().map(|pick| pick.view.index).chain(mixed.map(second)).collect();
             for shard in &self.shards {
-                let picks = picks.iter().skip(shard.first).take(shard.count);
-                self.send(gpu, shard, picks.map(|p| p.index as usize));
+                self.send(gpu, shard, images.iter().skip(shard.first).take(shard.count).map(|image| *image as usize));
             }
         }
     }
@@ -262,12 +266,12 @@ impl Gallery {
         let Images { height, width, .. } = self.images;
         let Normalisation { mean, std } = self.normalisation;
         let channel = |of: &dyn Fn(usize) -> f32| [of(0), of(1), of(2), 0.0];
-        let (entry, name, access) = match self.windows {
-            None => ("same_size", "gather", SAME),
-            Some(_) => ("resized", "gather, resized", RESIZED),
+        let (name, file, access) = match self.windows {
+            None => ("gather", include_str!("../../../shaders/gather_same_size.wgsl"), SAME),
+            Some(_) => ("gather, resized", include_str!("../../../shaders/gather_resized.wgsl"), RESIZED),
         };
-        let files = vec![include_str!("../../../shaders/gather.wgsl")];
-        let source = Source { name, files, constants: Vec::new(), entry, access };
+        let files = vec![include_str!("../../../shaders/gather.wgsl"), file];
+        let source = Source { name, files, constants: Vec::new(), entry: "gather", access };
         let area = self.size * self.size;
         let record = |shard: &Shard| {
             let dims = Dims {

@@ -166,7 +166,7 @@ impl Network {
             self.classes,
             settings.label_smoothing,
             logits,
-            &buffers.labels,
+            &buffers.targets,
             buffers.unscaled.as_ref().unwrap_or(d_logits),
             &buffers.losses,
             &buffers.metrics,
@@ -207,9 +207,9 @@ impl Network {
         &self.variants
     }
 
-    /// Where labels go, for a whole batch.
-    pub fn labels(&self) -> &Slice {
-        &self.buffers.labels
+    /// Where targets go, for a whole batch.
+    pub fn targets(&self) -> &Slice {
+        &self.buffers.targets
     }
 
     /// Where picks go, for a whole batch.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::network::{Mode, Network};
 use super::{Real, cross_entropy, gather, optimizer};
+use crate::engine::sample::Target;
 use crate::engine::{Batch, Device, Engine, Images, LossScaling, Settings, Source, State, StepMetrics, check};
 use crate::error::{Error, Kind, Result};
 use crate::vgg::Plan;
@@ -59,17 +60,17 @@ impl<T: Real> ReferenceEngine<T> {
         Ok(engine)
     }
 
-    /// One training step on a ready batch: `input` [n, image_size, image_size, 3], a label a sample. Returns the loss.
+    /// One training step on a ready batch: `input` [n, image_size, image_size, 3], a target a sample. Returns the loss.
     /// Errors: an engine without optimiser.
-    pub fn step(&mut self, input: Vec<T>, labels: &[u32], learning_rate: f64) -> Result<T> {
+    pub fn step(&mut self, input: Vec<T>, targets: &[Target], learning_rate: f64) -> Result<T> {
         let Some(rule) = self.settings.optimizer else {
             return Err(Error::new(Kind::Engine, "this engine was made without an optimiser: it only infers"));
         };
         let pass = self.network.forward(input, Mode::Training { seed: self.settings.seed, step: self.steps });
         let mut gradient = vec![T::nan(); pass.logits().len()];
         let smoothing = T::of(f64::from(self.settings.label_smoothing));
-        let loss = cross_entropy::forward_backward(pass.logits(), labels, smoothing, &mut gradient);
-        let (top1, top5) = cross_entropy::hits(pass.logits(), labels);
+        let loss = cross_entropy::forward_backward(pass.logits(), targets, smoothing, &mut gradient);
+        let (top1, top5) = cross_entropy::hits(pass.logits(), targets);
         self.gradients = self.network.backward(&pass, gradient);
         self.training_logits = pass.logits().to_vec();
         self.steps += 1;
@@ -82,7 +83,7 @@ impl<T: Real> ReferenceEngine<T> {
             optimizer::update(&rule, learning_rate, update, parameter, gradient, &mut moments);
         }
         #[expect(clippy::cast_possible_truncation, reason = "a batch has fewer than 2^32 samples")]
-        let samples = labels.len() as u32;
+        let samples = targets.len() as u32;
         self.metrics.push(StepMetrics { step: self.steps, samples, loss: loss.narrow(), top1, top5 });
         Ok(loss)
     }
@@ -114,15 +115,15 @@ impl<T: Real> ReferenceEngine<T> {
         }
     }
 
-    /// The batch's activations and labels.
-    fn load(&self, batch: &Batch<'_>, labelled: bool) -> Result<(Vec<T>, Vec<u32>)> {
+    /// The batch's activations and targets.
+    fn load(&self, batch: &Batch<'_>, labelled: bool) -> Result<(Vec<T>, Vec<Target>)> {
         let attached = match batch {
             Batch::Picks(source, _) => self.images(*source),
             Batch::Activations { .. } => None,
         };
-        let mut labels = Vec::new();
+        let mut targets = Vec::new();
         let plan = self.network.plan();
-        check::batch(plan, &self.settings, batch, attached, labelled, &mut labels)?;
+        check::batch(plan, &self.settings, batch, attached, labelled, &mut targets)?;
         let input = match (batch, attached) {
             (Batch::Activations { input, .. }, _) => widen(input),
             (Batch::Picks(_, picks), Some(images)) => {
@@ -130,7 +131,7 @@ impl<T: Real> ReferenceEngine<T> {
             }
             (Batch::Picks(..), None) => Vec::new(), // refused by the check above
         };
-        Ok((input, labels))
+        Ok((input, targets))
     }
 }
 
@@ -177,8 +178,8 @@ impl<T: Real> Engine for ReferenceEngine<T> {
     }
 
     fn train_step(&mut self, batch: Batch<'_>, learning_rate: f32) -> Result<()> {
-        let (input, labels) = self.load(&batch, true)?;
-        self.step(input, &labels, f64::from(learning_rate)).map(|_| ())
+        let (input, targets) = self.load(&batch, true)?;
+        self.step(input, &targets, f64::from(learning_rate)).map(|_| ())
     }
 
     fn drain_metrics(&mut self) -> Result<Vec<StepMetrics>> {

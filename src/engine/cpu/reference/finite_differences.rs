@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::engine::Optimizer;
 use crate::engine::random::DropoutMask;
+use crate::engine::sample::Target;
 use crate::vgg::Shape;
 
 const STEP: f64 = 1e-5;
@@ -165,12 +166,12 @@ fn linear_backward() {
 #[test]
 fn cross_entropy_backward() {
     for (smoothing, classes) in [(0.0, 7), (0.1, 7), (0.1, 1), (0.3, 2)] {
-        let labels = [classes - 1, 0, classes / 2];
+        let targets = [Target::of(classes - 1), Target::mixed([0, classes - 1], 0.7), Target::of(classes / 2)];
         let z = random(3 * classes as usize, 1);
         let mut dz = vec![f64::NAN; z.len()];
-        cross_entropy::forward_backward(&z, &labels, smoothing, &mut dz);
+        cross_entropy::forward_backward(&z, &targets, smoothing, &mut dz);
         check(&format!("smoothing {smoothing}"), &z, &dz, |z| {
-            cross_entropy::forward_backward(z, &labels, smoothing, &mut vec![0.0; z.len()])
+            cross_entropy::forward_backward(z, &targets, smoothing, &mut vec![0.0; z.len()])
         });
     }
 }
@@ -208,10 +209,10 @@ fn local_response_normalisation_backward() {
 fn ties_go_to_the_first() {
     let mut y = [0.0];
     assert_eq!(max_pool::forward(Shape::new(2, 2, 1), &[1.0, 2.0, 2.0, 2.0], &mut y), [1]);
-    assert_eq!(cross_entropy::hits(&[1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0], &[0]), (1, 1));
-    assert_eq!(cross_entropy::hits(&[1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0], &[5]), (0, 1));
-    assert_eq!(cross_entropy::hits(&[1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0], &[6]), (0, 0));
-    assert_eq!(cross_entropy::hits(&[f64::NAN, 1.0], &[0]), (0, 0));
+    assert_eq!(cross_entropy::hits(&[1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0], &[Target::of(0)]), (1, 1));
+    assert_eq!(cross_entropy::hits(&[1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0], &[Target::of(5)]), (0, 1));
+    assert_eq!(cross_entropy::hits(&[1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0], &[Target::of(6)]), (0, 0));
+    assert_eq!(cross_entropy::hits(&[f64::NAN, 1.0], &[Target::of(0)]), (0, 0));
 }
 
 #[test]
@@ -222,7 +223,7 @@ fn nan_is_not_swallowed() {
     let mut y = [f64::NAN];
     relu::forward(&mut y);
     assert!(y[0].is_nan());
-    assert!(cross_entropy::forward_backward(&[f64::NAN, 1.0], &[1], 0.0, &mut [0.0; 2]).is_nan());
+    assert!(cross_entropy::forward_backward(&[f64::NAN, 1.0], &[Target::of(1)], 0.0, &mut [0.0; 2]).is_nan());
 }
 
 #[test]

@@ -4,20 +4,26 @@
 use super::{Check, Gpu, Step, distance, execute_part, narrow, padded, unpadded, unwritten, values, wide, worst};
 use crate::engine::cpu::reference::cross_entropy as twin;
 use crate::engine::gpu::cross_entropy;
+use crate::engine::sample::Target;
 use crate::error::Result;
 
 pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     for (classes, samples) in [(1, 1), (3, 2), (10, 70), (200, 5), (257, 3), (5000, 2), (1_000_000, 2)] {
         for smoothing in [0.0, 0.1] {
             let logits: Vec<f32> = values(1, samples * classes).into_iter().map(|v| 8.0 * v).collect();
-            let labels: Vec<u32> = (0..samples).map(|i| (i * 7 % classes) as u32).collect();
+            let label = |i: usize| (i * 7 % classes) as u32;
+            let target = |i| match i % 3 {
+                0 => Target::of(label(i)),
+                rest => Target::mixed([label(i), label(i + 1)], [0.3, 0.9][rest - 1]),
+            };
+            let targets: Vec<Target> = (0..samples).map(target).collect();
             let sizes = format!("{samples} x {classes} classes, smoothing {smoothing}");
-            compare(gpu, tell, classes, smoothing, &logits, &labels, "loss", sizes)?;
+            compare(gpu, tell, classes, smoothing, &logits, &targets, "loss", sizes)?;
         }
     }
     for (sizes, logits) in special() {
-        let labels: Vec<u32> = (0..logits.len() as u32 / 7).map(|i| i % 7).collect();
-        compare(gpu, tell, 7, 0.0, &logits, &labels, "hits", sizes.into())?;
+        let targets: Vec<Target> = (0..logits.len() as u32 / 7).map(|i| Target::of(i % 7)).collect();
+        compare(gpu, tell, 7, 0.0, &logits, &targets, "hits", sizes.into())?;
     }
     Ok(())
 }
@@ -56,26 +62,26 @@ fn compare(
     classes: usize,
     smoothing: f32,
     logits: &[f32],
-    labels: &[u32],
+    targets: &[Target],
     variant: &str,
     sizes: String,
 ) -> Result<()> {
-    let samples = labels.len();
+    let samples = targets.len();
     let (first, batch) = (3, samples + 3);
     let mut gradient = vec![0.0; logits.len()];
     let (mut losses, mut top1, mut top5) = (Vec::new(), 0, 0);
     let rows = logits.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes));
-    for ((row, gradient), label) in rows.zip(labels) {
+    for ((row, gradient), target) in rows.zip(targets) {
         let row = wide(row);
-        losses.push(twin::forward_backward(&row, &[*label], f64::from(smoothing), gradient));
+        losses.push(twin::forward_backward(&row, &[*target], f64::from(smoothing), gradient));
         gradient.iter_mut().for_each(|g| *g /= batch as f64);
-        let hits = twin::hits(&row, &[*label]);
+        let hits = twin::hits(&row, &[*target]);
         (top1, top5) = (top1 + hits.0, top5 + hits.1);
     }
 
     let ours = gpu.upload("logits", &padded(logits, classes))?;
-    let all: Vec<u32> = [u32::MAX; 3].into_iter().chain(labels.iter().copied()).collect();
-    let on_device = gpu.upload("labels", &all)?;
+    let all: Vec<Target> = [Target::of(u32::MAX); 3].into_iter().chain(targets.iter().copied()).collect();
+    let on_device = gpu.upload("targets", &all)?;
     let d_logits = unwritten(gpu, padded(logits, classes).len())?;
     let (outcomes, metrics) = (unwritten(gpu, 4 * samples)?, unwritten(gpu, 4 * 3)?);
     let calls =

@@ -10,7 +10,7 @@ mod batch_norm;
 mod convolution;
 mod cross_entropy;
 mod dropout;
-mod gather;
+pub(crate) mod gather;
 mod local_response_normalisation;
 mod loss_scaling;
 mod max_pool;
