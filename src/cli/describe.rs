@@ -12,6 +12,8 @@ use crate::engine::Optimizer;
 use crate::engine::cpu::{self, Memory};
 use crate::engine::gpu::{self, adapter::Capabilities};
 use crate::error::Result;
+use crate::training::run::{Data, Recipe, Run};
+use crate::training::settings;
 use crate::vgg::{Layer, Network, Plan};
 
 /// The value of `schema`.
@@ -33,10 +35,10 @@ pub struct Arguments {
     #[command(flatten)]
     network: NetworkArguments,
     /// Output classes
-    #[arg(long, value_name = "N", default_value = "200", value_parser = values::whole(1usize), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value_t = Network::default().classes, value_parser = values::whole(1usize), allow_negative_numbers = true)]
     classes: usize,
     /// Images a step, for the memory of training
-    #[arg(short, long, value_name = "N", default_value = "64", visible_aliases = ["batchsize", "batch"],
+    #[arg(short, long, value_name = "N", default_value_t = Recipe::default().batch_size, visible_aliases = ["batchsize", "batch"],
           value_parser = values::whole(1usize), allow_negative_numbers = true)]
     batch_size: usize,
     #[command(flatten)]
@@ -57,6 +59,9 @@ struct Description<'a> {
     /// The paper's letter.
     configuration: &'static str,
     network: &'a Network,
+    /// Its settings in words, without those that the configuration says.
+    #[serde(skip)]
+    settings: Vec<String>,
     layers: Vec<DescribedLayer<'a>>,
     totals: Totals,
     training: TrainingMemory,
@@ -109,7 +114,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         let memory = gpu::Memory { images: RESIDENT_IMAGES * IMAGE_BYTES, ..memory };
         CardMemory { micro_batch, memory, total: memory.total() }
     });
-    let description = describe(&plan, network.configuration()?.letter, training, card);
+    let mut description = describe(&plan, network.configuration()?.letter, training, card);
+    let run = Run::new(network.clone(), Recipe::default(), Data::default());
+    let listed = settings::listed(&run, |setting| setting.key.starts_with("network.") && !setting.names_the_network())?;
+    description.settings =
+        listed.into_iter().map(|(title, value)| format!("{} {value}", title.to_lowercase())).collect();
     if arguments.shared.json {
         output::json(&description)?;
     } else {
@@ -131,6 +140,7 @@ fn describe<'a>(
         schema: SCHEMA,
         configuration,
         network: &plan.network,
+        settings: Vec::new(),
         layers: layers.collect(),
         totals: Totals { parameters: plan.parameters(), macs: plan.macs(), activation_bytes },
         training,
@@ -141,16 +151,9 @@ fn describe<'a>(
 /// The description as text.
 fn table(description: &Description<'_>) -> String {
     let network = description.network;
-    let normalised = if network.batch_norm { "batch normalisation" } else { "no batch normalisation" };
-    let mut text = format!(
-        "VGG-{}, configuration {} of the paper: {} classes, {size}x{size} pixels, width {}, dropout {}, {normalised}\n\n",
-        network.depth,
-        description.configuration,
-        HumanCount(network.classes as u64),
-        network.width,
-        network.dropout,
-        size = network.image_size,
-    );
+    let settings = description.settings.join(", ");
+    let mut text =
+        format!("VGG-{}, configuration {} of the paper: {settings}\n\n", network.depth, description.configuration);
     let widest = description.layers.iter().map(|l| l.layer.operation.name().len()).max().unwrap_or_default();
     let row = |name: &str, operation: &str, kernel: &str, shape: &str, [parameters, macs, bytes]: [String; 3]| {
         format!("{name:<13} {operation:<widest$} {kernel:<6} {shape:<13} {parameters:>13} {macs:>15} {bytes:>11}\n")

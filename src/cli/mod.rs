@@ -26,6 +26,7 @@ mod legacy;
 mod network_arguments;
 mod predict;
 mod prepare;
+mod recipe_arguments;
 mod report;
 mod selftest;
 mod splits;

@@ -13,7 +13,7 @@ use crate::vgg::Network;
 #[command(next_help_heading = "Network")]
 pub struct NetworkArguments {
     /// Weight layers: 11, 13, 16 or 19 (configurations A, B, D and E of the paper)
-    #[arg(short, long, value_name = "N", default_value = "11", value_parser = values::depth, allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "N", default_value_t = Network::default().depth, value_parser = values::depth, allow_negative_numbers = true)]
     pub depth: usize,
     /// With depth 16: the last convolution of stages 3 to 5 is 1x1 (configuration C) [also: -c11]
     #[arg(long = "conv1x1", visible_alias = "conv1_1")]
@@ -25,15 +25,15 @@ pub struct NetworkArguments {
     #[arg(long)]
     pub no_batch_norm: bool,
     /// Scale every channel count and the two hidden linear layers
-    #[arg(long, value_name = "FACTOR", default_value = "1", allow_negative_numbers = true,
+    #[arg(long, value_name = "FACTOR", default_value_t = Network::default().width, allow_negative_numbers = true,
           value_parser = values::real(Bound::Excluded(0.0), Bound::Included(16.0)))]
     pub width: f64,
     /// Dropout after the two hidden linear layers
-    #[arg(long, value_name = "PROBABILITY", default_value = "0", allow_negative_numbers = true,
+    #[arg(long, value_name = "PROBABILITY", default_value_t = Network::default().dropout.into(), allow_negative_numbers = true,
           value_parser = values::real(Bound::Included(0.0), Bound::Excluded(1.0)))]
     pub dropout: f64,
     /// Height and width that the network sees, at least 32; images of another size are resized
-    #[arg(short, long, value_name = "PIXELS", default_value = "64", visible_alias = "imagesize",
+    #[arg(short, long, value_name = "PIXELS", default_value_t = Network::default().image_size, visible_alias = "imagesize",
           value_parser = values::image_size, allow_negative_numbers = true)]
     pub image_size: usize,
 }

@@ -14,7 +14,7 @@ use crate::shell;
 use crate::trace;
 use crate::training::changes::Changes;
 use crate::training::checkpoint;
-use crate::training::run::{self, Data, Origin, Run};
+use crate::training::run::{Data, Run};
 use crate::training::session::{Options, Packs, Session};
 use crate::training::stop::Stop;
 use crate::training::trainer::Ending;
@@ -170,14 +170,8 @@ fn folder(arguments: &Arguments, name: &str, packs: &Packs) -> PathBuf {
 
 /// What `run.toml` would say of a run with these settings.
 fn record(network: &Network, settings: &Settings) -> Run {
-    Run {
-        schema: run::SCHEMA.to_owned(),
-        network: network.clone(),
-        training: settings.recipe.clone(),
-        data: Data { train: settings.train.clone(), val: settings.val.clone(), ..Data::default() },
-        origin: Origin::default(),
-        changes: Vec::new(),
-    }
+    let data = Data { train: settings.train.clone(), val: settings.val.clone(), ..Data::default() };
+    Run::new(network.clone(), settings.recipe.clone(), data)
 }
 
 /// One training, from its heading to its closing line.

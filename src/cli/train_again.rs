@@ -3,6 +3,7 @@
 //!
 //! Changes nothing itself: `training::changes` does.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
@@ -16,21 +17,27 @@ use crate::shell::{flag, quote};
 use crate::training::changes::Changes;
 use crate::training::checkpoint;
 use crate::training::run::Run;
+use crate::training::settings::{self, SETTINGS, Scope, Setting, Values, words};
 
-/// The flags that stand on the command line, by their names in [`Arguments`]: what a default says is not asked for.
+/// The long flags that stand on the command line, without dashes: what a default says is not asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Given(Vec<String>);
 
 impl Given {
-    fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|given| given == name)
+    fn has(&self, flag: &str) -> bool {
+        self.0.iter().any(|given| given == flag)
     }
 }
 
 impl FromArgMatches for Given {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let typed = |id: &&clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
-        Ok(Self(matches.ids().filter(typed).map(ToString::to_string).collect()))
+        let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let there: BTreeSet<&str> = matches.ids().map(clap::Id::as_str).collect();
+        let command = Arguments::augment_args(Command::new("train"));
+        let given = command
+            .get_arguments()
+            .filter(|flag| there.contains(flag.get_id().as_str()) && typed(flag.get_id().as_str()));
+        Ok(Self(given.filter_map(|flag| flag.get_long().map(str::to_owned)).collect()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -49,47 +56,13 @@ impl Args for Given {
     }
 }
 
-/// The settings of a run: the flag's name, how it is spelled, and its place in `run.toml`.
-const SETTINGS: [(&str, &str, &str); 27] = [
-    ("depth", "--depth", "network.depth"),
-    ("conv1x1", "--conv1x1", "network.conv1x1"),
-    ("lrn", "--lrn", "network.lrn"),
-    ("no_batch_norm", "batch normalisation", "network.batch_norm"),
-    ("width", "--width", "network.width"),
-    ("dropout", "--dropout", "network.dropout"),
-    ("image_size", "--image-size", "network.image_size"),
-    ("train", "--train", "data.train"),
-    ("val", "--val", "data.val"),
-    ("batch_size", "--batch-size", "training.batch_size"),
-    ("epochs", "--epochs", "training.epochs"),
-    ("patience", "--early-stopping", "training.patience"),
-    ("learning_rate", "--learning-rate", "training.learning_rate"),
-    ("optimizer", "--optimizer", "training.optimizer.name"),
-    ("momentum", "--momentum", "training.optimizer.momentum"),
-    ("weight_decay", "--weight-decay", "training.optimizer.weight_decay"),
-    ("augment", "--augment", "training.augment"),
-    ("schedule", "--schedule", "training.schedule"),
-    ("warmup", "--warmup", "training.warmup"),
-    ("label_smoothing", "--label-smoothing", "training.label_smoothing"),
-    ("normalize", "--normalize", "training.normalisation"),
-    ("seed", "--seed", "training.seed"),
-    ("limit_train", "--limit-train", "training.limit_train"),
-    ("shuffle", "--shuffle", "training.shuffle"),
-    ("init", "--init", "training.init"),
-    ("init_partial", "--init-partial", "training.init_partial"),
-    ("precision", "--precision", "training.precision"),
-];
-
-/// The settings that can change while a training goes on.
-const CHANGEABLE: [&str; 5] = ["epochs", "patience", "learning_rate", "schedule", "precision"];
-
 /// What the command line changes of a run that goes on.
 pub fn changes(arguments: &Arguments) -> Changes {
     let Arguments { given, recipe, run, shared, .. } = arguments;
     Changes {
         epochs: run.epochs,
-        patience: given.has("patience").then_some(recipe.patience),
-        learning_rate: given.has("learning_rate").then_some(recipe.learning_rate),
+        patience: given.has("early-stopping").then_some(recipe.patience),
+        learning_rate: given.has("learning-rate").then_some(recipe.learning_rate),
         schedule: given.has("schedule").then_some(recipe.schedule),
         precision: shared.precision,
         max_steps: run.max_steps,
@@ -108,30 +81,25 @@ pub enum Which<'a> {
 }
 
 impl Which<'_> {
-    fn has(self, name: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Fixed => !CHANGEABLE.contains(&name),
-            Self::Given(given) => !CHANGEABLE.contains(&name) && given.has(name),
+    fn has(self, setting: &Setting) -> bool {
+        match (self, setting.scope) {
+            (_, Scope::Pause) => false,
+            (Self::All, _) => true,
+            (_, Scope::Changeable) => false,
+            (Self::Fixed, _) => true,
+            (Self::Given(given), _) => given.has(setting.flag),
         }
     }
 }
 
 /// The settings in which `run` is not what is `asked` for, each with both values.
 pub fn differences(run: &Run, asked: &Run, which: Which<'_>) -> Result<Vec<String>> {
-    let table = |run: &Run| toml::Value::try_from(run).map_err(|e| Error::usage(format!("the settings of a run: {e}")));
-    let (there, asked) = (table(run)?, table(asked)?);
-    let value = |table: &toml::Value, place: &str| {
-        let value = place.split('.').try_fold(table, |table, key| table.get(key));
-        value.map_or_else(|| "none".to_owned(), ToString::to_string)
-    };
-    Ok(SETTINGS
-        .iter()
-        .filter(|(name, ..)| which.has(name))
-        .map(|(_, spelling, place)| (spelling, value(&there, place), value(&asked, place)))
-        .filter(|(_, there, asked)| there != asked)
-        .map(|(spelling, there, asked)| format!("{spelling} {asked}, where the run has {there}"))
-        .collect())
+    let (run, asked) = (Values::of(run)?, Values::of(asked)?);
+    let differing = settings::differences(&run, &asked).filter(|(setting, ..)| which.has(setting));
+    let told = differing.map(|(setting, there, asked)| {
+        format!("{} {}, where the run has {}", setting.spelling(), words(asked), words(there))
+    });
+    Ok(told.collect())
 }
 
 /// Errors: the command line asks for something that a run that goes on cannot change. `asked` are its settings.
@@ -150,7 +118,7 @@ pub fn refuse_others(folder: &Path, run: &Run, asked: &Run, given: &Given) -> Re
 
 /// Whether any setting is given that a run that goes on cannot change.
 pub fn asks_for_fixed(given: &Given) -> bool {
-    SETTINGS.iter().any(|(name, ..)| Which::Given(given).has(name))
+    SETTINGS.iter().any(|setting| Which::Given(given).has(setting))
 }
 
 /// The first of the five runs of `--all` that is there, for `--resume` without a run to take the settings of. Those of the

@@ -2,22 +2,18 @@
 //!
 //! Reads no pack and starts nothing: the number of classes and the data set's mean are filled in by [`Settings::fit_to`].
 
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::network_arguments::NetworkArguments;
+use super::recipe_arguments::{Normalize, RecipeArguments};
 use super::train_again::Given;
 use super::{Shared, splits, values};
 use crate::dataset::Pack;
-use crate::engine::{Normalisation, Optimizer};
-use crate::error::{Error, Result};
-use crate::training::run::{Augment, Recipe, Schedule};
+use crate::error::Result;
+use crate::training::run::Recipe;
 use crate::vgg::Network;
-
-/// Epochs where `-e` is not given.
-const EPOCHS: usize = 50;
 
 /// The five networks of the replaced project, in order: depth and whether its 1x1 convolutions are in.
 const ALL: [(usize, bool); 5] = [(11, false), (13, false), (16, false), (16, true), (19, false)];
@@ -63,80 +59,12 @@ Examples:
   vggkit train --max-steps 40 --trace trace.json
       where the time goes, to be drawn by https://ui.perfetto.dev";
 
-/// How to train.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Training")]
-pub struct RecipeArguments {
-    /// Split below --data to train on
-    #[arg(short, long, value_name = "SPLIT", default_value = "train")]
-    pub train: String,
-    /// Split below --data to validate on after each epoch
-    #[arg(short, long, value_name = "SPLIT", default_value = "val")]
-    pub val: String,
-    /// Images a step
-    #[arg(short, long = "batch-size", value_name = "N", default_value = "64", visible_aliases = ["batchsize", "batch"],
-          value_parser = values::whole(1usize), allow_negative_numbers = true)]
-    pub batch_size: usize,
-    /// Stop when validation loss has not fallen for this many epochs; 0 for never [also: -es N]
-    #[arg(long = "early-stopping", value_name = "EPOCHS", default_value = "6",
-          visible_aliases = ["early_stopping", "patience"], value_parser = values::whole(0usize), allow_negative_numbers = true)]
-    pub patience: usize,
-    /// Learning rate [also: -lr X]
-    #[arg(long, value_name = "X", default_value = "0.001", visible_aliases = ["learning_rate", "lr"],
-          value_parser = values::real(Bound::Excluded(0.0), Bound::Unbounded), allow_negative_numbers = true)]
-    pub learning_rate: f64,
-    /// Optimiser, with PyTorch's constants
-    #[arg(long, value_name = "NAME", default_value = "adam")]
-    pub optimizer: OptimizerName,
-    /// Momentum of sgd (the paper: 0.9) [default: 0]
-    #[arg(long, value_name = "X", value_parser = values::real(Bound::Included(0.0), Bound::Excluded(1.0)),
-          allow_negative_numbers = true)]
-    pub momentum: Option<f64>,
-    /// L2 factor, added to the gradient (the paper: 5e-4)
-    #[arg(long, value_name = "X", default_value = "0", allow_negative_numbers = true,
-          value_parser = values::real(Bound::Included(0.0), Bound::Unbounded))]
-    pub weight_decay: f64,
-    /// What happens to train images; crop flips too
-    #[arg(long, value_name = "HOW", default_value = "flip")]
-    pub augment: Augment,
-    /// How the learning rate moves
-    #[arg(long, value_name = "HOW", default_value = "constant")]
-    pub schedule: Schedule,
-    /// Epochs in which the learning rate rises from 0; fractions are allowed
-    #[arg(long, value_name = "EPOCHS", default_value = "0", allow_negative_numbers = true,
-          value_parser = values::real(Bound::Included(0.0), Bound::Unbounded))]
-    pub warmup: f64,
-    /// Share of the target that goes to all classes alike
-    #[arg(long, value_name = "X", default_value = "0", allow_negative_numbers = true,
-          value_parser = values::real(Bound::Included(0.0), Bound::Excluded(1.0)))]
-    pub label_smoothing: f64,
-    /// Pixels to mean 0.5 and deviation 0.5, or to those of the data set
-    #[arg(long, value_name = "HOW", default_value = "half")]
-    pub normalize: Normalize,
-    /// Seed of weights, order, augmentation and dropout
-    #[arg(long, value_name = "N", default_value = "0", value_parser = values::whole(0u64), allow_negative_numbers = true)]
-    pub seed: u64,
-    /// Train on N images only, drawn with the seed
-    #[arg(long, value_name = "N", value_parser = values::whole(1usize), allow_negative_numbers = true)]
-    pub limit_train: Option<usize>,
-    /// Whether each epoch has an order of its own
-    #[arg(long, value_name = "WHETHER", default_value = "on")]
-    pub shuffle: Switch,
-    /// Start from these weights (safetensors with torchvision's names)
-    #[arg(long, value_name = "FILE")]
-    pub init: Option<PathBuf>,
-    /// Of the weights of --init take the layers that fit by name and shape, draw the others, and list both: for another
-    /// number of classes, another depth, or torchvision's weights
-    #[arg(long, requires = "init")]
-    pub init_partial: bool,
-}
-
 /// How long, where to, and what is kept.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Run")]
 pub struct RunArguments {
-    /// Epochs at most [default: 50; with --resume: as before]
-    #[arg(short, long, value_name = "N", value_parser = values::whole(1usize), allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "N", help = format!("Epochs at most [default: {}; with --resume: as before]", Recipe::default().epochs),
+           value_parser = values::whole(1usize), allow_negative_numbers = true)]
     pub epochs: Option<usize>,
     /// Stop after this many steps of the whole training, those before a --resume included
     #[arg(long, value_name = "N", value_parser = values::whole(1u64), allow_negative_numbers = true)]
@@ -168,33 +96,6 @@ pub struct RunArguments {
     /// Write what the training does when to FILE, which https://ui.perfetto.dev draws
     #[arg(long, value_name = "FILE", env = "VGGKIT_TRACE")]
     pub trace: Option<PathBuf>,
-}
-
-/// Optimisers by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OptimizerName {
-    /// torch.optim.Adam
-    Adam,
-    /// torch.optim.SGD
-    Sgd,
-}
-
-/// Where mean and deviation come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Normalize {
-    /// 0.5 and 0.5
-    Half,
-    /// Those of the train images
-    Dataset,
-}
-
-/// A thing that is on or off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Switch {
-    /// Yes
-    On,
-    /// No
-    Off,
 }
 
 /// What a new training needs, checked.
@@ -232,7 +133,7 @@ impl Arguments {
     pub fn settings(&self, data: &Path) -> Result<Settings> {
         Ok(Settings {
             networks: self.networks()?,
-            recipe: self.recipe()?,
+            recipe: self.recipe.recipe(&self.run, self.shared.precision.unwrap_or_default())?,
             train: splits::resolve("--train", &self.recipe.train, data)?,
             val: splits::resolve("--val", &self.recipe.val, data)?,
             normalize: self.recipe.normalize,
@@ -253,53 +154,16 @@ impl Arguments {
             .map(|network| (format!("{prefix}{}", network.short_name()), network))
             .collect())
     }
-
-    fn recipe(&self) -> Result<Recipe> {
-        let flags = &self.recipe;
-        let mut optimizer = match (flags.optimizer, flags.momentum) {
-            (OptimizerName::Adam, None) => Optimizer::adam(),
-            (OptimizerName::Adam, Some(_)) => {
-                return Err(Error::usage("--momentum goes with --optimizer sgd; adam has its own (beta1 = 0.9)")
-                    .with_help("add --optimizer sgd, or leave --momentum out"));
-            }
-            (OptimizerName::Sgd, momentum) => Optimizer::Sgd { momentum: momentum.unwrap_or(0.0), weight_decay: 0.0 },
-        };
-        let (Optimizer::Adam { weight_decay, .. } | Optimizer::Sgd { weight_decay, .. }) = &mut optimizer;
-        *weight_decay = flags.weight_decay;
-        let epochs = self.run.epochs.unwrap_or(EPOCHS);
-        if flags.warmup > epochs as f64 {
-            return Err(Error::usage(format!(
-                "--warmup {} is longer than the whole training (--epochs {epochs}): choose at most {epochs}",
-                flags.warmup
-            )));
-        }
-        Ok(Recipe {
-            batch_size: flags.batch_size,
-            epochs,
-            patience: flags.patience,
-            learning_rate: flags.learning_rate,
-            optimizer,
-            augment: flags.augment,
-            schedule: flags.schedule,
-            warmup: flags.warmup,
-            label_smoothing: flags.label_smoothing as f32,
-            normalisation: Normalisation::default(),
-            seed: flags.seed,
-            shuffle: flags.shuffle == Switch::On,
-            precision: self.shared.precision.unwrap_or_default(),
-            max_steps: self.run.max_steps,
-            limit_train: flags.limit_train,
-            init: flags.init.as_ref().map(|path| path.display().to_string()),
-            init_partial: flags.init_partial,
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
 
     use super::*;
+    use crate::engine::{Normalisation, Optimizer};
+    use crate::training::run::{Augment, Data, Schedule};
+    use crate::training::settings::{Form, SETTINGS, Setting};
 
     #[derive(Parser)]
     struct Harness {
@@ -329,6 +193,31 @@ mod tests {
         assert_eq!(recipe.normalisation, Normalisation { mean: [0.5; 3], std: [0.5; 3] });
         assert_eq!((settings.train.as_str(), settings.val.as_str()), ("train", "val"));
         Ok(())
+    }
+
+    #[test]
+    fn without_flags_it_is_the_default_recipe() -> Result<()> {
+        let settings = settings("--data nowhere")?;
+        assert_eq!((settings.networks[0].1.clone(), settings.recipe), (Network::default(), Recipe::default()));
+        let splits = Data { train: settings.train, val: settings.val, ..Data::default() };
+        assert_eq!(splits, Data::default());
+        Ok(())
+    }
+
+    #[test]
+    fn every_setting_has_its_flag_and_every_flag_its_setting() {
+        let command = Harness::command();
+        let flag = |long: &str| command.get_arguments().find(|flag| flag.get_long() == Some(long));
+        for Setting { key, flag: long, form, .. } in SETTINGS.iter().filter(|setting| setting.form != Form::None) {
+            let flag = flag(long).unwrap_or_else(|| panic!("{key}: there is no --{long}"));
+            assert_eq!(flag.get_action().takes_values(), *form == Form::Value, "{key}: --{long}");
+        }
+        for flag in command.get_arguments() {
+            let long = flag.get_long().expect("flags are long");
+            if matches!(flag.get_help_heading(), Some("Network" | "Training")) {
+                assert!(SETTINGS.iter().any(|setting| setting.flag == long), "--{long} has no row in SETTINGS");
+            }
+        }
     }
 
     #[test]

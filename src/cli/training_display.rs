@@ -11,6 +11,7 @@ use crate::progress;
 use crate::training::history::Epoch;
 use crate::training::run::{Origin, Recipe};
 use crate::training::session::Session;
+use crate::training::settings;
 use crate::training::trainer::{Ending, Live, Observer};
 
 /// The value of `schema` in the lines of `train --json`.
@@ -107,16 +108,16 @@ impl Display {
         let (run, device) = (&session.run, session.engine.device());
         if !quiet && !json {
             let plan = session.engine.plan();
-            let mut parts = vec![
-                run.network.title(),
+            let mut parts = vec![run.network.column()];
+            parts.extend(settings::variations(run).unwrap_or_default()); // numbers that TOML holds: they are in run.toml
+            parts.extend([
                 format!("{:.1} M parameters", plan.parameters() as f64 / 1e6),
                 format!("{} classes", run.network.classes),
                 format!("{} train images", output::count(session.train_images())),
-            ];
+            ]);
             parts.extend(run.data.synthetic.then(|| "synthetic demo data".to_owned()));
             parts.extend([device.adapter.clone(), device.driver.clone()]);
             parts.extend((device.threads > 0).then(|| format!("{} threads", device.threads)));
-            parts.push(run.training.precision.name().to_owned());
             parts.push(format!("{} of memory", indicatif::HumanBytes(session.engine.memory())));
             parts.push(session.folder.display().to_string());
             lines(&parts).iter().for_each(|line| output::note(line));

@@ -113,6 +113,13 @@ impl Optimizer {
         Self::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
     }
 
+    /// The factor of weight decay.
+    pub fn weight_decay(&self) -> f64 {
+        match self {
+            Self::Adam { weight_decay, .. } | Self::Sgd { weight_decay, .. } => *weight_decay,
+        }
+    }
+
     /// Names of the state kept for each trained tensor, as in PyTorch's optimiser state.
     pub fn moments(&self) -> &'static [&'static str] {
         match self {

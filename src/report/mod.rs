@@ -66,7 +66,7 @@ pub const FILES: &str = "index_files";
 pub fn render(sources: &Sources, out: &Path, options: Options) -> Result<Report> {
     beside::check(&out.join("index.html"), options.force)?; // before the work
     let inputs = load::load(sources);
-    let runs = view::Runs::new(&inputs);
+    let runs = view::Runs::new(&inputs)?;
     let raw = raw::collect(&inputs, &runs)?;
     let live =
         options.live.then(|| view::Live::new(&runs, &watch::trained_now(sources), watch::reload_seconds(&inputs)));

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::checkpoint::Progress;
 use super::run::{Change, Recipe, Run, Schedule};
 use super::schedule::{Plateau, learning_rate};
+use super::settings::{Scope, Values, differences, words};
 use super::trainer::{Ending, over};
 use crate::engine::gpu::Precision;
 use crate::error::{Error, Result};
@@ -110,7 +111,10 @@ impl Changes {
         }
         let before = rate(&old, &progress.plateau, progress.step);
         let mut notes = Vec::new();
-        for (setting, before, after) in differences(&old, &new) {
+        let (mine, changed) = (Values::of(run)?, Values::of(&Run { training: new.clone(), ..run.clone() })?);
+        for (setting, before, after) in differences(&mine, &changed).filter(|(s, ..)| s.scope == Scope::Changeable) {
+            let (before, after) = (words(before), words(after));
+            let setting = setting.key.trim_start_matches("training.");
             notes.push(format!("{setting} was {before} and is {after} from epoch {} on", progress.epoch));
             run.changes.push(Change {
                 time: files::now(),
@@ -144,18 +148,6 @@ fn renew_plateau(run: &Run, progress: &mut Progress) {
     if run.changes.iter().any(|change| here(change) && rate(change)) {
         progress.plateau = Plateau::default();
     }
-}
-
-/// What differs of the settings that can change: its name in `run.toml`, before and after.
-fn differences(old: &Recipe, new: &Recipe) -> Vec<(&'static str, String, String)> {
-    let pairs = [
-        ("epochs", old.epochs.to_string(), new.epochs.to_string()),
-        ("patience", old.patience.to_string(), new.patience.to_string()),
-        ("learning_rate", old.learning_rate.to_string(), new.learning_rate.to_string()),
-        ("schedule", old.schedule.name().to_owned(), new.schedule.name().to_owned()),
-        ("precision", old.precision.name().to_owned(), new.precision.name().to_owned()),
-    ];
-    pairs.into_iter().filter(|(_, before, after)| before != after).collect()
 }
 
 /// Why a training with this recipe is over at `progress`.

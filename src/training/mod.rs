@@ -9,6 +9,7 @@ pub mod run;
 pub mod sampler;
 pub mod schedule;
 pub mod session;
+pub mod settings;
 pub mod stop;
 pub mod trainer;
 mod writer;

@@ -156,7 +156,7 @@ impl Schedule {
 }
 
 /// What it was trained on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
     /// The data folder as given.
     pub folder: String,
@@ -208,6 +208,21 @@ pub struct Origin {
     pub init_unused: Vec<String>,
 }
 
+impl Default for Data {
+    /// Nobody's yet, with the splits' usual names.
+    fn default() -> Self {
+        Self {
+            folder: String::new(),
+            train: "train".into(),
+            val: "val".into(),
+            content_sha256: String::new(),
+            manifest_sha256: String::new(),
+            synthetic: false,
+            own_images: false,
+        }
+    }
+}
+
 impl Data {
     /// What names the data of this run, comparable with [`Identity::content_sha256`]. A run of a version that knew its data
     /// by the manifest alone is told by the data `at_hand`, else by the folder that it was trained on; where both hold other
@@ -235,6 +250,11 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl Run {
+    /// What `run.toml` would say of a run with these settings that nobody has trained.
+    pub fn new(network: Network, training: Recipe, data: Data) -> Self {
+        Self { schema: SCHEMA.to_owned(), network, training, data, origin: Origin::default(), changes: Vec::new() }
+    }
+
     /// `<folder>/run.toml`.
     pub fn path(folder: &Path) -> PathBuf {
         folder.join("run.toml")

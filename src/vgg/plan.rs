@@ -121,15 +121,16 @@ impl Network {
         format!("vgg{}{}{}", self.depth, if self.conv1x1 { "c" } else { "" }, if self.lrn { "-lrn" } else { "" })
     }
 
+    /// Its column of Table 1 for people: `VGG-16 with 1x1 convolutions`.
+    pub fn column(&self) -> String {
+        let convolutions = if self.conv1x1 { " with 1x1 convolutions" } else { "" };
+        let normalised = if self.lrn { " with local response normalisation" } else { "" };
+        format!("VGG-{}{convolutions}{normalised}", self.depth)
+    }
+
     /// A name for people: `VGG-16 with 1x1 convolutions, width 0.25, no batch normalisation`.
     pub fn title(&self) -> String {
-        let mut title = format!("VGG-{}", self.depth);
-        if self.conv1x1 {
-            title.push_str(" with 1x1 convolutions");
-        }
-        if self.lrn {
-            title.push_str(" with local response normalisation");
-        }
+        let mut title = self.column();
         if (self.width - 1.0).abs() > 1e-9 {
             title.push_str(&format!(", width {}", self.width));
         }

@@ -10,14 +10,14 @@ use vggkit::dataset::manifest::{self, Class, Manifest, Split};
 use vggkit::dataset::pack::Pack;
 use vggkit::dataset::pack_writer::{PackHeader, PackWriter};
 use vggkit::dataset::verify::{self, Finding, Severity, Verification};
-use vggkit::engine::{Device, Normalisation, Optimizer};
+use vggkit::engine::{Device, Normalisation};
 use vggkit::files;
 use vggkit::inference::answers::{Answer, Answers};
 use vggkit::inference::evaluation::{self, ClassAccuracy, Evaluation, Mistake};
 use vggkit::inference::inside::{self, Attention, Inside};
 use vggkit::report::{self, Options, Report, Sources};
 use vggkit::training::history::{self, Epoch};
-use vggkit::training::run::{self, Augment, Data, Origin, Recipe, Run, Schedule};
+use vggkit::training::run::{self, Data, Origin, Recipe, Run};
 use vggkit::vgg::Network;
 
 /// Class names that try to leave the text they stand in.
@@ -35,6 +35,7 @@ pub struct Fixture {
 pub struct Made {
     pub name: &'static str,
     pub network: Network,
+    pub recipe: Recipe,
     /// Of the best epoch.
     pub val_top1: f64,
     pub epochs: usize,
@@ -46,7 +47,15 @@ pub struct Made {
 impl Made {
     pub fn new(name: &'static str, depth: usize, val_top1: f64) -> Self {
         let network = Network { depth, classes: CLASSES.len(), ..Network::default() };
-        Self { name, network, val_top1, epochs: 5, synthetic: false, shift: 0 }
+        Self {
+            name,
+            network,
+            recipe: Recipe { patience: 3, seed: 7, ..Recipe::default() },
+            val_top1,
+            epochs: 5,
+            synthetic: false,
+            shift: 0,
+        }
     }
 }
 
@@ -118,7 +127,7 @@ impl Fixture {
         let settings = Run {
             schema: run::SCHEMA.into(),
             network: made.network.clone(),
-            training: recipe(made.epochs),
+            training: Recipe { epochs: made.epochs, ..made.recipe.clone() },
             data: Data {
                 folder: "data".into(),
                 train: "train".into(),
@@ -237,28 +246,6 @@ impl Fixture {
 
 fn wnids() -> Vec<String> {
     (0..CLASSES.len()).map(|i| format!("n0000000{i}")).collect()
-}
-
-fn recipe(epochs: usize) -> Recipe {
-    Recipe {
-        batch_size: 64,
-        epochs,
-        patience: 3,
-        learning_rate: 0.001,
-        optimizer: Optimizer::adam(),
-        augment: Augment::Flip,
-        schedule: Schedule::Constant,
-        warmup: 0.0,
-        label_smoothing: 0.0,
-        normalisation: Normalisation::default(),
-        seed: 7,
-        shuffle: true,
-        precision: vggkit::engine::gpu::Precision::F32,
-        max_steps: None,
-        limit_train: None,
-        init: None,
-        init_partial: false,
-    }
 }
 
 /// The best epoch is the third: loss falls to it and rises after it.

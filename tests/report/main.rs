@@ -16,6 +16,10 @@ mod parts;
 
 use fixture::{CLASSES, Fixture, Made};
 use html::{raw, tags, text};
+use vggkit::engine::Optimizer;
+use vggkit::engine::gpu::Precision;
+use vggkit::training::run::{Augment, Recipe, Schedule};
+use vggkit::vgg::Network;
 
 /// Run names that try to leave the text they stand in.
 const HOSTILE: [&str; 3] = ["<script>alert(1)<x>", "a\" onload='alert(2)' b=\"", "räksmörgås 💥 ]]>"];
@@ -342,6 +346,45 @@ fn unequal_terms_and_the_spread_of_a_network_are_said() {
     let page = text(&fixture.render().1);
     assert!(page.contains("given from 5 to 9 epochs"));
     assert!(page.contains("The 2 runs of VGG-11 lie at 35.0–40.0 %, 37.5 % in the mean."));
+}
+
+#[test]
+fn runs_of_one_network_are_told_apart_by_their_settings() {
+    let fixture = Fixture::with_data();
+    let default = Made::new("a", 11, 0.4);
+    fixture.add(&default);
+    let tag = |page: &str, tag: &str| page.matches(&format!("<span class=\"tag\">{tag}</span>")).count();
+    assert!(text(&fixture.render().1).contains("This run: 5 epochs, patience 3, seed 7."), "nobody to be told from");
+    let recipe = Recipe {
+        learning_rate: 0.1,
+        batch_size: 128,
+        optimizer: Optimizer::Sgd { momentum: 0.9, weight_decay: 5e-4 },
+        augment: Augment::Crop,
+        schedule: Schedule::Cosine,
+        label_smoothing: 0.1,
+        precision: Precision::F16,
+        ..default.recipe.clone()
+    };
+    let network = Network { dropout: 0.5, ..default.network.clone() };
+    fixture.add(&Made { recipe, network, ..Made::new("b", 11, 0.35) });
+    let (_, both) = fixture.render();
+    for told in [
+        "dropout 0.5",
+        "batch 128",
+        "lr 0.1",
+        "sgd",
+        "momentum 0.9",
+        "weight decay 0.0005",
+        "crop",
+        "cosine",
+        "label smoothing 0.1",
+        "f16",
+    ] {
+        assert_eq!(tag(&both, told), tag(&both, "dropout 0.5"), "{told} of one of two runs");
+        assert!(tag(&both, told) > 0, "{told} of one of two runs");
+    }
+    assert_eq!(tag(&both, "seed 7"), 0, "what both have tells nobody apart");
+    assert!(text(&both).contains("All runs here: 5 epochs, patience 3, seed 7."));
 }
 
 #[test]

@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use super::super::load::{Inputs, LoadedRun};
 use super::super::statistics;
+use crate::error::Result;
+use crate::training::run::Run;
+use crate::training::settings;
 use crate::vgg::Network;
 use crate::vgg::table::TABLE_1;
 
@@ -32,7 +35,8 @@ pub struct Identity {
     pub own_images: bool,
     /// Has the data of most runs here; others are shown but not compared.
     pub comparable: bool,
-    /// In what it differs from the replaced project's recipe for the same network; empty for nothing.
+    /// In what it differs from the replaced project's recipe for the same network, without what all runs have in common;
+    /// empty for nothing.
     pub variations: Vec<String>,
 }
 
@@ -62,14 +66,25 @@ pub struct Figures {
 }
 
 /// All runs, in the order of the page: compared ones first, each part in the order of Table 1.
-pub struct Runs<'a>(Vec<Described<'a>>);
+pub struct Runs<'a> {
+    described: Vec<Described<'a>>,
+    /// In what all of them differ from the replaced project's recipe.
+    pub shared: Vec<String>,
+}
 
 impl<'a> Runs<'a> {
-    pub fn new(inputs: &'a Inputs) -> Self {
+    /// Errors: a setting that cannot be told.
+    pub fn new(inputs: &'a Inputs) -> Result<Self> {
         let primary = primary_data(inputs);
         let mut taken = BTreeSet::new();
         let mut seen = [0; TABLE_1.len()];
-        let describe = |run: &'a LoadedRun| {
+        // Runs on other data come last, so that the compared ones have the first dashes.
+        let (compared, others): (Vec<_>, Vec<_>) =
+            inputs.runs.iter().partition(|r| primary == Some(r.known_as.as_str()));
+        let ordered: Vec<&LoadedRun> = compared.into_iter().chain(others).collect();
+        let settings: Vec<&Run> = ordered.iter().map(|run| &run.run).collect();
+        let (shared, variations) = settings::told_apart(&settings)?;
+        let describe = |(run, variations): (&'a LoadedRun, Vec<String>)| {
             let network = &run.run.network;
             let colour = TABLE_1
                 .iter()
@@ -87,18 +102,15 @@ impl<'a> Runs<'a> {
                 synthetic: run.run.data.synthetic,
                 own_images: run.run.data.own_images,
                 comparable: primary == Some(run.known_as.as_str()),
-                variations: variations(run),
+                variations,
             };
             Described { figures: figures(run, inputs), run, identity }
         };
-        // Runs on other data come last, so that the compared ones have the first dashes.
-        let (compared, others): (Vec<_>, Vec<_>) =
-            inputs.runs.iter().partition(|r| primary == Some(r.known_as.as_str()));
-        Self(compared.into_iter().chain(others).map(describe).collect())
+        Ok(Self { described: ordered.into_iter().zip(variations).map(describe).collect(), shared })
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Described<'a>> {
-        self.0.iter()
+        self.described.iter()
     }
 
     pub fn by_name(&self, name: &str) -> Option<&Described<'a>> {
@@ -152,30 +164,6 @@ fn unique_anchor(name: &str, taken: &mut BTreeSet<String>) -> String {
         number += 1;
     }
     anchor
-}
-
-fn variations(run: &LoadedRun) -> Vec<String> {
-    let (network, recipe) = (&run.run.network, &run.run.training);
-    let mut list = Vec::new();
-    if !network.batch_norm {
-        list.push("without batch norm".into());
-    }
-    if network.width != 1.0 {
-        list.push(format!("width {}", network.width));
-    }
-    if network.dropout > 0.0 {
-        list.push(format!("dropout {}", network.dropout));
-    }
-    if network.image_size != 64 {
-        list.push(format!("{0}×{0} pixels", network.image_size));
-    }
-    if let Some(limit) = recipe.limit_train {
-        list.push(format!("{limit} train images"));
-    }
-    if recipe.init.is_some() {
-        list.push("given weights".into());
-    }
-    list
 }
 
 fn figures(run: &LoadedRun, inputs: &Inputs) -> Figures {

@@ -174,7 +174,11 @@ pub fn build(inputs: &Inputs, runs: &Runs, raw: &RawFiles, live: Option<Live>) -
         replaced: REPLACED_PROJECT,
         mistakes,
         inside,
-        provenance: runs.iter().zip(&raw.by_run).map(|(d, files)| provenance::build(d, files)).collect(),
+        provenance: runs
+            .iter()
+            .zip(&raw.by_run)
+            .map(|(d, files)| provenance::build(d, files))
+            .collect::<Result<_>>()?,
         tables: raw.tables.iter().map(RawFile::named).collect(),
         raw_folder: format!("{}/raw", super::FILES),
         live,

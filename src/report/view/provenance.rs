@@ -5,8 +5,9 @@ use serde::Serialize;
 use super::super::format;
 use super::super::raw::RawFile;
 use super::identity::{Described, Identity};
-use crate::engine::Optimizer;
-use crate::training::run::{Augment, Change, Schedule};
+use crate::error::Result;
+use crate::training::run::Change;
+use crate::training::settings;
 
 /// One run.
 #[derive(Serialize)]
@@ -19,51 +20,29 @@ pub struct Provenance {
     pub files: Vec<RawFile>,
 }
 
-pub fn build(d: &Described, files: &[RawFile]) -> Provenance {
+pub fn build(d: &Described, files: &[RawFile]) -> Result<Provenance> {
     let run = &d.run.run;
-    let (network, recipe, data, origin) = (&run.network, &run.training, &run.data, &run.origin);
-    let yes = |flag: bool| if flag { "yes" } else { "no" }.to_owned();
+    let (recipe, data, origin) = (&run.training, &run.data, &run.origin);
     let known = |text: &str| if text.is_empty() { "not known".to_owned() } else { text.to_owned() };
-    let mut training = vec![
-        ("Epochs", format!("at most {}, patience {}", recipe.epochs, recipe.patience)),
-        ("Batch size", recipe.batch_size.to_string()),
-        ("Learning rate", format!("{}, {}", recipe.learning_rate, schedule(recipe.schedule, recipe.warmup))),
-        ("Optimizer", optimizer(&recipe.optimizer)),
-        ("Augmentation", augment(recipe.augment).to_owned()),
-        ("Label smoothing", recipe.label_smoothing.to_string()),
-        ("Normalisation", format!("mean {:?}, std {:?}", recipe.normalisation.mean, recipe.normalisation.std)),
-        ("Precision of products", recipe.precision.name().to_owned()),
-        ("Seed", recipe.seed.to_string()),
-        ("Shuffle", yes(recipe.shuffle)),
-    ];
-    let optional = [
-        ("Steps at most", recipe.max_steps.map(|n| n.to_string())),
-        ("Train images", recipe.limit_train.map(|n| n.to_string())),
-        ("First weights", recipe.init.clone()),
-        ("Layers of it", recipe.init_partial.then(|| origin.init_taken.join(", "))),
-        ("Layers drawn", recipe.init_partial.then(|| origin.init_drawn.join(", ")).filter(|layers| !layers.is_empty())),
-    ];
-    training.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    let mut network = vec![("Configuration", d.identity.letter.to_owned())];
+    network.extend(settings::listed(run, |setting| setting.key.starts_with("network."))?);
+    network.push(("Parameters", format::count(d.run.plan.parameters())));
+    let mut training = settings::listed(run, |setting| setting.key.starts_with("training."))?;
+    if recipe.init_partial {
+        let parts = [("Layers of it", &origin.init_taken), ("Layers drawn", &origin.init_drawn)];
+        let parts = parts.into_iter().filter(|(_, layers)| !layers.is_empty());
+        training.extend(parts.map(|(name, layers)| (name, layers.join(", "))));
+    }
     training.extend(run.changes.iter().map(|change| {
         let Change { setting, before, after, epoch, .. } = change;
         ("Changed", format!("{setting} {before} to {after} from epoch {epoch} on"))
     }));
-    Provenance {
+    Ok(Provenance {
         run: d.identity.clone(),
         command: known(&origin.command),
         files: files.iter().map(RawFile::named).collect(),
         groups: vec![
-            (
-                "Network",
-                vec![
-                    ("Configuration", format!("{}, depth {}", d.identity.letter, network.depth)),
-                    ("Batch norm", yes(network.batch_norm)),
-                    ("Width", network.width.to_string()),
-                    ("Dropout", network.dropout.to_string()),
-                    ("Input", format!("{0}×{0}, {1}", network.image_size, format::counted(network.classes, "class"))),
-                    ("Parameters", format::count(d.run.plan.parameters())),
-                ],
-            ),
+            ("Network", network),
             ("Training", training),
             (
                 "Data",
@@ -90,31 +69,5 @@ pub fn build(d: &Described, files: &[RawFile]) -> Provenance {
                 ],
             ),
         ],
-    }
-}
-
-fn schedule(schedule: Schedule, warmup: f64) -> String {
-    let name = match schedule {
-        Schedule::Constant => "constant",
-        Schedule::Cosine => "cosine",
-        Schedule::Plateau => "divided by 10 on a plateau",
-    };
-    if warmup > 0.0 { format!("{name} after {warmup} epochs of warm-up") } else { name.to_owned() }
-}
-
-fn optimizer(optimizer: &Optimizer) -> String {
-    match optimizer {
-        Optimizer::Adam { beta1, beta2, epsilon, weight_decay } => {
-            format!("Adam, betas {beta1} and {beta2}, epsilon {epsilon}, weight decay {weight_decay}")
-        }
-        Optimizer::Sgd { momentum, weight_decay } => format!("SGD, momentum {momentum}, weight decay {weight_decay}"),
-    }
-}
-
-fn augment(augment: Augment) -> &'static str {
-    match augment {
-        Augment::None => "none",
-        Augment::Flip => "left-right flip",
-        Augment::Crop => "left-right flip and random crop",
-    }
+    })
 }

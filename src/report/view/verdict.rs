@@ -273,6 +273,10 @@ fn caveats(inputs: &Inputs, runs: &Runs, best: &Described) -> Vec<String> {
             "Figures of the replaced PyTorch project are shown for orientation only: these runs have {reason}."
         ));
     }
+    if !runs.shared.is_empty() {
+        let who = if runs.iter().count() == 1 { "This run" } else { "All runs here" };
+        list.push(format!("{who}: {}.", runs.shared.join(", ")));
+    }
     list.extend(order(&runs.ranked()));
     list.extend(budgets(&runs.ranked()));
     list.extend(spreads(&runs.ranked()));
