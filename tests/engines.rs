@@ -14,7 +14,7 @@ use vggkit::engine::cpu::reference::ReferenceEngine;
 use vggkit::engine::gpu::{GpuEngine, Options};
 use vggkit::engine::sample::{Area, Blend, Geometry, Mix, Warp};
 use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State, View};
-use vggkit::vgg::{Network, Plan};
+use vggkit::vgg::{Head, Network, Plan};
 
 const CLASSES: usize = 6;
 
@@ -66,6 +66,8 @@ fn networks() -> Vec<Network> {
         Network { image_size: 32, ..base.clone() },
         Network { lrn: true, batch_norm: false, ..base.clone() },
         Network { depth: 16, conv1x1: true, ..base.clone() },
+        Network { image_size: 41, head: Head::Linear, dropout: 0.0, ..base.clone() },
+        Network { depth: 13, width: 0.05, image_size: 50, head: Head::Average, dropout: 0.0, ..base.clone() },
         Network { depth: 13, width: 0.05, image_size: 50, ..base },
     ]
 }

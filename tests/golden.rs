@@ -65,6 +65,7 @@ impl Case {
             dropout: 0.0,
             classes: size("classes"),
             image_size: size("size"),
+            ..Network::default()
         };
         let plan = network.plan().expect("a plan");
         let given = &meta["optimiser"];

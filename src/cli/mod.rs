@@ -17,6 +17,7 @@ use crate::inference::model::Model;
 
 pub mod output;
 
+mod augment_arguments;
 mod bench;
 mod bench_count;
 mod describe;

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::values;
 use crate::error::Result;
-use crate::vgg::Network;
+use crate::vgg::{Head, Network};
 
 /// Which column of Table 1, how wide, and for which images.
 #[derive(Clone, Debug, Args)]
@@ -32,6 +32,9 @@ pub struct NetworkArguments {
     #[arg(long, value_name = "PROBABILITY", default_value_t = Network::default().dropout.into(), allow_negative_numbers = true,
           value_parser = values::real(Bound::Included(0.0), Bound::Excluded(1.0)))]
     pub dropout: f64,
+    /// What stands on top of the convolutions
+    #[arg(long, value_name = "HEAD", value_enum, default_value_t = Network::default().head)]
+    pub head: Head,
     /// Height and width that the network sees, at least 32; images of another size are resized
     #[arg(short, long, value_name = "PIXELS", default_value_t = Network::default().image_size, visible_alias = "imagesize",
           value_parser = values::image_size, allow_negative_numbers = true)]
@@ -48,6 +51,7 @@ impl NetworkArguments {
             batch_norm: !self.no_batch_norm,
             width: self.width,
             dropout: self.dropout as f32,
+            head: self.head,
             classes,
             image_size: self.image_size,
         };

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::augment_arguments::AugmentArguments;
 use super::train_arguments::RunArguments;
 use super::values;
 use crate::engine::gpu::Precision;
 use crate::engine::{Normalisation, Optimizer};
 use crate::error::{Error, Result};
-use crate::training::run::{Augment, Data, Recipe, Schedule};
+use crate::training::run::{Data, Recipe, Schedule};
 
 /// How to train.
 #[derive(Clone, Debug, Args)]
@@ -47,9 +48,6 @@ pub struct RecipeArguments {
     #[arg(long, value_name = "X", default_value_t = Recipe::default().optimizer.weight_decay(), allow_negative_numbers = true,
           value_parser = values::real(Bound::Included(0.0), Bound::Unbounded))]
     pub weight_decay: f64,
-    /// What happens to train images; crop flips too
-    #[arg(long, value_name = "HOW", value_enum, default_value_t = Recipe::default().augment)]
-    pub augment: Augment,
     /// How the learning rate moves
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Recipe::default().schedule)]
     pub schedule: Schedule,
@@ -80,6 +78,8 @@ pub struct RecipeArguments {
     /// number of classes, another depth, or torchvision's weights
     #[arg(long, requires = "init")]
     pub init_partial: bool,
+    #[command(flatten)]
+    pub augment: AugmentArguments,
 }
 
 impl RecipeArguments {
@@ -102,13 +102,12 @@ impl RecipeArguments {
                 self.warmup
             )));
         }
-        Ok(Recipe {
+        let mut recipe = Recipe {
             batch_size: self.batch_size,
             epochs,
             patience: self.patience,
             learning_rate: self.learning_rate,
             optimizer,
-            augment: self.augment,
             schedule: self.schedule,
             warmup: self.warmup,
             label_smoothing: self.label_smoothing as f32,
@@ -120,7 +119,10 @@ impl RecipeArguments {
             limit_train: self.limit_train,
             init: self.init.as_ref().map(|path| path.display().to_string()),
             init_partial: self.init_partial,
-        })
+            ..Recipe::default()
+        };
+        self.augment.apply(&mut recipe)?;
+        Ok(recipe)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The loop around an engine: recipe, schedule, early stopping, checkpoints, history.
 
+pub mod augment;
 pub mod changes;
 pub mod checkpoint;
 pub mod history;

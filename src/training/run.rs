@@ -66,6 +66,27 @@ pub struct Recipe {
     pub optimizer: Optimizer,
     /// Augmentation of train.
     pub augment: Augment,
+    /// Share of an image that a resized crop has at least.
+    #[serde(default = "crop_scale", skip_serializing_if = "is_crop_scale")]
+    pub crop_scale: f64,
+    /// Whether each train image goes through one operation of TrivialAugment.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub trivial_augment: bool,
+    /// Standard deviation of the shift of train images' colours along their principal components; 0 for none.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub color_shift: f64,
+    /// Probability that a rectangle of a train image is erased.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub erase: f64,
+    /// Both parameters of the Beta distribution of which the shares of two mixed images are drawn; 0 for no mixup.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub mixup: f64,
+    /// The same for the area that a second image covers; 0 for no CutMix.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub cutmix: f64,
+    /// Epochs at the end in which nothing is mixed.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub mix_off: usize,
     /// Learning-rate schedule.
     pub schedule: Schedule,
     /// Epochs of linear warm-up from 0.
@@ -105,6 +126,13 @@ impl Default for Recipe {
             learning_rate: 1e-3,
             optimizer: Optimizer::adam(),
             augment: Augment::Flip,
+            crop_scale: crop_scale(),
+            trivial_augment: false,
+            color_shift: 0.0,
+            erase: 0.0,
+            mixup: 0.0,
+            cutmix: 0.0,
+            mix_off: 0,
             schedule: Schedule::Constant,
             warmup: 0.0,
             label_smoothing: 0.0,
@@ -122,7 +150,7 @@ impl Default for Recipe {
 
 /// What happens to train images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Augment {
     /// Nothing.
     None,
@@ -130,6 +158,8 @@ pub enum Augment {
     Flip,
     /// Flip, and a random crop after padding by 4 pixels.
     Crop,
+    /// Flip, and a random part of the image (--crop-scale), resized.
+    ResizedCrop,
 }
 
 /// How the learning rate moves.
@@ -243,6 +273,21 @@ impl Data {
     pub fn is(&self, at_hand: &Identity) -> bool {
         self.known_as(Some(at_hand)) == at_hand.content_sha256
     }
+}
+
+/// A quarter: torchvision's 0.08 leaves 18 x 18 pixels of an image of 64 x 64.
+fn crop_scale() -> f64 {
+    0.25
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_crop_scale(value: &f64) -> bool {
+    *value == crop_scale()
+}
+
+/// Whether a setting that is off by default is off.
+fn is_off<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn is_false(value: &bool) -> bool {

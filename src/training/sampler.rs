@@ -1,16 +1,14 @@
 //! Which images a step sees and how each is augmented: drawn by the host from generators keyed by
 //! (seed, epoch) and (seed, epoch, sample), so that a resumed run draws what it would have drawn.
 
-use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::run::{Augment, Recipe};
-use crate::engine::sample::Geometry;
-use crate::engine::{Pick, View};
-
-/// Pixels of padding on each side of `--augment crop`.
-const CROP_PADDING: i8 = 4;
+use super::augment::Augmentation;
+use super::run::Recipe;
+use crate::engine::Pick;
+use crate::engine::sample::Mix;
 
 /// What a generator is for; part of its key, so that no two uses share a stream.
 #[derive(Clone, Copy)]
@@ -18,6 +16,7 @@ enum Purpose {
     Subset = 1,
     Order = 2,
     Augment = 3,
+    Mix = 4,
 }
 
 /// The generator of one use: key = (seed, purpose, epoch, sample), all of them in ChaCha's 256-bit key.
@@ -35,13 +34,15 @@ pub struct Sampler {
     images: Vec<u32>,
     batch_size: usize,
     shuffle: bool,
-    augment: Augment,
+    augmentation: Augmentation,
+    /// The last in which images are mixed.
+    last_mixed: usize,
     seed: u64,
 }
 
 impl Sampler {
-    /// A sampler over `count` images. `limit_train` keeps that many, drawn from the seed, in pack order.
-    pub fn new(recipe: &Recipe, count: u32) -> Self {
+    /// A sampler over `count` images of `extent` pixels (width, height). `limit_train` keeps that many, drawn from the seed, in pack order.
+    pub fn new(recipe: &Recipe, count: u32, extent: [usize; 2]) -> Self {
         let mut images: Vec<u32> = (0..count).collect();
         if let Some(limit) = recipe.limit_train.filter(|&limit| limit < images.len()) {
             images.shuffle(&mut generator(Purpose::Subset, recipe.seed, 0, 0));
@@ -52,7 +53,8 @@ impl Sampler {
             images,
             batch_size: recipe.batch_size,
             shuffle: recipe.shuffle,
-            augment: recipe.augment,
+            augmentation: Augmentation::new(recipe, extent),
+            last_mixed: recipe.epochs.saturating_sub(recipe.mix_off),
             seed: recipe.seed,
         }
     }
@@ -84,27 +86,32 @@ impl Sampler {
         picks.extend(order[start..end].iter().map(|&index| self.pick(epoch, index)));
     }
 
+    /// Image `index` in an epoch, with a second one, of any that are trained on, where samples are mixed.
     fn pick(&self, epoch: usize, index: u32) -> Pick {
-        let mut view = View { index, ..View::default() };
-        if self.augment != Augment::None {
-            let mut generator = generator(Purpose::Augment, self.seed, epoch as u64, u64::from(index));
-            view.flip = generator.random();
-            if self.augment == Augment::Crop {
-                let mut offset = || generator.random_range(-CROP_PADDING..=CROP_PADDING);
-                view.geometry = Geometry::Moved { x: offset(), y: offset() };
-            }
+        let generator = |purpose| generator(purpose, self.seed, epoch as u64, u64::from(index));
+        let view = self.augmentation.view(index, &mut generator(Purpose::Augment));
+        if !self.augmentation.mixes() || epoch > self.last_mixed {
+            return view.into();
         }
-        view.into()
+        let mut generator = generator(Purpose::Mix);
+        let blend = self.augmentation.blend(&mut generator);
+        let second = self.images.choose(&mut generator).copied().unwrap_or(index);
+        Pick { view, mix: Some(Mix { view: self.augmentation.view(second, &mut generator), blend }) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::training::run::Recipe;
+    use crate::engine::sample::Geometry;
+    use crate::training::run::{Augment, Recipe};
 
     fn sampler(augment: Augment, shuffle: bool, limit_train: Option<usize>) -> Sampler {
-        Sampler::new(&Recipe { batch_size: 4, augment, shuffle, limit_train, seed: 7, ..Recipe::default() }, 10)
+        Sampler::new(
+            &Recipe { batch_size: 4, augment, shuffle, limit_train, seed: 7, ..Recipe::default() },
+            10,
+            [64, 64],
+        )
     }
 
     #[test]
@@ -150,5 +157,20 @@ mod tests {
         let mut picks = Vec::new();
         sampler.batch(4, &order, 0, &mut picks);
         assert!(picks.iter().all(|p| *p == Pick::of(p.view.index)));
+    }
+
+    #[test]
+    fn images_are_mixed_with_others_until_the_last_epochs() {
+        let recipe = Recipe { batch_size: 4, epochs: 9, cutmix: 1.0, mix_off: 2, seed: 7, ..Recipe::default() };
+        let (mixing, plain) = (Sampler::new(&recipe, 10, [64, 64]), sampler(Augment::Flip, true, None));
+        let picks: Vec<Pick> = (0..10).map(|i| mixing.pick(7, i)).collect();
+        let seconds: Vec<u32> = picks.iter().filter_map(|p| p.mix).map(|mix| mix.view.index).collect();
+        assert_eq!(seconds.len(), 10);
+        assert!(seconds.iter().any(|second| *second != seconds[0]));
+        assert_eq!(picks[3], mixing.pick(7, 3));
+        assert_ne!(picks[3].mix, mixing.pick(6, 3).mix);
+        // The first image is what it is without.
+        assert!(picks.iter().all(|pick| pick.view == plain.pick(7, pick.view.index).view));
+        assert_eq!(mixing.pick(8, 3), plain.pick(8, 3));
     }
 }

@@ -311,6 +311,7 @@ impl Session {
             val_labels: &labels,
             classes: &self.classes,
             train_images,
+            train_extent: [self.train.images.width, self.train.images.height],
             checkpoint_every: self.options.checkpoint_every,
             log_steps: history::steps_path(&self.folder).exists(),
             stop,

@@ -95,6 +95,8 @@ pub struct Job<'a> {
     pub classes: &'a Classes,
     /// Number of train images.
     pub train_images: u32,
+    /// Their width and height in pixels.
+    pub train_extent: [usize; 2],
     /// Steps between checkpoints within an epoch; 0 for none.
     pub checkpoint_every: u64,
     /// Whether `steps.jsonl` is written.
@@ -122,7 +124,7 @@ pub fn train(
     progress: Progress,
     observer: &mut dyn Observer,
 ) -> Result<Ending> {
-    let sampler = Sampler::new(job.recipe, job.train_images);
+    let sampler = Sampler::new(job.recipe, job.train_images, job.train_extent);
     if sampler.images() == 0 {
         return Err(Error::new(Kind::Data, "there is no image to train on"));
     }

@@ -10,5 +10,5 @@ pub mod transfer;
 pub mod weights;
 
 pub use operation::Operation;
-pub use plan::{Layer, Network, Plan, Shape};
+pub use plan::{Head, Layer, Network, Plan, Shape};
 pub use table::{Configuration, Convolution};

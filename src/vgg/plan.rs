@@ -70,10 +70,38 @@ pub struct Network {
     pub width: f64,
     /// Probability of dropout after the two hidden linear layers.
     pub dropout: f32,
+    /// What stands on top of the convolutions.
+    #[serde(default, skip_serializing_if = "Head::is_classic")]
+    pub head: Head,
     /// Output classes.
     pub classes: usize,
     /// Height and width the network sees.
     pub image_size: usize,
+}
+
+/// What makes logits of the last convolution's activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Head {
+    /// The paper's three linear layers, 4096 wide, on averages of 2x2 parts
+    #[default]
+    Classic,
+    /// One linear layer on averages of 2x2 parts
+    Linear,
+    /// One linear layer on the average of all (Lin et al. 2014, section 3.2; He et al. 2016)
+    Average,
+}
+
+impl Head {
+    /// Rows and columns that activations are averaged to.
+    pub fn averages(self) -> usize {
+        if self == Self::Average { 1 } else { 2 }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+    fn is_classic(&self) -> bool {
+        *self == Self::Classic
+    }
 }
 
 impl Default for Network {
@@ -86,6 +114,7 @@ impl Default for Network {
             batch_norm: true,
             width: 1.0,
             dropout: 0.0,
+            head: Head::Classic,
             classes: 200,
             image_size: 64,
         }
@@ -137,6 +166,11 @@ impl Network {
         if !self.batch_norm {
             title.push_str(", no batch normalisation");
         }
+        match self.head {
+            Head::Classic => {}
+            Head::Linear => title.push_str(", one linear layer"),
+            Head::Average => title.push_str(", global average and one linear layer"),
+        }
         title
     }
 
@@ -148,6 +182,13 @@ impl Network {
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(Error::usage(format!("dropout {} is not at least 0 and below 1", self.dropout)));
+        }
+        if self.dropout > 0.0 && self.head != Head::Classic {
+            return Err(Error::usage(format!(
+                "dropout {} goes after the two hidden linear layers, which only the classic head has",
+                self.dropout
+            ))
+            .with_help("leave --dropout out, or choose --head classic"));
         }
         if !Self::IMAGE_SIZES.contains(&self.image_size) {
             return Err(Error::usage(format!(
@@ -308,12 +349,14 @@ impl<'a> Builder<'a> {
             }
         }
         self.section = "avgpool";
-        self.push(Operation::AdaptiveAvgPool2d { size: 2 }, Shape { height: 2, width: 2, ..self.shape });
+        let size = self.network.head.averages();
+        self.push(Operation::AdaptiveAvgPool2d { size }, Shape { height: size, width: size, ..self.shape });
         self.section = "classifier";
         self.index = 0;
         let hidden = Shape::new(1, 1, self.network.scaled(HIDDEN));
         let dropout = Operation::Dropout { probability: self.network.dropout };
-        for _ in 0..2 {
+        let layers = if self.network.head == Head::Classic { 2 } else { 0 };
+        for _ in 0..layers {
             self.push(Operation::Linear, hidden);
             self.push(Operation::Relu, hidden);
             self.push(dropout, hidden);
@@ -366,6 +409,21 @@ mod tests {
     }
 
     #[test]
+    fn a_head_is_three_layers_or_one() -> Result<()> {
+        // The classifier of VGG-11 at 200 classes: 2048 to 4096 to 4096 to 200, and 2048 or 512 to 200, each with biases.
+        let parameters =
+            |head| Network { head, ..network(11) }.plan().map(|plan| (plan.layers.len(), plan.parameters()));
+        let (layers, classic) = parameters(Head::Classic)?;
+        let hidden = 2048 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 200;
+        assert_eq!(parameters(Head::Linear)?, (layers - 6, classic - hidden + 2048 * 200));
+        assert_eq!(parameters(Head::Average)?, (layers - 6, classic - hidden + 512 * 200));
+        let plan = Network { head: Head::Average, image_size: 100, ..network(16) }.plan()?;
+        let names: Vec<_> = plan.tensors().into_iter().rev().take(2).map(|t| t.name).collect();
+        assert_eq!(names, ["classifier.0.bias", "classifier.0.weight"]);
+        Ok(())
+    }
+
+    #[test]
     fn names_follow_torchvision() -> Result<()> {
         let plan = network(11).plan()?;
         let names: Vec<_> = plan.tensors().into_iter().map(|t| t.name).collect();
@@ -394,6 +452,7 @@ mod tests {
             (Network { image_size: 31, ..Network::default() }, "32"),
             (Network { width: 0.0, ..Network::default() }, "width"),
             (Network { dropout: 1.0, ..Network::default() }, "dropout"),
+            (Network { dropout: 0.5, head: Head::Average, ..Network::default() }, "classic head"),
         ] {
             let error = network.plan().expect_err("must be refused");
             assert!(error.to_string().contains(part), "{error}");

@@ -63,6 +63,38 @@ fn sgd_and_plateau_resume_as_well_and_checkpoints_within_an_epoch_change_nothing
     assert!(fingerprint(&runs.path().join("demo-a")) == fingerprint(&runs.path().join("demo-b")));
 }
 
+/// All that is drawn for a sample at once, over the epoch after which nothing is mixed; on the GPU engine the same samples.
+#[test]
+fn every_augmentation_resumes_to_the_bit() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let shape = ["--augment", "resized-crop", "--crop-scale", "0.3", "--trivial-augment", "--head", "average"];
+    let mixed = ["--color-shift", "0.1", "--erase", "0.5", "--mixup", "0.4", "--cutmix", "1", "--mix-off", "1"];
+    let recipe = [&shape[..], &mixed[..], &["-e", "3", "--log-steps", "--label-smoothing", "0.1"]].concat();
+    for (engine, stops) in
+        [(&["--engine", "cpu"][..], &["3", "6", "9"][..]), (&["--engine", "gpu", "--adapter", "llvmpipe"], &["6"])]
+    {
+        let recipe = [&recipe[..], engine].concat();
+        let name = |part: &str| format!("demo-{}-{part}", engine[1]);
+        ok(train(runs.path(), &name("whole"), &recipe));
+        let whole = fingerprint(&runs.path().join(name("whole")));
+        for k in stops {
+            ok(train(runs.path(), &name(k), &[&recipe[..], &["--max-steps", k, "--threads", "1"]].concat()));
+            ok(resume(runs.path(), &name(k), &[&["--log-steps", "--threads", "2"], engine].concat()));
+            assert!(fingerprint(&runs.path().join(name(k))) == whole, "{engine:?}: stopped after step {k}");
+        }
+        let text = fs::read_to_string(runs.path().join(name("whole")).join("run.toml")).expect("run.toml");
+        for line in
+            ["augment = \"resized-crop\"", "crop_scale = 0.3", "cutmix = 1.0", "mix_off = 1", "head = \"average\""]
+        {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+    // Without any of it nothing is said of it.
+    ok(train(runs.path(), "demo-plain", &["-e", "1", "--max-steps", "1"]));
+    let text = fs::read_to_string(runs.path().join("demo-plain/run.toml")).expect("run.toml");
+    assert!(!text.contains("crop_scale") && !text.contains("mix") && !text.contains("head"), "{text}");
+}
+
 #[test]
 fn stopping_within_an_epoch_keeps_the_best_network_of_those_that_ended() {
     let runs = tempfile::tempdir().expect("a folder");

@@ -8,7 +8,7 @@ use super::super::reference::PAPER;
 use super::identity::{Identity, Runs};
 use crate::error::Result;
 use crate::vgg::table::{HIDDEN, TABLE_1};
-use crate::vgg::{Configuration, Convolution, Network};
+use crate::vgg::{Configuration, Convolution, Head, Network};
 
 /// The table, column by column.
 #[derive(Serialize)]
@@ -16,7 +16,9 @@ pub struct Architectures {
     pub columns: Vec<Column>,
     /// Five stages; for each, the layers of each column.
     pub stages: Vec<Vec<Vec<Layer>>>,
-    pub hidden: usize,
+    pub hidden: Vec<usize>,
+    /// Rows and columns that the last activations are averaged to.
+    pub averages: usize,
     pub classes: usize,
     pub image_size: usize,
 }
@@ -66,7 +68,9 @@ pub fn build(inputs: &Inputs, runs: &Runs) -> Result<Architectures> {
             TABLE_1.iter().enumerate().map(|(i, c)| layers(stage, c, before(i))).collect()
         })
         .collect();
-    Ok(Architectures { columns, stages, hidden: HIDDEN, classes: base.classes, image_size: base.image_size })
+    let averages = base.head.averages();
+    let hidden = if base.head == Head::Classic { vec![HIDDEN; 2] } else { Vec::new() };
+    Ok(Architectures { columns, stages, averages, hidden, classes: base.classes, image_size: base.image_size })
 }
 
 fn column(colour: usize, configuration: &Configuration, base: &Network, runs: &Runs) -> Result<Column> {
@@ -76,6 +80,7 @@ fn column(colour: usize, configuration: &Configuration, base: &Network, runs: &R
         lrn: configuration.lrn,
         classes: base.classes,
         image_size: base.image_size,
+        head: base.head,
         ..Network::default()
     };
     let plan = network.plan()?;
