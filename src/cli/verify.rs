@@ -9,7 +9,6 @@ use super::{Shared, output, values};
 use crate::dataset::manifest;
 use crate::dataset::verify::{Finding, Request, Severity, Target, Verification, near, verify};
 use crate::error::Result;
-use crate::files;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,7 +50,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let request = Request { target, near, threads: shared.threads(), quiet };
     let result = verify(&request)?;
     if matches!(request.target, Target::Prepared(_))
-        && let Err(error) = files::write_json(&Verification::path(data), &result)
+        && let Err(error) = result.write(data)
     {
         output::note(&format!("warning: {error}")); // data on a medium that cannot be written is still verified
     }

@@ -255,10 +255,18 @@ fn read_decided(data: &Path) -> Result<Manifest> {
 
 /// Removes `verify.json`, if it is one of ours.
 fn remove_verification(data: &Path) -> Result<()> {
-    let path = data.join("verify.json");
-    let read = files::read_json::<serde_json::Value>(&path);
-    let ours = read.is_ok_and(|json| json["schema"].as_str().is_some_and(|s| s.starts_with("vggkit/verify/")));
-    if ours { remove(&path) } else { Ok(()) }
+    if is_verification(data) { remove(&verification(data)) } else { Ok(()) }
+}
+
+/// `<data>/verify.json`.
+pub fn verification(data: &Path) -> PathBuf {
+    data.join("verify.json")
+}
+
+/// Whether [`verification`] is there and one of ours, of whatever version.
+pub fn is_verification(data: &Path) -> bool {
+    let read = files::read_json::<serde_json::Value>(&verification(data));
+    read.is_ok_and(|json| json["schema"].as_str().is_some_and(|s| s.starts_with("vggkit/verify/")))
 }
 
 fn name(path: &Path) -> String {

@@ -133,9 +133,15 @@ fn a_manifest_and_a_report_of_something_else_are_not_replaced() {
     vggkit(work.path()).args(PREPARE).assert().code(1).stderr(wrong);
     assert!(fs::read_to_string(data.join("manifest.json")).unwrap().contains("my web app"));
     vggkit(work.path()).args(PREPARE).arg("--force").assert().success();
-    assert!(
-        Manifest::load(&data).is_ok() && fs::read_to_string(data.join("verify.json")).unwrap().contains("mine too")
-    );
+    let kept = || fs::read_to_string(data.join("verify.json")).unwrap().contains("mine too");
+    assert!(Manifest::load(&data).is_ok() && kept());
+    let named = contains("verify.json").and(contains("move it away"));
+    vggkit(work.path()).arg("verify").assert().success().stderr(named);
+    assert!(kept(), "what a verification finds does not replace it");
+    fs::remove_file(data.join("verify.json")).unwrap();
+    vggkit(work.path()).arg("verify").assert().success().stderr(contains("verify.json").not());
+    vggkit(work.path()).arg("verify").assert().success();
+    assert!(fs::read_to_string(data.join("verify.json")).unwrap().contains("vggkit/verify/"));
 }
 
 #[test]

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::decode::Size;
 use super::finding::Findings;
 pub use super::finding::{Finding, Severity};
-use crate::error::Result;
+use super::staging;
+use crate::error::{Error, Result};
 use crate::files;
 
 mod duplicates;
@@ -112,7 +113,18 @@ pub struct Counts {
 impl Verification {
     /// `<data>/verify.json`.
     pub fn path(data: &Path) -> PathBuf {
-        data.join("verify.json")
+        staging::verification(data)
+    }
+
+    /// Writes `<data>/verify.json`. Errors: a file of that name that vggkit did not write, which is kept.
+    pub fn write(&self, data: &Path) -> Result<()> {
+        let path = Self::path(data);
+        if path.exists() && !staging::is_verification(data) {
+            let message =
+                "was not written by vggkit, so it is kept and the result is not: move it away and verify again";
+            return Err(Error::data(&path, message));
+        }
+        files::write_json(&path, self)
     }
 
     /// The last verification of a data folder.
