@@ -67,6 +67,7 @@ fn run(name: &str, options: &Options) -> Result<()> {
         normalisation: Normalisation::default(),
         optimizer: (!options.infer).then(Optimizer::adam),
         label_smoothing: 0.0,
+        taught: 0.0,
         seed: 0,
         threads: options.threads,
         precise: options.precise,

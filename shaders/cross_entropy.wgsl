@@ -1,7 +1,7 @@
 // Softmax cross-entropy with label smoothing, its gradient, and hits; one workgroup a sample.
 // logits z, gradient [samples, classes padded to four]; target [batch]; outcome [samples] of (loss, top1, top5, 1).
 // loss = -sum over k of t[k] log softmax(z)[k] with t = smoothing / classes, and 1 - smoothing more, shared out between two
-// labels; gradient = (softmax(z) - t) / batch. A hit is top1 (top5) if fewer than one (five) logits are ahead of the label's:
+// labels; where there are teachers, what they say (rows [batch, classes]) is the share `taught` of t instead; gradient = (softmax(z) - t) / batch. A hit is top1 (top5) if fewer than one (five) logits are ahead of the label's:
 // greater, or equal at a lower index; the label is the first. A label whose logit is NaN is never a hit.
 // Then `metrics` adds the outcomes up, in a fixed order, in a slot of (loss, top1, top5, samples).
 // Twin: engine::cpu::reference::cross_entropy.
@@ -12,12 +12,12 @@ const INFINITY: u32 = 0x7f800000u;
 struct Dims {
     classes: u32,
     width: u32,             // classes padded
-    everywhere: f32,        // smoothing / classes
-    labelled: f32,          // 1 - smoothing
+    everywhere: f32,        // (1 - taught) * smoothing / classes
+    labelled: f32,          // (1 - taught) * (1 - smoothing)
     lowest: f32,            // -infinity and NaN, which WGSL's constants cannot be
     not_a_number: f32,
-    unused_0: u32,
-    unused_1: u32,
+    taught: f32,
+    unused: u32,
 }
 struct Target {
     first: u32,
@@ -29,6 +29,7 @@ struct Target {
 @group(0) @binding(3) var<storage, read> targets: array<Target>;
 @group(0) @binding(4) var<storage, read_write> gradient: array<f32>;
 @group(0) @binding(5) var<storage, read_write> outcomes: array<vec4<u32>>;
+@group(0) @binding(6) var<storage, read> rows: array<f32>; // not read where nothing is taught
 // metrics
 @group(0) @binding(2) var<storage, read> parts: array<vec4<u32>>; // outcomes
 @group(0) @binding(3) var<storage, read_write> slots: array<vec4<u32>>;
@@ -56,7 +57,7 @@ fn higher(a: f32, b: f32) -> f32 {
 
 var<workgroup> highest_of: array<f32, LANES>;
 var<workgroup> ahead_of: array<u32, LANES>;
-var<workgroup> sums_of: array<vec2<f32>, LANES>;
+var<workgroup> sums_of: array<vec3<f32>, LANES>;
 
 @compute @workgroup_size(LANES)
 fn forward_backward(
@@ -94,17 +95,23 @@ fn forward_backward(
     }
     let highest = highest_of[0];
 
-    // Sums of exp(z - highest) and of highest - z, in blocks of 64.
-    var sums = vec2<f32>();
-    var block = vec2<f32>();
+    // Sums of exp(z - highest), of highest - z, and of that times what teachers say, in blocks of 64.
+    let lesson = (step.first + sample) * dims.classes;
+    var sums = vec3<f32>();
+    var block = vec3<f32>();
     var count = 0u;
     for (var k = local; k < dims.classes; k += LANES) {
         let difference = logits[row + k] - highest;
-        block += vec2<f32>(power(difference), -difference);
+        var said = 0.0;
+        if (dims.taught > 0.0) {
+            let share = rows[lesson + k];
+            said = select(0.0, share * -difference, share > 0.0); // not of an infinite logit
+        }
+        block += vec3<f32>(power(difference), -difference, said);
         count += 1u;
         if (count % 64u == 0u) {
             sums += block;
-            block = vec2<f32>();
+            block = vec3<f32>();
         }
     }
     sums_of[local] = sums + block;
@@ -121,9 +128,12 @@ fn forward_backward(
     let inverse = 1.0 / total;
     let batch = f32(step.batch);
     for (var k = local; k < dims.width; k += LANES) {
-        let target_share = dims.everywhere + select(0.0, at_label, k == label) + select(0.0, at_other, k == other);
+        var target_share = dims.everywhere + select(0.0, at_label, k == label) + select(0.0, at_other, k == other);
         var d = 0.0;
         if (k < dims.classes) {
+            if (dims.taught > 0.0) {
+                target_share += dims.taught * rows[lesson + k];
+            }
             d = (power(logits[row + k] - highest) * inverse - target_share) / batch;
             d = select(dims.not_a_number, d, valid);
         }
@@ -141,6 +151,9 @@ fn forward_backward(
         }
         if (dims.everywhere > 0.0) {
             loss += dims.everywhere * (f32(dims.classes) * log_total + sums_of[0].y);
+        }
+        if (dims.taught > 0.0) {
+            loss += dims.taught * (log_total + sums_of[0].z);
         }
         loss = select(dims.not_a_number, loss, valid);
         let known = !is_nan(labelled);

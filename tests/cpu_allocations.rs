@@ -48,6 +48,7 @@ fn steps_allocate_next_to_nothing() {
             normalisation,
             optimizer,
             label_smoothing: 0.1,
+            taught: 0.0,
             seed: 0,
             threads: 2,
             precise: false,

@@ -20,7 +20,16 @@ fn network() -> Network {
 
 fn settings(optimizer: Option<Optimizer>, threads: usize) -> Settings {
     let normalisation = Normalisation { mean: [0.4, 0.5, 0.6], std: [0.2, 0.3, 0.4] };
-    Settings { batch_size: BATCH, normalisation, optimizer, label_smoothing: 0.1, seed: 3, threads, precise: false }
+    Settings {
+        batch_size: BATCH,
+        normalisation,
+        optimizer,
+        label_smoothing: 0.1,
+        taught: 0.0,
+        seed: 3,
+        threads,
+        precise: false,
+    }
 }
 
 fn sgd() -> Optimizer {
@@ -323,6 +332,8 @@ fn what_does_not_fit_is_an_error_and_changes_nothing() {
     assert!(engine.train_step(Batch::Picks(Source::Train, &outside), 0.1).is_err());
     assert!(engine.train_step(Batch::Picks(Source::Held, &all), 0.1).is_err(), "no labels");
     assert!(engine.train_step(Batch::Picks(Source::Train, &[]), 0.1).is_err());
+    let untaught = Batch::Taught(Source::Train, &all, &[0.1]);
+    assert!(engine.train_step(untaught, 0.1).is_err(), "nobody teaches");
     assert!(engine.train_step(Batch::Picks(Source::Train, &picks(0, BATCH + 1)), 0.1).is_err());
     let input = vec![0.0; 2 * 32 * 32 * 3];
     for (input, labels) in [(&input[1..], &[0, 0][..]), (&input, &[0]), (&input, &[0, 9]), (&input, &[]), (&[], &[])] {

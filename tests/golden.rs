@@ -102,6 +102,7 @@ impl Case {
             normalisation: Normalisation::default(),
             optimizer: Some(self.optimizer),
             label_smoothing: 0.0,
+            taught: 0.0,
             seed: 0,
             threads: 2,
             precise: true,

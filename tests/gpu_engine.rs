@@ -33,6 +33,7 @@ fn settings(batch_size: usize, optimizer: Optimizer) -> Settings {
         normalisation: Normalisation::default(),
         optimizer: Some(optimizer),
         label_smoothing: 0.0,
+        taught: 0.0,
         seed: 3,
         threads: 2,
         precise: true,

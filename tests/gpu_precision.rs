@@ -45,6 +45,7 @@ fn settings(optimizer: Optimizer) -> Settings {
         normalisation: Normalisation::default(),
         optimizer: Some(optimizer),
         label_smoothing: 0.0,
+        taught: 0.0,
         seed: 3,
         threads: 2,
         precise: true,

@@ -151,6 +151,7 @@ impl Shared {
             normalisation: Normalisation::default(),
             optimizer,
             label_smoothing: 0.0,
+            taught: 0.0,
             seed: 0,
             threads: self.threads(),
             precise: self.precise,

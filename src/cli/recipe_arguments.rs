@@ -59,6 +59,13 @@ pub struct RecipeArguments {
     #[arg(long, value_name = "X", default_value_t = Recipe::default().label_smoothing.into(), allow_negative_numbers = true,
           value_parser = values::real(Bound::Included(0.0), Bound::Excluded(1.0)))]
     pub label_smoothing: f64,
+    /// Learn from the networks of these runs too: what they say on average of an image is a part of its target
+    #[arg(long, value_name = "RUN,...", value_delimiter = ',')]
+    pub distill: Vec<String>,
+    /// How much of the target that is
+    #[arg(long, value_name = "SHARE", default_value_t = Recipe::default().distill_weight, allow_negative_numbers = true,
+          value_parser = values::real(Bound::Excluded(0.0), Bound::Included(1.0)))]
+    pub distill_weight: f64,
     /// Pixels to mean 0.5 and deviation 0.5, or to those of the data set
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Normalize::Half)]
     pub normalize: Normalize,
@@ -111,6 +118,8 @@ impl RecipeArguments {
             schedule: self.schedule,
             warmup: self.warmup,
             label_smoothing: self.label_smoothing as f32,
+            distill: self.distill.clone(),
+            distill_weight: self.distill_weight,
             normalisation: Normalisation::default(),
             seed: self.seed,
             shuffle: self.shuffle == Switch::On,
@@ -122,6 +131,9 @@ impl RecipeArguments {
             ..Recipe::default()
         };
         self.augment.apply(&mut recipe)?;
+        if recipe.distill.is_empty() && (recipe.distill_weight - Recipe::default().distill_weight).abs() > 0.0 {
+            return Err(Error::usage("--distill-weight: there is no teacher").with_help("name one with --distill RUN"));
+        }
         Ok(recipe)
     }
 }

@@ -2,21 +2,25 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::train_again::{self as again, Which};
 pub use super::train_arguments::Arguments;
 use super::train_arguments::Settings;
 use super::{output, training_display::Display};
+use crate::dataset::Pack;
 use crate::error::{Error, Kind, Result};
-use crate::inference::model;
+use crate::inference::{model, teachers};
+use crate::progress;
 use crate::shell;
 use crate::trace;
 use crate::training::changes::Changes;
 use crate::training::checkpoint;
-use crate::training::run::{Data, Run};
+use crate::training::run::{Data, Recipe, Run};
 use crate::training::session::{Options, Packs, Session};
 use crate::training::stop::Stop;
+use crate::training::teaching::Teaching;
 use crate::training::trainer::Ending;
 use crate::vgg::Network;
 
@@ -61,11 +65,12 @@ fn begin(arguments: &Arguments, stop: &Stop, options: Options) -> Result<()> {
     let mut settings = arguments.settings(arguments.shared.data())?;
     let packs = Packs::open(arguments.shared.data(), &settings.train, &settings.val)?;
     settings.fit_to(&packs.train)?;
+    let teaching = ask_teachers(&settings.recipe, &packs.train, arguments, &options)?;
     for (name, network) in &settings.networks {
         let folder = folder(arguments, name, &packs);
         let (recipe, overwrite) = (&settings.recipe, arguments.run.overwrite);
         let session = Session::new(folder, network, recipe, &packs, overwrite, options.clone(), stop)?;
-        go(session, stop, arguments)?;
+        go(session, teaching.clone(), stop, arguments)?;
     }
     Ok(())
 }
@@ -87,8 +92,10 @@ fn resume(given: &Path, arguments: &Arguments, stop: &Stop, options: Options) ->
         let network = &settings.networks[0].1;
         again::refuse_others(&folder, &run, &record(network, &settings), &arguments.given)?;
     }
-    let session = Session::resume(folder, arguments.shared.data_given(), &again::changes(arguments), options)?;
-    go(session, stop, arguments)
+    let changes = again::changes(arguments);
+    let session = Session::resume(folder, arguments.shared.data_given(), &changes, options.clone())?;
+    let teaching = ask_teachers(&session.run.training, session.train_pack(), arguments, &options)?;
+    go(session, teaching, stop, arguments)
 }
 
 /// The five networks in turn. Of runs that are there, those that are done are skipped, the others go on.
@@ -140,6 +147,7 @@ fn all(arguments: &Arguments, stop: &Stop, options: &Options) -> Result<()> {
              or replace all five with --overwrite",
         ));
     }
+    let mut teaching = None;
     for (folder, network, recipe) in turns {
         stop.check(&folder)?; // it can have come while the network before was closed
         let session = if there(&folder) {
@@ -155,12 +163,35 @@ fn all(arguments: &Arguments, stop: &Stop, options: &Options) -> Result<()> {
         } else {
             Session::new(folder, &network, &recipe, &packs, arguments.run.overwrite, options.clone(), stop)?
         };
-        go(session, stop, arguments)?;
+        if teaching.is_none() {
+            teaching = ask_teachers(&session.run.training, session.train_pack(), arguments, options)?; // the same for all
+        }
+        go(session, teaching.clone(), stop, arguments)?;
         if stop.late() {
             break; // a further network would not get beyond its first step
         }
     }
     Ok(())
+}
+
+/// What the runs say that a recipe names as teachers, asked before anything begins.
+fn ask_teachers(
+    recipe: &Recipe,
+    train: &Pack,
+    arguments: &Arguments,
+    options: &Options,
+) -> Result<Option<Arc<Teaching>>> {
+    if recipe.distill.is_empty() {
+        return Ok(None);
+    }
+    let find = |name: &String| model::find(&arguments.shared.runs, name);
+    let folders = recipe.distill.iter().map(find).collect::<Result<Vec<_>>>()?;
+    let quiet = arguments.shared.quiet || arguments.shared.json;
+    let bar = progress::bar("ask the teachers", (folders.len() * train.images.count) as u64, "images", quiet);
+    let answers =
+        teachers::ask(&folders, train, &options.engine, options.threads, |done| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    answers.map(|teaching| Some(Arc::new(teaching)))
 }
 
 /// The folder of the run `name`. The demo's runs keep apart from real ones.
@@ -175,7 +206,10 @@ fn record(network: &Network, settings: &Settings) -> Run {
 }
 
 /// One training, from its heading to its closing line.
-fn go(mut session: Session, stop: &Stop, arguments: &Arguments) -> Result<()> {
+fn go(mut session: Session, teaching: Option<Arc<Teaching>>, stop: &Stop, arguments: &Arguments) -> Result<()> {
+    if let Some(teaching) = teaching {
+        session.teach(teaching)?;
+    }
     let mut display = Display::new(&session, arguments.shared.quiet, arguments.shared.json);
     let ending = session.train(stop, &mut display);
     display.finish();

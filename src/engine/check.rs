@@ -19,6 +19,9 @@ pub fn settings(settings: &Settings) -> Result<()> {
     if !(0.0..1.0).contains(&settings.label_smoothing) {
         return Err(refused(format!("label smoothing {} is not at least 0 and below 1", settings.label_smoothing)));
     }
+    if !(0.0..=1.0).contains(&settings.taught) {
+        return Err(refused(format!("{} of a target from teachers is not from 0 to 1", settings.taught)));
+    }
     if settings.normalisation.std.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
         return Err(refused(format!("standard deviations {:?} are not all above 0", settings.normalisation.std)));
     }
@@ -52,7 +55,7 @@ pub fn batch(
 ) -> Result<usize> {
     targets.clear();
     let samples = match *batch {
-        Batch::Picks(source, picks) => {
+        Batch::Picks(source, picks) | Batch::Taught(source, picks, _) => {
             let images = attached.ok_or_else(|| refused(format!("no images are attached as {source:?}")))?;
             if let Some(fault) = picks.iter().find_map(|pick| pick.fault(images)) {
                 return Err(refused(fault));
@@ -77,6 +80,10 @@ pub fn batch(
     }
     if (labelled || !targets.is_empty()) && targets.len() != samples {
         return Err(refused(format!("{} labels for {samples} samples", targets.len())));
+    }
+    let (rows, taught) = (batch.teaching().len(), if labelled && settings.taught > 0.0 { samples } else { 0 });
+    if rows != taught * plan.network.classes {
+        return Err(refused(format!("{rows} shares of what teachers say, for {taught} samples that are taught")));
     }
     if let Some(label) = targets.iter().flat_map(|t| t.labels).find(|l| *l as usize >= plan.network.classes) {
         return Err(refused(format!("label {label}: the network has {} classes", plan.network.classes)));

@@ -56,6 +56,9 @@ pub enum Source {
 pub enum Batch<'a> {
     /// Picks of an attached image set: gathered, augmented, resized and normalised by the engine.
     Picks(Source, &'a [Pick]),
+    /// The same, with what teachers say of each sample: shares of all classes [n, classes], of which [`Settings::taught`] of
+    /// the target is made.
+    Taught(Source, &'a [Pick], &'a [f32]),
     /// A ready batch, e.g. a golden one: normalised f32 [n, image_size, image_size, 3] and a label a sample
     /// (labels may be empty for `logits`).
     Activations {
@@ -64,6 +67,24 @@ pub enum Batch<'a> {
         /// Class indices.
         labels: &'a [u32],
     },
+}
+
+impl<'a> Batch<'a> {
+    /// The picks of an image set, for a batch that has any.
+    pub fn picks(&self) -> Option<(Source, &'a [Pick])> {
+        match *self {
+            Self::Picks(source, picks) | Self::Taught(source, picks, _) => Some((source, picks)),
+            Self::Activations { .. } => None,
+        }
+    }
+
+    /// What teachers say of it; empty where none were asked.
+    pub fn teaching(&self) -> &'a [f32] {
+        match *self {
+            Self::Taught(_, _, rows) => rows,
+            Self::Picks(..) | Self::Activations { .. } => &[],
+        }
+    }
 }
 
 /// `(pixel / 255 - mean) / std` for R, G and B.
@@ -140,6 +161,8 @@ pub struct Settings {
     pub optimizer: Option<Optimizer>,
     /// Cross-entropy's label smoothing (torch.nn.CrossEntropyLoss): 0 for none.
     pub label_smoothing: f32,
+    /// Share of a target that teachers say ([`Batch::Taught`], which all training batches are then); 0 for none.
+    pub taught: f32,
     /// Key of the dropout masks, with the step and the element's index as counter.
     pub seed: u64,
     /// Worker threads of a CPU engine; never changes the result.

@@ -114,6 +114,7 @@ mod tests {
             normalisation: Default::default(),
             optimizer: None,
             label_smoothing: 0.0,
+            taught: 0.0,
             seed: plan.network.depth as u64,
             threads: 2,
             precise: true,

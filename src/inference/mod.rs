@@ -7,3 +7,4 @@ pub mod grad_cam;
 pub mod inside;
 pub mod model;
 pub mod predictions;
+pub mod teachers;

@@ -72,6 +72,7 @@ pub(super) fn inference_settings(run: &Run, threads: usize, precise: bool) -> Se
         normalisation: run.training.normalisation,
         optimizer: None,
         label_smoothing: 0.0,
+        taught: 0.0,
         seed: run.training.seed,
         threads,
         precise,

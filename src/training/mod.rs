@@ -12,5 +12,6 @@ pub mod schedule;
 pub mod session;
 pub mod settings;
 pub mod stop;
+pub mod teaching;
 pub mod trainer;
 mod writer;

@@ -93,6 +93,12 @@ pub struct Recipe {
     pub warmup: f64,
     /// Cross-entropy's label smoothing.
     pub label_smoothing: f32,
+    /// Folders of runs whose networks teach this one.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub distill: Vec<String>,
+    /// Share of a target that they say.
+    #[serde(default = "distill_weight", skip_serializing_if = "is_distill_weight")]
+    pub distill_weight: f64,
     /// How pixels become activations.
     pub normalisation: Normalisation,
     /// Seed of weights, order, augmentation and dropout.
@@ -136,6 +142,8 @@ impl Default for Recipe {
             schedule: Schedule::Constant,
             warmup: 0.0,
             label_smoothing: 0.0,
+            distill: Vec::new(),
+            distill_weight: distill_weight(),
             normalisation: Normalisation::default(),
             seed: 0,
             shuffle: true,
@@ -227,6 +235,9 @@ pub struct Origin {
     /// SHA-256 of best.safetensors once it has ended; empty while it runs and where no epoch was finished.
     #[serde(default)]
     pub best_sha256: String,
+    /// SHA-256 of the weights of those that it is distilled from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub teachers: Vec<String>,
     /// With `init_partial`: the layers that were taken from the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub init_taken: Vec<String>,
@@ -283,6 +294,16 @@ fn crop_scale() -> f64 {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
 fn is_crop_scale(value: &f64) -> bool {
     *value == crop_scale()
+}
+
+/// Half of the target.
+fn distill_weight() -> f64 {
+    0.5
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_distill_weight(value: &f64) -> bool {
+    *value == distill_weight()
 }
 
 /// Whether a setting that is off by default is off.

@@ -13,6 +13,7 @@ use super::history::{self, Epoch};
 use super::occupied::{self, Occupied};
 use super::run::{self, Data, Origin, Recipe, Run};
 use super::stop::Stop;
+use super::teaching::Teaching;
 use super::trainer::{self, Ending, Job, Observer};
 use crate::dataset::{Identity, Manifest, Pack};
 use crate::engine::{self, Engine, Images, Settings, Source, State, Target};
@@ -53,6 +54,7 @@ pub struct Session {
     val: Pack,
     classes: Classes,
     options: Options,
+    teaching: Option<Arc<Teaching>>,
     /// Nobody else trains here.
     _occupied: Occupied,
 }
@@ -167,6 +169,7 @@ impl Session {
             val: packs.val.clone(),
             classes,
             options,
+            teaching: None,
             _occupied: occupied,
         })
     }
@@ -217,6 +220,7 @@ impl Session {
             val: packs.val,
             classes: checkpoint.classes,
             options,
+            teaching: None,
             _occupied: occupied,
         };
         if session.ended().is_none() {
@@ -229,6 +233,28 @@ impl Session {
         }
         files::write_toml(&Run::path(&session.folder), &session.run)?;
         Ok(session)
+    }
+
+    /// The images that it trains on.
+    pub fn train_pack(&self) -> &Pack {
+        &self.train
+    }
+
+    /// Gives it what the teachers say that its recipe names. Errors: others than those that it began with, other images.
+    pub fn teach(&mut self, teaching: Arc<Teaching>) -> Result<()> {
+        let origin = &mut self.run.origin;
+        if teaching.images() != self.train.images.count {
+            let (asked, images) = (teaching.images(), self.train.images.count);
+            return Err(Error::new(Kind::Data, format!("teachers of {asked} images for {images} train images")));
+        }
+        if !origin.teachers.is_empty() && origin.teachers != teaching.digests {
+            let names = self.run.training.distill.join(", ");
+            return Err(Error::data(&self.folder, format!("was taught by other weights than {names} have now"))
+                .with_help("restore the best.safetensors of these runs, or begin another run"));
+        }
+        origin.teachers.clone_from(&teaching.digests);
+        self.teaching = Some(teaching);
+        files::write_toml(&Run::path(&self.folder), &self.run)
     }
 
     /// How the training ended that was resumed with nothing left to do; `None` where there is something.
@@ -302,6 +328,9 @@ impl Session {
     }
 
     fn run_trainer(&mut self, stop: &Stop, observer: &mut dyn Observer) -> Result<Ending> {
+        if self.teaching.is_none() && !self.run.training.distill.is_empty() {
+            return Err(Error::new(Kind::Engine, "the teachers were not asked"));
+        }
         let train_images = u32::try_from(self.train.images.count)
             .map_err(|_| Error::new(Kind::Engine, "more than 2^32 images to train on"))?;
         let labels = Arc::clone(&self.val.images.labels);
@@ -311,6 +340,7 @@ impl Session {
             val_labels: &labels,
             classes: &self.classes,
             train_images,
+            teaching: self.teaching.as_deref(),
             train_extent: [self.train.images.width, self.train.images.height],
             checkpoint_every: self.options.checkpoint_every,
             log_steps: history::steps_path(&self.folder).exists(),
@@ -347,6 +377,7 @@ fn open<'a>(
         normalisation: recipe.normalisation,
         optimizer: Some(recipe.optimizer),
         label_smoothing: recipe.label_smoothing,
+        taught: if recipe.distill.is_empty() { 0.0 } else { recipe.distill_weight as f32 },
         seed: recipe.seed,
         threads: options.threads,
         precise: options.engine.precise,

@@ -142,6 +142,10 @@ pub const SETTINGS: &[Setting] = &[
     value("training.schedule", "schedule", "Schedule", str::to_owned).in_scope(Scope::Changeable),
     value("training.warmup", "warmup", "Epochs of warm-up", |v| format!("warm-up {v}")),
     value("training.label_smoothing", "label-smoothing", "Label smoothing", |v| format!("label smoothing {v}")),
+    value("training.distill", "distill", "Teachers", |v| {
+        format!("distilled from {}", v.split(',').map(end_of_path).collect::<Vec<_>>().join(", "))
+    }),
+    value("training.distill_weight", "distill-weight", "Share of the target from teachers", |v| format!("taught {v}")),
     value("training.normalisation", "normalize", "Normalisation", |_| "normalised by the data set".into()),
     value("training.seed", "seed", "Seed", |v| format!("seed {v}")),
     value("training.shuffle", "shuffle", "Shuffle", |_| "not shuffled".into()),

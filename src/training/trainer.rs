@@ -13,6 +13,7 @@ use super::run::{Recipe, Schedule};
 use super::sampler::Sampler;
 use super::schedule::learning_rate;
 use super::stop::Stop;
+use super::teaching::Teaching;
 use super::writer::{Checkpoint, Closed, Destination, Writer};
 use crate::engine::{Batch, Engine, Pick, Source, StepMetrics};
 use crate::error::{Error, Kind, Result};
@@ -97,6 +98,8 @@ pub struct Job<'a> {
     pub train_images: u32,
     /// Their width and height in pixels.
     pub train_extent: [usize; 2],
+    /// What teachers say of the train images, where there are any.
+    pub teaching: Option<&'a Teaching>,
     /// Steps between checkpoints within an epoch; 0 for none.
     pub checkpoint_every: u64,
     /// Whether `steps.jsonl` is written.
@@ -135,8 +138,18 @@ pub fn train(
         optimizer: job.recipe.optimizer,
         classes: job.classes.clone(),
     });
-    let mut trainer =
-        Trainer { job, engine, observer, sampler, progress, writer, rates, epoch_started: now, polled: now };
+    let mut trainer = Trainer {
+        job,
+        engine,
+        observer,
+        sampler,
+        progress,
+        writer,
+        rows: Vec::new(),
+        rates,
+        epoch_started: now,
+        polled: now,
+    };
     trainer.start()?;
     let ending = trainer.run();
     trainer.finish_writing()?; // what went wrong there is older than what ended the training
@@ -150,6 +163,8 @@ struct Trainer<'a> {
     sampler: Sampler,
     progress: Progress,
     writer: Writer,
+    /// What teachers say of the batch.
+    rows: Vec<f32>,
     /// Learning rates of the steps whose metrics have not been read back.
     rates: VecDeque<f64>,
     epoch_started: Instant,
@@ -221,8 +236,15 @@ impl Trainer<'_> {
         let rate = self.learning_rate(self.progress.step);
         {
             let _span = trace::span("step").with("step", self.progress.step + 1);
+            let batch = match self.job.teaching {
+                None => Batch::Picks(Source::Train, picks),
+                Some(teaching) => {
+                    teaching.rows(picks, self.engine.plan().network.image_size, &mut self.rows);
+                    Batch::Taught(Source::Train, picks, &self.rows)
+                }
+            };
             #[expect(clippy::cast_possible_truncation, reason = "engines compute in f32")]
-            self.engine.train_step(Batch::Picks(Source::Train, picks), rate as f32)?;
+            self.engine.train_step(batch, rate as f32)?;
         }
         self.rates.push_back(rate);
         self.progress.step += 1;

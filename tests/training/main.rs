@@ -2,6 +2,7 @@
 
 mod again;
 mod cut_packs;
+mod distilled;
 mod exactness;
 mod image_files;
 #[cfg(unix)]

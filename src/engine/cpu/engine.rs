@@ -125,18 +125,17 @@ impl CpuEngine {
     /// Fills the network's input and the targets; returns the batch's size.
     fn load(&mut self, batch: &Batch<'_>, labelled: bool) -> Result<usize> {
         let Self { plan, settings, network, pool, targets, train, held, .. } = self;
-        let gallery = match batch {
-            Batch::Picks(Source::Train, _) => train.as_ref(),
-            Batch::Picks(Source::Held, _) => held.as_ref(),
-            Batch::Activations { .. } => None,
-        };
+        let gallery = batch.picks().and_then(|(source, _)| match source {
+            Source::Train => train.as_ref(),
+            Source::Held => held.as_ref(),
+        });
         let n = check::batch(plan, settings, batch, gallery.map(|g| &g.images), labelled, targets)?;
-        match (batch, gallery) {
-            (Batch::Activations { input, .. }, _) => network.input(input.len()).copy_from_slice(input),
-            (Batch::Picks(_, picks), Some(gallery)) => {
+        match (batch, batch.picks(), gallery) {
+            (Batch::Activations { input, .. }, ..) => network.input(input.len()).copy_from_slice(input),
+            (_, Some((_, picks)), Some(gallery)) => {
                 pool.install(|| network.gather(gallery, picks, &settings.normalisation));
             }
-            (Batch::Picks(..), None) => {} // refused by the check above
+            _ => {} // refused by the check above
         }
         Ok(n)
     }
@@ -181,7 +180,8 @@ impl Engine for CpuEngine {
             // Now, because the backward pass uses their buffer again.
             training_logits.clear();
             training_logits.extend_from_slice(network.logits(n));
-            let outcome = network.loss(n, targets, settings.label_smoothing);
+            let teaching = (settings.taught > 0.0).then(|| (settings.taught, batch.teaching()));
+            let outcome = network.loss(n, targets, settings.label_smoothing, teaching);
             network.backward(n);
             network.update(&optimizer, learning_rate, update);
             outcome

@@ -208,11 +208,11 @@ impl Network {
     }
 
     /// Loss and hits of the last forward pass, and the logits' gradient.
-    pub fn loss(&mut self, n: usize, targets: &[Target], smoothing: f32) -> Outcome {
+    pub fn loss(&mut self, n: usize, targets: &[Target], smoothing: f32, teaching: Option<(f32, &[f32])>) -> Outcome {
         let mut clock = Instant::now();
         let mut gradient = take(&mut self.slots[self.layout.d_logits]);
         let logits = self.logits(n);
-        let outcome = cross_entropy(logits, targets, smoothing, &mut gradient[..logits.len()]);
+        let outcome = cross_entropy(logits, targets, smoothing, teaching, &mut gradient[..logits.len()]);
         self.slots[self.layout.d_logits] = gradient;
         lap(&mut clock, &mut self.times.loss);
         outcome

@@ -259,6 +259,12 @@ fn linear_layers() {
     }
 }
 
+/// Squares in shares of their sum: what teachers may say.
+fn shares(values: &[f32]) -> Vec<f32> {
+    let sum: f32 = values.iter().map(|v| v * v).sum();
+    values.iter().map(|v| v * v / sum).collect()
+}
+
 #[test]
 fn cross_entropy_and_hits() {
     use reference::cross_entropy as truth;
@@ -269,16 +275,25 @@ fn cross_entropy_and_hits() {
         let mut gradient64 = vec![0.0; logits.len()];
         let loss64 = truth::forward_backward(&wide(&logits), &targets, f64::from(smoothing), &mut gradient64);
         let mut gradient = vec![f32::NAN; logits.len()];
-        let outcome = loss::cross_entropy(&logits, &targets, smoothing, &mut gradient);
+        let outcome = loss::cross_entropy(&logits, &targets, smoothing, None, &mut gradient);
         assert!((f64::from(outcome.loss) - loss64).abs() <= 1e-6 * loss64.abs());
         assert!(distance(&gradient, &gradient64) < 1e-6 || classes == 1);
         assert_eq!((outcome.top1, outcome.top5), truth::hits(&wide(&logits), &targets));
+
+        let rows: Vec<f32> = noise(n * classes, 2).chunks_exact(classes).flat_map(shares).collect();
+        let taught = |g: &mut [f64]| {
+            truth::taught(&wide(&logits), &targets, f64::from(smoothing), Some((f64::from(0.7f32), &rows)), g)
+        };
+        let loss64 = taught(&mut gradient64);
+        let outcome = loss::cross_entropy(&logits, &targets, smoothing, Some((0.7, &rows)), &mut gradient);
+        assert!((f64::from(outcome.loss) - loss64).abs() <= 1e-6 * loss64.abs());
+        assert!(distance(&gradient, &gradient64) < 1e-6 || classes == 1);
     }
-    let outcome = loss::cross_entropy(&[f32::NAN, 1.0, 0.0, 5.0], &Target::each(&[0, 1]), 0.0, &mut [0.0; 4]);
+    let outcome = loss::cross_entropy(&[f32::NAN, 1.0, 0.0, 5.0], &Target::each(&[0, 1]), 0.0, None, &mut [0.0; 4]);
     assert!(outcome.loss.is_nan());
     assert_eq!((outcome.top1, outcome.top5), (1, 1));
     // Impossible, and not asked for.
-    let outcome = loss::cross_entropy(&[0.0, f32::NEG_INFINITY], &[Target::of(0)], 0.0, &mut [0.0; 2]);
+    let outcome = loss::cross_entropy(&[0.0, f32::NEG_INFINITY], &[Target::of(0)], 0.0, None, &mut [0.0; 2]);
     assert_eq!(outcome.loss, 0.0);
 }
 

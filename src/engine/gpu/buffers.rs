@@ -29,6 +29,8 @@ pub struct Buffers {
     /// Partial sums of batch normalisation and biases.
     pub partials: Slice,
     pub targets: Slice,
+    /// What teachers say of a batch, where there are any.
+    pub rows: Option<Slice>,
     pub picks: Slice,
     pub losses: Slice,
     pub metrics: Slice,
@@ -50,12 +52,14 @@ impl Buffers {
             scratch,
             partials,
             targets,
+            rows,
             picks,
             losses,
             metrics: _,
         } = self;
         let single = [parameters, running, partials, targets, picks, losses];
-        let sometimes = gradients.iter().chain(rounded).chain(scaling).chain(unscaled).chain(kept.iter().flatten());
+        let sometimes =
+            gradients.iter().chain(rounded).chain(scaling).chain(unscaled).chain(rows).chain(kept.iter().flatten());
         slots.iter().chain(moments).chain(scratch).chain(sometimes).chain(single)
     }
 
@@ -117,6 +121,10 @@ impl Buffers {
                 .collect::<Result<_>>()?,
             scratch: [gpu.buffer("scratch", first)?, gpu.buffer("scratch", second)?, gpu.buffer("scratch", third)?],
             partials: gpu.buffer("partial sums", memory::partials(layout, samples))?,
+            rows: match (settings.taught > 0.0, layout.steps.last()) {
+                (true, Some(last)) => Some(gpu.buffer("what teachers say", last.stage.output.elements() * batch)?),
+                _ => None,
+            },
             targets: gpu.buffer("targets", TARGET * batch)?,
             picks: gpu.buffer("picks", PICK * batch)?,
             losses: gpu.buffer("losses", 4 * batch)?,

@@ -25,10 +25,21 @@ struct Dims {
     labelled: f32,
     lowest: f32,
     not_a_number: f32,
-    unused: [u32; 2],
+    taught: f32,
+    unused: u32,
 }
 
-/// From `logits` [n, classes padded] and `targets` ([`TARGET`] numbers a sample, of the whole batch): `d_logits` = (softmax - target) / batch,
+/// What targets are made of besides labels.
+#[derive(Clone, Copy, Debug)]
+pub struct Aim {
+    /// Label smoothing.
+    pub smoothing: f32,
+    /// Share of what teachers say; 0 where there are none.
+    pub taught: f32,
+}
+
+/// From `logits` [n, classes padded] and `targets` ([`TARGET`] numbers a sample, of the whole batch), with what teachers
+/// say, `rows` [batch, classes], where they have a share (else any buffer): `d_logits` = (softmax - target) / batch,
 /// `outcomes` [n] and their sum in slot `step.slot` of `metrics`, overwritten or, where the step accumulates, added to.
 #[expect(clippy::too_many_arguments, reason = "three inputs, three outputs")]
 #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
@@ -36,27 +47,28 @@ pub fn record(
     gpu: &Gpu,
     label: &str,
     classes: usize,
-    smoothing: f32,
+    Aim { smoothing, taught }: Aim,
     logits: &Slice,
-    targets: &Slice,
+    [targets, rows]: [&Slice; 2],
     d_logits: &Slice,
     outcomes: &Slice,
     metrics: &Slice,
 ) -> Result<Vec<Dispatch>> {
-    let smoothing = f64::from(smoothing);
+    let (smoothing, rest) = (f64::from(smoothing), 1.0 - f64::from(taught));
     let dims = Dims {
         classes: classes as u32,
         width: classes.next_multiple_of(4) as u32,
-        everywhere: (smoothing / classes as f64) as f32,
-        labelled: (1.0 - smoothing) as f32,
+        everywhere: (rest * smoothing / classes as f64) as f32,
+        labelled: (rest * (1.0 - smoothing)) as f32,
         lowest: f32::NEG_INFINITY,
         not_a_number: f32::NAN,
-        unused: [0; 2],
+        taught,
+        unused: 0,
     };
-    let loss = source("forward_backward", "cross_entropy loss", &[Read, Read, Write, Write]);
+    let loss = source("forward_backward", "cross_entropy loss", &[Read, Read, Write, Write, Read]);
     let sum = source("metrics", "cross_entropy metrics", &[Read, Write]);
     Ok(vec![
-        gpu.dispatch(label, &loss, &dims, &[logits, targets, d_logits, outcomes], |n| spread(n, 1))?,
+        gpu.dispatch(label, &loss, &dims, &[logits, targets, d_logits, outcomes, rows], |n| spread(n, 1))?,
         gpu.dispatch(label, &sum, &dims, &[outcomes, metrics], |_| [1, 1, 1])?,
     ])
 }

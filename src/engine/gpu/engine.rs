@@ -165,16 +165,16 @@ impl GpuEngine {
     /// Checks a batch and sends what the device needs of it; returns its size.
     fn load(&mut self, batch: &Batch<'_>, labelled: bool) -> Result<usize> {
         let mut targets = std::mem::take(&mut self.targets);
-        let attached = match batch {
-            Batch::Picks(source, _) => self.attached(*source),
-            Batch::Activations { .. } => None,
-        };
+        let attached = batch.picks().and_then(|(source, _)| self.attached(source));
         let n = check::batch(&self.plan, &self.settings, batch, attached.map(|a| &a.images), labelled, &mut targets);
         if n.is_ok() {
             if !targets.is_empty() {
                 self.gpu.write(self.network.targets(), &targets);
             }
-            if let (Batch::Picks(_, picks), Some(attached)) = (batch, attached) {
+            if let Some(rows) = self.network.teaching() {
+                self.gpu.write(rows, batch.teaching());
+            }
+            if let (Some((_, picks)), Some(attached)) = (batch.picks(), attached) {
                 attached.gallery.load(&self.gpu, picks, self.network.picks());
             }
         }
@@ -185,7 +185,9 @@ impl GpuEngine {
     /// Fills the network's input for samples `first .. first + samples`, or names the calls that will.
     fn input<'a>(&'a self, batch: &Batch<'_>, first: usize, samples: usize) -> &'a [Dispatch] {
         match *batch {
-            Batch::Picks(source, _) => self.attached(source).map_or(&[], |a| a.gather.as_slice()),
+            Batch::Picks(source, _) | Batch::Taught(source, ..) => {
+                self.attached(source).map_or(&[], |a| a.gather.as_slice())
+            }
             Batch::Activations { input, .. } => {
                 let sample = self.plan.input().elements();
                 let pixels = input[first * sample..(first + samples) * sample].chunks_exact(3);

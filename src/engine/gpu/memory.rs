@@ -135,6 +135,7 @@ mod tests {
             normalisation: Normalisation::default(),
             optimizer: Some(Optimizer::adam()),
             label_smoothing: 0.0,
+            taught: 0.0,
             seed: 0,
             threads: 1,
             precise: false,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::buffers::Buffers;
 use super::convolution::{Pass, Variant};
+use super::cross_entropy::Aim;
 use super::device::{Gpu, Slice};
 use super::dispatch::Dispatch;
 use super::layout::{Layout, Place, Step};
@@ -164,9 +165,9 @@ impl Network {
             gpu,
             "loss",
             self.classes,
-            settings.label_smoothing,
+            Aim { smoothing: settings.label_smoothing, taught: settings.taught },
             logits,
-            &buffers.targets,
+            [&buffers.targets, buffers.rows.as_ref().unwrap_or(&buffers.targets)],
             buffers.unscaled.as_ref().unwrap_or(d_logits),
             &buffers.losses,
             &buffers.metrics,
@@ -210,6 +211,11 @@ impl Network {
     /// Where targets go, for a whole batch.
     pub fn targets(&self) -> &Slice {
         &self.buffers.targets
+    }
+
+    /// Where what teachers say goes, for a whole batch.
+    pub fn teaching(&self) -> Option<&Slice> {
+        self.buffers.rows.as_ref()
     }
 
     /// Where picks go, for a whole batch.

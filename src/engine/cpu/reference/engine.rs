@@ -63,13 +63,19 @@ impl<T: Real> ReferenceEngine<T> {
     /// One training step on a ready batch: `input` [n, image_size, image_size, 3], a target a sample. Returns the loss.
     /// Errors: an engine without optimiser.
     pub fn step(&mut self, input: Vec<T>, targets: &[Target], learning_rate: f64) -> Result<T> {
+        self.taught_step(input, targets, &[], learning_rate)
+    }
+
+    /// The same, with what teachers say of each sample.
+    fn taught_step(&mut self, input: Vec<T>, targets: &[Target], rows: &[f32], learning_rate: f64) -> Result<T> {
         let Some(rule) = self.settings.optimizer else {
             return Err(Error::new(Kind::Engine, "this engine was made without an optimiser: it only infers"));
         };
         let pass = self.network.forward(input, Mode::Training { seed: self.settings.seed, step: self.steps });
         let mut gradient = vec![T::nan(); pass.logits().len()];
         let smoothing = T::of(f64::from(self.settings.label_smoothing));
-        let loss = cross_entropy::forward_backward(pass.logits(), targets, smoothing, &mut gradient);
+        let teaching = (!rows.is_empty()).then(|| (T::of(f64::from(self.settings.taught)), rows));
+        let loss = cross_entropy::taught(pass.logits(), targets, smoothing, teaching, &mut gradient);
         let (top1, top5) = cross_entropy::hits(pass.logits(), targets);
         self.gradients = self.network.backward(&pass, gradient);
         self.training_logits = pass.logits().to_vec();
@@ -117,19 +123,16 @@ impl<T: Real> ReferenceEngine<T> {
 
     /// The batch's activations and targets.
     fn load(&self, batch: &Batch<'_>, labelled: bool) -> Result<(Vec<T>, Vec<Target>)> {
-        let attached = match batch {
-            Batch::Picks(source, _) => self.images(*source),
-            Batch::Activations { .. } => None,
-        };
+        let attached = batch.picks().and_then(|(source, _)| self.images(source));
         let mut targets = Vec::new();
         let plan = self.network.plan();
         check::batch(plan, &self.settings, batch, attached, labelled, &mut targets)?;
-        let input = match (batch, attached) {
-            (Batch::Activations { input, .. }, _) => widen(input),
-            (Batch::Picks(_, picks), Some(images)) => {
+        let input = match (batch, batch.picks(), attached) {
+            (Batch::Activations { input, .. }, ..) => widen(input),
+            (_, Some((_, picks)), Some(images)) => {
                 gather::gather(images, picks, plan.network.image_size, &self.settings.normalisation)
             }
-            (Batch::Picks(..), None) => Vec::new(), // refused by the check above
+            _ => Vec::new(), // refused by the check above
         };
         Ok((input, targets))
     }
@@ -179,7 +182,7 @@ impl<T: Real> Engine for ReferenceEngine<T> {
 
     fn train_step(&mut self, batch: Batch<'_>, learning_rate: f32) -> Result<()> {
         let (input, targets) = self.load(&batch, true)?;
-        self.step(input, &targets, f64::from(learning_rate)).map(|_| ())
+        self.taught_step(input, &targets, batch.teaching(), f64::from(learning_rate)).map(|_| ())
     }
 
     fn drain_metrics(&mut self) -> Result<Vec<StepMetrics>> {

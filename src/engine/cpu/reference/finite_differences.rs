@@ -173,6 +173,11 @@ fn cross_entropy_backward() {
         check(&format!("smoothing {smoothing}"), &z, &dz, |z| {
             cross_entropy::forward_backward(z, &targets, smoothing, &mut vec![0.0; z.len()])
         });
+        let sum = (classes * (classes + 1) / 2) as f32;
+        let rows: Vec<f32> = (0..3 * classes).map(|i| (1 + i % classes) as f32 / sum).collect();
+        let taught = |z: &[f64], dz: &mut [f64]| cross_entropy::taught(z, &targets, smoothing, Some((0.4, &rows)), dz);
+        taught(&z, &mut dz);
+        check(&format!("taught, smoothing {smoothing}"), &z, &dz, |z| taught(z, &mut vec![0.0; z.len()]));
     }
 }
 

@@ -3,13 +3,14 @@
 
 use super::{Check, Gpu, Step, distance, execute_part, narrow, padded, unpadded, unwritten, values, wide, worst};
 use crate::engine::cpu::reference::cross_entropy as twin;
-use crate::engine::gpu::cross_entropy;
+use crate::engine::gpu::cross_entropy::{self, Aim};
 use crate::engine::sample::Target;
 use crate::error::Result;
 
 pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     for (classes, samples) in [(1, 1), (3, 2), (10, 70), (200, 5), (257, 3), (5000, 2), (1_000_000, 2)] {
-        for smoothing in [0.0, 0.1] {
+        for (smoothing, taught) in [(0.0, 0.0), (0.1, 0.0), (0.0, 1.0), (0.1, 0.6)] {
+            let aim = Aim { smoothing, taught };
             let logits: Vec<f32> = values(1, samples * classes).into_iter().map(|v| 8.0 * v).collect();
             let label = |i: usize| (i * 7 % classes) as u32;
             let target = |i| match i % 3 {
@@ -17,13 +18,13 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
                 rest => Target::mixed([label(i), label(i + 1)], [0.3, 0.9][rest - 1]),
             };
             let targets: Vec<Target> = (0..samples).map(target).collect();
-            let sizes = format!("{samples} x {classes} classes, smoothing {smoothing}");
-            compare(gpu, tell, classes, smoothing, &logits, &targets, "loss", sizes)?;
+            let sizes = format!("{samples} x {classes} classes, smoothing {smoothing}, taught {taught}");
+            compare(gpu, tell, classes, aim, &logits, &targets, "loss", sizes)?;
         }
     }
     for (sizes, logits) in special() {
         let targets: Vec<Target> = (0..logits.len() as u32 / 7).map(|i| Target::of(i % 7)).collect();
-        compare(gpu, tell, 7, 0.0, &logits, &targets, "hits", sizes.into())?;
+        compare(gpu, tell, 7, Aim { smoothing: 0.0, taught: 0.0 }, &logits, &targets, "hits", sizes.into())?;
     }
     Ok(())
 }
@@ -54,13 +55,21 @@ fn finite(values: &[f32]) -> Vec<f32> {
     values.iter().map(|v| stand_in(*v)).collect()
 }
 
+/// Squares in shares of their sum, those of some classes 0.
+fn shares(values: &[f32]) -> Vec<f32> {
+    let kept = |(class, v): (usize, &f32)| if class % 5 == 3 { 0.0 } else { v * v };
+    let squares: Vec<f32> = values.iter().enumerate().map(kept).collect();
+    let sum: f64 = wide(&squares).iter().sum();
+    squares.iter().map(|v| (f64::from(*v) / sum) as f32).collect()
+}
+
 /// As the second half of a batch, twice in one slot: the first time over what was there.
 #[expect(clippy::too_many_arguments, reason = "a check is what it is about")]
 fn compare(
     gpu: &Gpu,
     tell: &mut dyn FnMut(Check),
     classes: usize,
-    smoothing: f32,
+    aim: Aim,
     logits: &[f32],
     targets: &[Target],
     variant: &str,
@@ -70,10 +79,12 @@ fn compare(
     let (first, batch) = (3, samples + 3);
     let mut gradient = vec![0.0; logits.len()];
     let (mut losses, mut top1, mut top5) = (Vec::new(), 0, 0);
-    let rows = logits.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes));
-    for ((row, gradient), target) in rows.zip(targets) {
+    let taught: Vec<f32> = values(2, logits.len()).chunks_exact(classes).flat_map(shares).collect();
+    let rows = logits.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes)).zip(taught.chunks_exact(classes));
+    for (((row, gradient), taught), target) in rows.zip(targets) {
         let row = wide(row);
-        losses.push(twin::forward_backward(&row, &[*target], f64::from(smoothing), gradient));
+        let teaching = (aim.taught > 0.0).then(|| (f64::from(aim.taught), taught));
+        losses.push(twin::taught(&row, &[*target], f64::from(aim.smoothing), teaching, gradient));
         gradient.iter_mut().for_each(|g| *g /= batch as f64);
         let hits = twin::hits(&row, &[*target]);
         (top1, top5) = (top1 + hits.0, top5 + hits.1);
@@ -82,10 +93,12 @@ fn compare(
     let ours = gpu.upload("logits", &padded(logits, classes))?;
     let all: Vec<Target> = [Target::of(u32::MAX); 3].into_iter().chain(targets.iter().copied()).collect();
     let on_device = gpu.upload("targets", &all)?;
+    let before = vec![f32::NAN; first as usize * classes];
+    let taught = gpu.upload("what teachers say", &[before, taught].concat())?;
     let d_logits = unwritten(gpu, padded(logits, classes).len())?;
     let (outcomes, metrics) = (unwritten(gpu, 4 * samples)?, unwritten(gpu, 4 * 3)?);
     let calls =
-        cross_entropy::record(gpu, "loss", classes, smoothing, &ours, &on_device, &d_logits, &outcomes, &metrics)?;
+        cross_entropy::record(gpu, "loss", classes, aim, &ours, [&on_device, &taught], &d_logits, &outcomes, &metrics)?;
     for accumulate in [0, 1] {
         let (samples, batch) = (samples as u32, batch as u32);
         execute_part(gpu, &calls, Step { samples, batch, first, accumulate, slot: 1, ..Step::default() })?;
