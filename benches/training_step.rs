@@ -66,6 +66,7 @@ fn run(name: &str, options: &Options) -> Result<()> {
         batch_size: options.batch,
         normalisation: Normalisation::default(),
         optimizer: (!options.infer).then(Optimizer::adam),
+        update: Default::default(),
         label_smoothing: 0.0,
         taught: 0.0,
         seed: 0,

@@ -4,7 +4,7 @@
 // (optimizer_scaled.wgsl) and moves the scale: halved where one was found, and that update is left out; doubled after
 // `interval` updates in a row. The reported loss is not scaled. Scales are powers of two, so that scaling rounds nothing.
 // Adam's t counts updates, so that one left out changes nothing: t = step.done + 1 - skipped. The host does not know it;
-// 1 - beta^t is made here as -expm1(t log beta).
+// 1 - beta^t is made here as -expm1(t log beta). Needs scaling.wgsl.
 // Twin: engine::cpu::reference::loss_scaling.
 
 struct Dims {
@@ -15,22 +15,11 @@ struct Dims {
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 
-// engine::gpu::loss_scaling::Record
-struct Scaling {
-    scale: f32,           // of the next step
-    good: u32,            // updates since it last moved
-    skipped: u32,         // steps without an update so far
-    found: u32,           // a gradient of this step is not finite
-    inverse: f32,         // 1 / scale of this step
-    skip: u32,            // leave this step's update out
-    step_size: f32,       // see optimizer.wgsl
-    root_correction: f32,
-}
 @group(0) @binding(2) var<storage, read_write> scaling: Scaling;
 @group(0) @binding(3) var<storage, read> unscaled: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> d_logits: array<Quad>;
 // find
-@group(0) @binding(2) var<storage, read_write> flags: array<atomic<u32>, 8>; // scaling
+@group(0) @binding(2) var<storage, read_write> flags: array<atomic<u32>, 9>; // scaling
 @group(0) @binding(3) var<storage, read> gradient: array<vec4<f32>>;
 
 const FOUND = 3u; // in flags
@@ -80,9 +69,10 @@ fn decide() {
     let found = scaling.found != 0u;
     scaling.found = 0u;
     scaling.inverse = 1.0 / scaling.scale;
+    scaling.factor = scaling.inverse;
     scaling.skip = u32(found);
     let t = f32(step.done.x + 1u - scaling.skipped); // beyond 2^24 both corrections have long been 1
-    scaling.step_size = step.step_size;
+    scaling.step_size = step.learning_rate;
     scaling.root_correction = 1.0;
     if (dims.log_beta1 < 0.0) {
         scaling.step_size /= one_minus_exp(t * dims.log_beta1);

@@ -1,10 +1,10 @@
-// One update of parameters, as torch.optim.Adam and torch.optim.SGD do it; twin: engine::cpu::reference::optimizer.
-// g = gradient + weight_decay * p.
+// One update of parameters, as torch.optim.Adam, AdamW and SGD do it; twin: engine::cpu::reference::optimizer.
+// g = gradient + weight_decay * p; with AdamW (DECOUPLED) g = gradient, and p *= 1 - rate * weight_decay ahead of the step.
 // Adam: m += (1 - beta1) (g - m), v = beta2 v + (1 - beta2) g^2, p -= step_size * m / (sqrt(v) / root_correction + epsilon),
 //       with step_size = rate / (1 - beta1^t) and root_correction = sqrt(1 - beta2^t), both from the host in f64, or with a
-//       scaled loss from the device: functions of optimizer_plain.wgsl or optimizer_scaled.wgsl, which go behind this file
-//       and keep what comes out.
-// SGD:  b = momentum b + g, p -= step_size * b, with step_size = rate.
+//       scaled loss from the device: functions of optimizer_plain.wgsl, optimizer_clipped.wgsl or optimizer_scaled.wgsl, of
+//       which one goes behind this file; they also say what the gradient is multiplied by, and keep what comes out.
+// SGD:  b = momentum b + g, p -= step_size * b, with step_size = rate; with NESTEROV p -= step_size * (g + momentum b).
 // All arrays have the same length, `count` vectors of four. One invocation a vector.
 
 struct Dims {
@@ -33,8 +33,13 @@ fn adam(
     if (i >= dims.count || skips()) {
         return;
     }
-    let p = parameter[i];
-    let g = unscaled(gradient[i]) + dims.weight_decay * p;
+    var p = parameter[i];
+    var g = unscaled(gradient[i]);
+    if (DECOUPLED) {
+        p *= 1.0 - step.learning_rate * dims.weight_decay;
+    } else {
+        g += dims.weight_decay * p;
+    }
     let m = first_moment[i] + dims.one_minus_beta1 * (g - first_moment[i]);
     let v = dims.beta2 * second_moment[i] + dims.one_minus_beta2 * g * g;
     first_moment[i] = m;
@@ -53,7 +58,14 @@ fn sgd(
         return;
     }
     let p = parameter[i];
-    let b = dims.momentum * first_moment[i] + unscaled(gradient[i]) + dims.weight_decay * p;
-    first_moment[i] = b;
-    keep(i, p - step_size() * b);
+    if (NESTEROV) {
+        let g = unscaled(gradient[i]) + dims.weight_decay * p;
+        let b = dims.momentum * first_moment[i] + g;
+        first_moment[i] = b;
+        keep(i, p - step_size() * (g + dims.momentum * b));
+    } else {
+        let b = dims.momentum * first_moment[i] + unscaled(gradient[i]) + dims.weight_decay * p;
+        first_moment[i] = b;
+        keep(i, p - step_size() * b);
+    }
 }

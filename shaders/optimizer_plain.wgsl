@@ -1,4 +1,4 @@
-// What optimizer.wgsl asks for where the loss is not scaled: everything comes from the host.
+// What optimizer.wgsl asks for where the loss is not scaled and nothing is clipped: everything comes from the host.
 
 fn skips() -> bool {
     return false;

@@ -1,16 +1,6 @@
 // What optimizer.wgsl asks for where the loss is scaled: `decide` of loss_scaling.wgsl has left it in a buffer. Parameters
-// stay in f32; what products read is a copy in f16, which every update renews.
+// stay in f32; what products read is a copy in f16, which every update renews. Needs scaling.wgsl.
 
-struct Scaling {
-    scale: f32,
-    good: u32,
-    skipped: u32,
-    found: u32,
-    inverse: f32,
-    skip: u32,
-    step_size: f32,
-    root_correction: f32,
-}
 @group(0) @binding(6) var<storage, read> scaling: Scaling;
 @group(0) @binding(7) var<storage, read_write> rounded: array<Quad>;
 
@@ -19,7 +9,7 @@ fn skips() -> bool {
 }
 
 fn unscaled(g: vec4<f32>) -> vec4<f32> {
-    return g * scaling.inverse;
+    return g * scaling.factor;
 }
 
 fn step_size() -> f32 {

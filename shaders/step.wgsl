@@ -10,7 +10,11 @@ struct Step {
     step_size: f32,     // see optimizer.wgsl
     root_correction: f32,
     slot: u32,          // of this step's metrics
-    unused: u32,
+    learning_rate: f32,
+    average_share: f32, // see average.wgsl
+    unused_0: u32,
+    unused_1: u32,
+    unused_2: u32,
 }
 @group(0) @binding(1) var<uniform> step: Step;
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use vggkit::engine::cpu::CpuEngine;
-use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State};
+use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State, Update};
 use vggkit::vgg::Network;
 use vggkit::vgg::initialisation::initialise;
 
@@ -47,6 +47,7 @@ fn steps_allocate_next_to_nothing() {
             batch_size: BATCH,
             normalisation,
             optimizer,
+            update: Update { clip_norm: Some(1.0), ema: Some(0.99), ..Update::default() },
             label_smoothing: 0.1,
             taught: 0.0,
             seed: 0,

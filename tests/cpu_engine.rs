@@ -7,7 +7,7 @@ use std::sync::Arc;
 use vggkit::engine::cpu::reference::ReferenceEngine;
 use vggkit::engine::cpu::{CpuEngine, InstructionSet, memory_of};
 use vggkit::engine::sample::Geometry;
-use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State, View};
+use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State, Update, View};
 use vggkit::vgg::initialisation::initialise;
 use vggkit::vgg::{Network, Plan};
 
@@ -24,6 +24,7 @@ fn settings(optimizer: Option<Optimizer>, threads: usize) -> Settings {
         batch_size: BATCH,
         normalisation,
         optimizer,
+        update: Update::default(),
         label_smoothing: 0.1,
         taught: 0.0,
         seed: 3,
@@ -33,7 +34,7 @@ fn settings(optimizer: Option<Optimizer>, threads: usize) -> Settings {
 }
 
 fn sgd() -> Optimizer {
-    Optimizer::Sgd { momentum: 0.9, weight_decay: 1e-3 }
+    Optimizer::sgd(0.9, 1e-3)
 }
 
 /// Images whose rows and columns cannot be confused, of another size than the network's.

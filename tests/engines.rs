@@ -13,7 +13,7 @@ use vggkit::engine::cpu::CpuEngine;
 use vggkit::engine::cpu::reference::ReferenceEngine;
 use vggkit::engine::gpu::{GpuEngine, Options};
 use vggkit::engine::sample::{Area, Blend, Geometry, Mix, Warp};
-use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State, View};
+use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State, Update, View};
 use vggkit::vgg::{Head, Network, Plan};
 
 const CLASSES: usize = 6;
@@ -53,6 +53,7 @@ fn settings(optimizer: Optimizer, threads: usize) -> Settings {
         batch_size: 8,
         normalisation: Normalisation { mean: [0.48, 0.45, 0.4], std: [0.28, 0.27, 0.3] },
         optimizer: Some(optimizer),
+        update: Update::default(),
         label_smoothing: 0.1,
         taught: 0.0,
         seed: 5,
@@ -87,7 +88,7 @@ fn gpu_engine_agrees_with_the_reference_step_by_step() {
 }
 
 fn compare(engine: &str, open: impl Fn(Plan, Settings, &State) -> Box<dyn Engine>) {
-    let sgd = Optimizer::Sgd { momentum: 0.9, weight_decay: 5e-4 };
+    let sgd = Optimizer::sgd(0.9, 5e-4);
     // One step from the same state each time: over several, a rounding error that turns a maximum or a ReLU the other
     // way grows without bound in any engine. The second batch is not full, and its dropout masks are later ones.
     for (network, (n, step)) in networks().into_iter().flat_map(|n| [(n.clone(), (8, 0)), (n, (5, 7 << 32))]) {

@@ -19,7 +19,7 @@ use vggkit::engine::cpu::reference::ReferenceEngine;
 use vggkit::engine::cpu::{CpuEngine, InstructionSet};
 use vggkit::engine::gpu::{GpuEngine, Options};
 use vggkit::engine::sample::Target;
-use vggkit::engine::{Batch, Engine, Normalisation, Optimizer, Settings, State};
+use vggkit::engine::{Batch, Engine, Normalisation, Optimizer, Settings, State, Update, WeightSet};
 use vggkit::vgg::{Network, Operation, Plan};
 
 /// A golden case as read from its folder.
@@ -27,6 +27,7 @@ struct Case {
     name: String,
     plan: Plan,
     optimizer: Optimizer,
+    update: Update,
     learning_rate: f64,
     state: State,
     /// NHWC activations and labels.
@@ -41,6 +42,8 @@ struct Outcome {
     losses: Vec<f64>,
     tensors: Vec<Vec<f64>>,
     logits: Vec<f64>,
+    /// Weights and logits of the average, where one is kept.
+    averaged: Option<(Vec<Vec<f64>>, Vec<f64>)>,
 }
 
 /// Largest allowed distance of each group of tensors.
@@ -71,13 +74,19 @@ impl Case {
         let given = &meta["optimiser"];
         let weight_decay = given["weight_decay"].as_f64().unwrap_or(0.0);
         let optimizer = match given["name"].as_str() {
-            Some("adam") => Optimizer::Adam {
-                beta1: number(&given["betas"][0]),
-                beta2: number(&given["betas"][1]),
-                epsilon: number(&given["eps"]),
+            Some("adam" | "adamw") => {
+                let [beta1, beta2] = [0, 1].map(|index| number(&given["betas"][index]));
+                let epsilon = number(&given["eps"]);
+                match given["name"] == "adamw" {
+                    true => Optimizer::AdamW { beta1, beta2, epsilon, weight_decay },
+                    false => Optimizer::Adam { beta1, beta2, epsilon, weight_decay },
+                }
+            }
+            Some("sgd") => Optimizer::Sgd {
+                momentum: number(&given["momentum"]),
                 weight_decay,
+                nesterov: given["nesterov"] == true,
             },
-            Some("sgd") => Optimizer::Sgd { momentum: number(&given["momentum"]), weight_decay },
             other => panic!("optimiser {other:?}"),
         };
         let init = vggkit::vgg::weights::load(&folder.join("init.safetensors"), &plan).expect("initial weights");
@@ -89,6 +98,11 @@ impl Case {
             name: folder.file_name().expect("a name").to_string_lossy().into_owned(),
             plan,
             optimizer,
+            update: Update {
+                no_decay: given["no_decay"].as_str().unwrap_or_default().parse().expect("roles"),
+                clip_norm: given["clip_norm"].as_f64(),
+                ema: given["ema"].as_f64(),
+            },
             learning_rate: number(&given["lr"]),
             state: State::new(init.tensors),
             batches,
@@ -101,6 +115,7 @@ impl Case {
             batch_size: self.batches[0].1.len(),
             normalisation: Normalisation::default(),
             optimizer: Some(self.optimizer),
+            update: self.update,
             label_smoothing: 0.0,
             taught: 0.0,
             seed: 0,
@@ -114,7 +129,9 @@ impl Case {
     fn single(&self) -> Tolerance {
         match self.optimizer {
             Optimizer::Sgd { .. } => Tolerance { first_step: 1e-5, losses: 1e-5, after_five: 1e-4 },
-            Optimizer::Adam { .. } => Tolerance { first_step: 1e-5, losses: 1e-4, after_five: 1e-2 },
+            Optimizer::Adam { .. } | Optimizer::AdamW { .. } => {
+                Tolerance { first_step: 1e-5, losses: 1e-4, after_five: 1e-2 }
+            }
         }
     }
 
@@ -130,14 +147,24 @@ impl Case {
         let (training_logits, gradients) = first.expect("five batches");
         let metrics = engine.drain_metrics().expect("metrics");
         assert_eq!(metrics.iter().map(|m| m.step).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-        let mut logits = Vec::new();
-        engine.logits(Batch::Activations { input: &self.batches[0].0, labels: &[] }, &mut logits).expect("logits");
+        let mut logits = |set| {
+            let mut logits = Vec::new();
+            engine.infer_with(set).expect("such weights");
+            engine.logits(Batch::Activations { input: &self.batches[0].0, labels: &[] }, &mut logits).expect("logits");
+            widen(&logits)
+        };
+        // The other way round than they are kept, and the live ones again: neither takes the other's place for good.
+        let averaged = self.update.ema.map(|_| logits(WeightSet::Averaged));
+        let live = logits(WeightSet::Live);
+        let state = engine.state().expect("state");
+        assert_eq!(state.averages.is_empty(), averaged.is_none());
         Outcome {
             training_logits: widen(&training_logits),
             gradients: gradients.iter().map(|g| widen(g)).collect(),
             losses: metrics.iter().map(|m| f64::from(m.loss)).collect(),
-            tensors: engine.state().expect("state").tensors.iter().map(|t| widen(t)).collect(),
-            logits: widen(&logits),
+            tensors: state.tensors.iter().map(|t| widen(t)).collect(),
+            logits: live,
+            averaged: averaged.map(|logits| (state.averages.iter().map(|t| widen(t)).collect(), logits)),
         }
     }
 
@@ -151,6 +178,7 @@ impl Case {
             losses: Vec::new(),
             tensors: Vec::new(),
             logits: Vec::new(),
+            averaged: None,
         };
         for (step, (input, labels)) in self.batches.iter().enumerate() {
             outcome.losses.push(engine.step(widen(input), &Target::each(labels), self.learning_rate).expect("a step"));
@@ -161,6 +189,10 @@ impl Case {
         }
         outcome.tensors = engine.tensors().to_vec();
         outcome.logits = engine.infer(widen(&self.batches[0].0));
+        if self.update.ema.is_some() {
+            engine.infer_with(WeightSet::Averaged).expect("they are kept");
+            outcome.averaged = Some((engine.averages().to_vec(), engine.infer(widen(&self.batches[0].0))));
+        }
         outcome
     }
 
@@ -214,7 +246,26 @@ impl Case {
             compare(group, &spec.name, values, &theirs, tolerance.after_five);
         }
         compare("evaluation", "", &outcome.logits, &expected.f64("eval_logits"), tolerance.after_five);
-        let figures: Vec<_> = ["logits0", "loss0", "gradients", "losses", "parameters", "statistics", "evaluation"]
+        assert_eq!(outcome.averaged.is_some(), !expected.names("avg5.").is_empty());
+        if let Some((averages, logits)) = &outcome.averaged {
+            for (spec, values) in specs.iter().zip(averages) {
+                let theirs = expected.f64(&format!("avg5.{}", spec.name));
+                compare("averages", &spec.name, values, &theirs, tolerance.after_five);
+            }
+            compare("averaged", "", logits, &expected.f64("avg_eval_logits"), tolerance.after_five);
+        }
+        let groups = [
+            "logits0",
+            "loss0",
+            "gradients",
+            "losses",
+            "parameters",
+            "statistics",
+            "evaluation",
+            "averages",
+            "averaged",
+        ];
+        let figures: Vec<_> = groups
             .iter()
             .filter_map(|group| worst.get(group).map(|(distance, _)| format!("{group} {distance:.1e}")))
             .collect();

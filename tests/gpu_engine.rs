@@ -18,10 +18,10 @@ use vggkit::dataset::Pack;
 use vggkit::engine::cpu::CpuEngine;
 use vggkit::engine::gpu::{GpuEngine, Options, Store};
 use vggkit::engine::sample::Geometry;
-use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State, View};
+use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State, Update, View};
 use vggkit::vgg::{Network, Plan, initialisation};
 
-const SGD: Optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0 };
+const SGD: Optimizer = Optimizer::sgd(0.9, 0.0);
 
 fn options() -> Options {
     Options { adapter: Some("llvmpipe".into()), ..Options::default() }
@@ -32,6 +32,7 @@ fn settings(batch_size: usize, optimizer: Optimizer) -> Settings {
         batch_size,
         normalisation: Normalisation::default(),
         optimizer: Some(optimizer),
+        update: Update::default(),
         label_smoothing: 0.0,
         taught: 0.0,
         seed: 3,
@@ -96,7 +97,7 @@ fn twenty_steps_of_sgd_and_five_of_adam_follow_the_cpu_engine() {
     let plan = narrow().plan().expect("a plan");
     let (images, state) = (&demo().images, State::new(initialisation::initialise(&plan, 2)));
     for (name, optimizer, rate, steps) in
-        [("sgd", Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 }, 0.01, 20), ("adam", Optimizer::adam(), 0.001, 5)]
+        [("sgd", Optimizer::sgd(0.0, 0.0), 0.01, 20), ("adam", Optimizer::adam(), 0.001, 5)]
     {
         let settings = settings(16, optimizer);
         let mut cpu = CpuEngine::new(plan.clone(), settings.clone(), &state).expect("an engine");

@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use common::{distance, first_state, narrow};
 use vggkit::engine::gpu::{GpuEngine, Options, Precision};
 use vggkit::engine::{
-    Batch, Engine, Images, LossScaling, Normalisation, Optimizer, Pick, Settings, Source, State, View,
+    Batch, Engine, Images, LossScaling, Normalisation, Optimizer, Pick, Settings, Source, State, Update, View,
 };
 use vggkit::vgg::{Network, Plan};
 
@@ -33,7 +33,7 @@ const GRADIENT_LAST: f64 = 1e-2;
 /// layers on these differ everywhere. So kernels are held to their twin one by one, and tightly.)
 const GRADIENT: f64 = 0.35;
 
-const SGD: Optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 5e-4 };
+const SGD: Optimizer = Optimizer::sgd(0.9, 5e-4);
 
 fn options(precision: Precision) -> Options {
     Options { adapter: Some("llvmpipe".into()), precision, ..Options::default() }
@@ -44,6 +44,7 @@ fn settings(optimizer: Optimizer) -> Settings {
         batch_size: 8,
         normalisation: Normalisation::default(),
         optimizer: Some(optimizer),
+        update: Update::default(),
         label_smoothing: 0.0,
         taught: 0.0,
         seed: 3,

@@ -35,13 +35,17 @@ fn plan() -> Plan {
     Network { width: 1e-4, image_size: 32, classes: 2, ..Network::default() }.plan().unwrap()
 }
 
-/// A state of [`plan`] whose numbers are drawn from `numbers`, over and over.
-fn state(numbers: &[f32], optimizer: &Optimizer) -> State {
+/// A state of [`plan`] whose numbers are drawn from `numbers`, over and over; with averaged weights or without.
+fn state(numbers: &[f32], optimizer: &Optimizer, averaged: bool) -> State {
     let mut state = State::new(initialisation::initialise(&plan(), 1));
     let trained =
         plan().tensors().into_iter().filter(|spec| spec.role.trained()).map(|spec| vec![0.0; spec.elements()]);
     state.moments = vec![trained.collect::<Vec<_>>(); optimizer.moments().len()];
-    let all = state.tensors.iter_mut().chain(state.moments.iter_mut().flatten()).flatten();
+    if averaged {
+        state.averages.clone_from(&state.tensors);
+    }
+    let weights = state.tensors.iter_mut().chain(&mut state.averages);
+    let all = weights.chain(state.moments.iter_mut().flatten()).flatten();
     all.zip(numbers.iter().cycle()).for_each(|(value, number)| *value = *number);
     state
 }
@@ -51,7 +55,7 @@ fn bits(tensors: &[Vec<f32>]) -> Vec<Vec<u32>> {
 }
 
 fn optimizer() -> impl Strategy<Value = Optimizer> {
-    prop_oneof![Just(Optimizer::adam()), Just(Optimizer::Sgd { momentum: 0.9, weight_decay: 1e-4 })]
+    prop_oneof![Just(Optimizer::adam()), Just(Optimizer::adamw()), Just(Optimizer::sgd(0.9, 1e-4))]
 }
 
 fn progress() -> impl Strategy<Value = Progress> {
@@ -76,7 +80,7 @@ fn progress() -> impl Strategy<Value = Progress> {
 fn a_checkpoint_whose_progress_cannot_be_is_refused() {
     let run = tempfile::tempdir().unwrap();
     let (plan, optimizer) = (plan(), Optimizer::adam());
-    let mut state = state(&[1.0], &optimizer);
+    let mut state = state(&[1.0], &optimizer, false);
     state.loss_scaling = Some(LossScaling::default());
     let classes = Classes { wnids: vec!["n1".into(), "n2".into()], names: vec!["one".into(), "two".into()] };
     let progress = Progress { step: 5, ..Progress::default() };
@@ -167,7 +171,7 @@ proptest! {
         cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
     ) {
         let run = tempfile::tempdir().unwrap();
-        let (plan, state) = (plan(), state(&[0.5, -1.25, 3.0, 0.125, 1e-9], &optimizer));
+        let (plan, state) = (plan(), state(&[0.5, -1.25, 3.0, 0.125, 1e-9], &optimizer, true));
         let classes = Classes { wnids: vec!["n1".into(), "n2".into()], names: vec!["one".into(), "two".into()] };
         let path = checkpoint::last_path(run.path());
         let progress = Progress { step: 5, ..Progress::default() };
@@ -187,6 +191,7 @@ proptest! {
         }
         if let Ok(read) = checkpoint::load(&path, &plan, Some(&optimizer)) {
             prop_assert_eq!(bits(&read.state.tensors), bits(&state.tensors), "damage was taken for weights");
+            prop_assert_eq!(bits(&read.state.averages), bits(&state.averages), "damage was taken for averages");
             prop_assert_eq!(read.classes.wnids.len(), 2);
             prop_assert!(read.progress.epoch >= 1 && read.progress.seconds >= 0.0);
             prop_assert_eq!(read.state.moments.len(), state.moments.len());
@@ -203,7 +208,7 @@ proptest! {
 
     #[test]
     fn a_checkpoint_that_is_written_is_read(
-        optimizer in optimizer(),
+        (optimizer, averaged) in (optimizer(), any::<bool>()),
         numbers in prop::collection::vec(any::<f32>().prop_filter("finite", |n| n.is_finite()), 1..40),
         progress in progress(),
         names in prop::array::uniform2("\\PC{0,20}"),
@@ -211,7 +216,7 @@ proptest! {
         scaling in prop::option::of((0_i32..24, any::<u32>(), any::<u32>())),
     ) {
         let run = tempfile::tempdir().unwrap();
-        let (plan, mut state) = (plan(), state(&numbers, &optimizer));
+        let (plan, mut state) = (plan(), state(&numbers, &optimizer, averaged));
         state.step = progress.step;
         state.variants = BTreeMap::clone(&variants);
         state.loss_scaling = scaling.map(|(exponent, good_steps, skipped_steps)| LossScaling {
@@ -224,6 +229,7 @@ proptest! {
         checkpoint::save_last(run.path(), &plan, &sealed, &optimizer, &progress, &classes).unwrap();
         let read = checkpoint::load(&checkpoint::last_path(run.path()), &plan, Some(&optimizer)).unwrap();
         prop_assert_eq!(bits(&read.state.tensors), bits(&state.tensors));
+        prop_assert_eq!(bits(&read.state.averages), bits(&state.averages));
         for (read, written) in read.state.moments.iter().zip(&state.moments) {
             prop_assert_eq!(bits(read), bits(written));
         }
@@ -231,11 +237,13 @@ proptest! {
         prop_assert_eq!((read.state.step, read.state.variants), (state.step, variants));
         prop_assert_eq!(read.state.loss_scaling, state.loss_scaling);
         prop_assert_eq!((&read.progress, &read.classes), (&progress, &classes));
-        // The weights alone: read without an optimiser, and not enough to go on with.
+        // The weights alone, and of two sets those that infer: read without an optimiser, and not enough to go on with.
         let sealed = checkpoint::Sealed::new(&state).unwrap();
         checkpoint::save_best(run.path(), &plan, &sealed, &progress, &classes).unwrap();
         let best = checkpoint::load(&checkpoint::best_path(run.path()), &plan, None).unwrap();
-        prop_assert_eq!(bits(&best.state.tensors), bits(&state.tensors));
+        let inferring = if averaged { &state.averages } else { &state.tensors };
+        prop_assert_eq!(bits(&best.state.tensors), bits(inferring));
+        prop_assert!(best.state.averages.is_empty());
         prop_assert!(checkpoint::load(&checkpoint::best_path(run.path()), &plan, Some(&optimizer)).is_err());
     }
 }

@@ -20,7 +20,7 @@ struct Setting {
 }
 
 static SETTING: OnceLock<Setting> = OnceLock::new();
-const SGD: Optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0 };
+const SGD: Optimizer = Optimizer::sgd(0.9, 0.0);
 
 fn setting() -> &'static Setting {
     SETTING.get_or_init(|| {
@@ -44,6 +44,7 @@ fn seeds() {
     let progress = Progress { step: 7, epoch: 2, batch: 3, loss_sum: 1.5, samples: 9, ..Progress::default() };
     for (name, optimizer) in [("adam", Optimizer::adam()), ("sgd", SGD)] {
         state.moments = vec![trained.clone(); optimizer.moments().len()];
+        state.averages = if name == "adam" { state.tensors.clone() } else { Vec::new() };
         let sealed = checkpoint::Sealed::new(&state).expect("finite");
         checkpoint::save_last(run, plan, &sealed, &optimizer, &progress, &classes).expect("a file");
         seed("checkpoints", name, &fs::read(checkpoint::last_path(run)).expect("its bytes"));
@@ -65,7 +66,7 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
     assert!(fits(&loaded.tensors));
     for optimizer in [None, Some(Optimizer::adam()), Some(SGD)] {
         let Ok(read) = checkpoint::load(&path, plan, optimizer.as_ref()) else { continue };
-        assert!(fits(&read.state.tensors));
+        assert!(fits(&read.state.tensors) && (read.state.averages.is_empty() || fits(&read.state.averages)));
         assert_eq!((read.classes.wnids.len(), read.classes.names.len()), (2, 2));
         let Progress { step, epoch, samples, top1, loss_sum, seconds, .. } = read.progress;
         assert!(step == read.state.step && epoch >= 1 && top1 <= samples && loss_sum.is_finite() && seconds >= 0.0);
@@ -75,6 +76,7 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
             let again = checkpoint::load(&checkpoint::last_path(run), plan, Some(&optimizer)).expect("it loads again");
             assert_eq!((again.state.tensors, again.progress), (read.state.tensors, read.progress));
             assert_eq!((again.state.moments, again.classes), (read.state.moments, read.classes));
+            assert_eq!(again.state.averages, read.state.averages);
         }
     }
 });

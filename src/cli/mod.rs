@@ -10,7 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::cache;
 use crate::engine::gpu::Precision;
-use crate::engine::{Choice, Normalisation, Optimizer, Settings, Target, gpu};
+use crate::engine::{Choice, Normalisation, Optimizer, Settings, Target, Update, gpu};
 use crate::error::{Kind, Result};
 use crate::files::fault;
 use crate::inference::model::Model;
@@ -150,6 +150,7 @@ impl Shared {
             batch_size,
             normalisation: Normalisation::default(),
             optimizer,
+            update: Update::default(),
             label_smoothing: 0.0,
             taught: 0.0,
             seed: 0,

@@ -11,7 +11,7 @@ use super::augment_arguments::AugmentArguments;
 use super::train_arguments::RunArguments;
 use super::values;
 use crate::engine::gpu::Precision;
-use crate::engine::{Normalisation, Optimizer};
+use crate::engine::{NoDecay, Normalisation, Optimizer};
 use crate::error::{Error, Result};
 use crate::training::run::{Data, Recipe, Schedule};
 
@@ -44,10 +44,28 @@ pub struct RecipeArguments {
     #[arg(long, value_name = "X", value_parser = values::real(Bound::Included(0.0), Bound::Excluded(1.0)),
           allow_negative_numbers = true)]
     pub momentum: Option<f64>,
-    /// L2 factor, added to the gradient (the paper: 5e-4)
-    #[arg(long, value_name = "X", default_value_t = Recipe::default().optimizer.weight_decay(), allow_negative_numbers = true,
+    /// Nesterov's momentum: a step follows gradient + momentum * buffer
+    #[arg(long)]
+    pub nesterov: bool,
+    /// Weight decay: with adam and sgd an L2 factor, added to the gradient (the paper: 5e-4); with adamw what parameters lose
+    /// of themselves, times the learning rate [default: 0; adamw: 0.01, PyTorch's]
+    #[arg(long, value_name = "X", allow_negative_numbers = true,
           value_parser = values::real(Bound::Included(0.0), Bound::Unbounded))]
-    pub weight_decay: f64,
+    pub weight_decay: Option<f64>,
+    /// What weight decay leaves alone: norm (batch normalisation's scales and shifts), bias, or norm,bias
+    #[arg(long, value_name = "ROLES", value_parser = no_decay)]
+    pub no_decay: Option<NoDecay>,
+    /// Most that the L2 norm of all gradients together may be; beyond it all are scaled down (clip_grad_norm_)
+    /// [default: not clipped]
+    #[arg(long, value_name = "X", allow_negative_numbers = true,
+          value_parser = values::real(Bound::Excluded(0.0), Bound::Unbounded))]
+    pub clip_norm: Option<f64>,
+    /// Average the weights with this decay, e.g. 0.999: the average is validated, kept as the best and used by evaluate and
+    /// predict; training goes on with the live weights. Early on the decay is (1 + t) / (10 + t) at update t, where that is
+    /// less [default: not averaged]
+    #[arg(long, value_name = "DECAY", allow_negative_numbers = true,
+          value_parser = values::real(Bound::Included(0.0), Bound::Excluded(1.0)))]
+    pub ema: Option<f64>,
     /// How the learning rate moves
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Recipe::default().schedule)]
     pub schedule: Schedule,
@@ -92,16 +110,28 @@ pub struct RecipeArguments {
 impl RecipeArguments {
     /// How to train, for as long as `run` says. Errors: flags that do not go together.
     pub fn recipe(&self, run: &RunArguments, precision: Precision) -> Result<Recipe> {
-        let mut optimizer = match (self.optimizer, self.momentum) {
+        let optimizer = match (self.optimizer, self.momentum) {
             (OptimizerName::Adam, None) => Optimizer::adam(),
-            (OptimizerName::Adam, Some(_)) => {
-                return Err(Error::usage("--momentum goes with --optimizer sgd; adam has its own (beta1 = 0.9)")
+            (OptimizerName::Adamw, None) => Optimizer::adamw(),
+            (OptimizerName::Adam | OptimizerName::Adamw, Some(_)) => {
+                return Err(Error::usage("--momentum goes with --optimizer sgd; adam and adamw have their own (beta1 = 0.9)")
                     .with_help("add --optimizer sgd, or leave --momentum out"));
             }
-            (OptimizerName::Sgd, momentum) => Optimizer::Sgd { momentum: momentum.unwrap_or(0.0), weight_decay: 0.0 },
+            (OptimizerName::Sgd, momentum) => Optimizer::Sgd {
+                momentum: momentum.unwrap_or_default(),
+                weight_decay: 0.0,
+                nesterov: self.nesterov,
+            },
         };
-        let (Optimizer::Adam { weight_decay, .. } | Optimizer::Sgd { weight_decay, .. }) = &mut optimizer;
-        *weight_decay = self.weight_decay;
+        if self.nesterov && self.momentum.is_none_or(|momentum| momentum == 0.0) {
+            return Err(Error::usage("--nesterov is a way to use momentum, and there is none")
+                .with_help("add --optimizer sgd --momentum 0.9, or leave --nesterov out"));
+        }
+        let optimizer = optimizer.with_decay(self.weight_decay.unwrap_or(optimizer.weight_decay()));
+        if self.no_decay.is_some() && optimizer.weight_decay() == 0.0 {
+            return Err(Error::usage("--no-decay says which tensors weight decay leaves alone, and there is none")
+                .with_help("add --weight-decay 5e-4, or leave --no-decay out"));
+        }
         let epochs = run.epochs.unwrap_or(Recipe::default().epochs);
         if self.warmup > epochs as f64 {
             return Err(Error::usage(format!(
@@ -115,6 +145,9 @@ impl RecipeArguments {
             patience: self.patience,
             learning_rate: self.learning_rate,
             optimizer,
+            no_decay: self.no_decay.unwrap_or_default(),
+            clip_norm: self.clip_norm,
+            ema: self.ema,
             schedule: self.schedule,
             warmup: self.warmup,
             label_smoothing: self.label_smoothing as f32,
@@ -143,6 +176,8 @@ impl RecipeArguments {
 pub enum OptimizerName {
     /// torch.optim.Adam
     Adam,
+    /// torch.optim.AdamW
+    Adamw,
     /// torch.optim.SGD
     Sgd,
 }
@@ -151,8 +186,17 @@ impl OptimizerName {
     fn of(optimizer: &Optimizer) -> Self {
         match optimizer {
             Optimizer::Adam { .. } => Self::Adam,
+            Optimizer::AdamW { .. } => Self::Adamw,
             Optimizer::Sgd { .. } => Self::Sgd,
         }
+    }
+}
+
+/// Which tensors weight decay leaves alone: one role at least.
+fn no_decay(text: &str) -> Result<NoDecay, String> {
+    match text.parse::<NoDecay>() {
+        Ok(roles) if !roles.is_none() => Ok(roles),
+        _ => Err("choose norm, bias or norm,bias".to_owned()),
     }
 }
 

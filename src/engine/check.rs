@@ -3,7 +3,7 @@
 //! A refused call has changed nothing.
 
 use super::sample::Target;
-use super::{Batch, Images, Settings, State};
+use super::{Batch, Images, Optimizer, Settings, State, Update, WeightSet};
 use crate::error::{Error, Kind, Result};
 use crate::vgg::Plan;
 
@@ -24,6 +24,16 @@ pub fn settings(settings: &Settings) -> Result<()> {
     }
     if settings.normalisation.std.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
         return Err(refused(format!("standard deviations {:?} are not all above 0", settings.normalisation.std)));
+    }
+    let Update { clip_norm, ema, .. } = settings.update;
+    if clip_norm.is_some_and(|most| !(most.is_finite() && most > 0.0)) {
+        return Err(refused(format!("gradients of a norm of at most {clip_norm:?}: it must be above 0")));
+    }
+    if ema.is_some_and(|decay| !(0.0..1.0).contains(&decay)) {
+        return Err(refused(format!("an average with a decay of {ema:?}: it must be at least 0 and below 1")));
+    }
+    if matches!(settings.optimizer, Some(Optimizer::Sgd { nesterov: true, momentum, .. }) if momentum <= 0.0) {
+        return Err(refused("Nesterov's momentum needs a momentum above 0".into()));
     }
     Ok(())
 }
@@ -91,8 +101,17 @@ pub fn batch(
     Ok(samples)
 }
 
-/// Checks that a state's tensors and moments have the plan's lengths, and its loss scale a size that can be divided by.
-/// Moments may be missing (before the first step).
+/// Weights that an engine does not have.
+pub fn weights(settings: &Settings, set: WeightSet) -> Result<()> {
+    match set {
+        WeightSet::Averaged if settings.keeps_average() => Ok(()),
+        WeightSet::Averaged => Err(refused("this engine keeps no average of its weights".into())),
+        WeightSet::Live => Ok(()),
+    }
+}
+
+/// Checks that a state's tensors, averages and moments have the plan's lengths, and its loss scale a size that can be divided by.
+/// Averages and moments may be missing (before the first step).
 pub fn state(plan: &Plan, settings: &Settings, state: &State) -> Result<()> {
     let specs = plan.tensors();
     if state.tensors.len() != specs.len() {
@@ -104,6 +123,12 @@ pub fn state(plan: &Plan, settings: &Settings, state: &State) -> Result<()> {
     };
     for (spec, tensor) in specs.iter().zip(&state.tensors) {
         fits(&spec.name, tensor, spec.elements())?;
+    }
+    if !state.averages.is_empty() && state.averages.len() != specs.len() {
+        return Err(refused(format!("{} averaged tensors: the network has {}", state.averages.len(), specs.len())));
+    }
+    for (spec, tensor) in specs.iter().zip(&state.averages) {
+        fits(&format!("the average of {}", spec.name), tensor, spec.elements())?;
     }
     if let Some(scaling) = &state.loss_scaling
         && !(scaling.scale.is_normal() && scaling.scale > 0.0)

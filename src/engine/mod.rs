@@ -21,6 +21,9 @@ pub mod random;
 pub mod resample;
 pub mod sample;
 mod stages;
+pub mod update;
+
+pub use update::{LossScaling, NoDecay, Optimizer, Update};
 
 pub use sample::{Pick, View};
 
@@ -103,53 +106,6 @@ impl Default for Normalisation {
     }
 }
 
-/// The optimiser and its constants; the learning rate comes with each step. The constants are f64, as PyTorch's are:
-/// 1 - 0.999 computed from f32 would be off by 1e-5. Engines derive what a step needs in f64 and round that once.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "lowercase")]
-pub enum Optimizer {
-    /// torch.optim.Adam: weight decay is added to the gradient (L2).
-    Adam {
-        /// Decay of the first moment, 0.9.
-        beta1: f64,
-        /// Decay of the second moment, 0.999.
-        beta2: f64,
-        /// Added to the root of the second moment, 1e-8.
-        epsilon: f64,
-        /// L2 factor.
-        weight_decay: f64,
-    },
-    /// torch.optim.SGD: buffer = momentum * buffer + gradient (the first time: the gradient), no dampening, no Nesterov.
-    Sgd {
-        /// 0 for plain descent.
-        momentum: f64,
-        /// L2 factor.
-        weight_decay: f64,
-    },
-}
-
-impl Optimizer {
-    /// PyTorch's defaults for Adam.
-    pub fn adam() -> Self {
-        Self::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
-    }
-
-    /// The factor of weight decay.
-    pub fn weight_decay(&self) -> f64 {
-        match self {
-            Self::Adam { weight_decay, .. } | Self::Sgd { weight_decay, .. } => *weight_decay,
-        }
-    }
-
-    /// Names of the state kept for each trained tensor, as in PyTorch's optimiser state.
-    pub fn moments(&self) -> &'static [&'static str] {
-        match self {
-            Self::Adam { .. } => &["exp_avg", "exp_avg_sq"],
-            Self::Sgd { .. } => &["momentum_buffer"],
-        }
-    }
-}
-
 /// All an engine needs to know besides the plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -159,6 +115,8 @@ pub struct Settings {
     pub normalisation: Normalisation,
     /// The optimiser; `None` for an engine that only infers and allocates neither gradients nor moments.
     pub optimizer: Option<Optimizer>,
+    /// What an update does besides the optimiser's rule.
+    pub update: Update,
     /// Cross-entropy's label smoothing (torch.nn.CrossEntropyLoss): 0 for none.
     pub label_smoothing: f32,
     /// Share of a target that teachers say ([`Batch::Taught`], which all training batches are then); 0 for none.
@@ -170,6 +128,13 @@ pub struct Settings {
     /// Keeps to the most exact kernels: no Winograd F(4x4, 3x3), whose rounding errors are some ten times those of the
     /// others.
     pub precise: bool,
+}
+
+impl Settings {
+    /// Whether an engine has averaged weights besides the live ones.
+    pub fn keeps_average(&self) -> bool {
+        self.optimizer.is_some() && self.update.ema.is_some()
+    }
 }
 
 /// What executes the network, for records.
@@ -217,13 +182,26 @@ pub struct StepMetrics {
     pub top5: u32,
 }
 
+/// A network's weights come in sets, each of all of [`Plan::tensors`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WeightSet {
+    /// Those that are trained.
+    #[default]
+    Live,
+    /// Their moving average, with [`Update::ema`].
+    Averaged,
+}
+
 /// Everything that a resumed training needs from the engine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// Steps done: the counter of the dropout masks and, less those that were left out, Adam's t.
     pub step: u64,
-    /// One vector for each of [`Plan::tensors`], same order, torchvision's layout.
+    /// The live weights: one vector for each of [`Plan::tensors`], same order, torchvision's layout.
     pub tensors: Vec<Vec<f32>>,
+    /// The averaged ones, likewise. Empty for an engine that keeps none, or before the first step: an engine that does
+    /// starts them as the live ones are.
+    pub averages: Vec<Vec<f32>>,
     /// For each name of [`Optimizer::moments`], one vector for each trained tensor in the order of [`Plan::tensors`].
     /// Empty for an engine without optimiser, or before the first step.
     pub moments: Vec<Vec<Vec<f32>>>,
@@ -247,37 +225,17 @@ impl From<State> for Cow<'_, State> {
     }
 }
 
-/// Where dynamic loss scaling stands: torch.amp.GradScaler's state, and how many steps made no update.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LossScaling {
-    /// What the loss is multiplied by: a power of two.
-    pub scale: f32,
-    /// Updates in a row since it last moved.
-    pub good_steps: u32,
-    /// Steps whose gradients were not finite: left out.
-    pub skipped_steps: u32,
-}
-
-impl Default for LossScaling {
-    fn default() -> Self {
-        Self { scale: 65_536.0, good_steps: 0, skipped_steps: 0 }
-    }
-}
-
-impl LossScaling {
-    /// Updates after which the scale is doubled.
-    pub const INTERVAL: u32 = 2000;
-
-    /// Updates made in `steps` steps: Adam's t.
-    pub fn updates(scaling: Option<&Self>, steps: u64) -> u64 {
-        steps.saturating_sub(scaling.map_or(0, |s| s.skipped_steps.into()))
-    }
-}
-
 impl State {
     /// The state before the first step.
     pub fn new(tensors: Vec<Vec<f32>>) -> Self {
-        Self { step: 0, tensors, moments: Vec::new(), variants: BTreeMap::new(), loss_scaling: None }
+        Self {
+            step: 0,
+            tensors,
+            averages: Vec::new(),
+            moments: Vec::new(),
+            variants: BTreeMap::new(),
+            loss_scaling: None,
+        }
     }
 }
 
@@ -324,6 +282,10 @@ pub trait Engine {
     fn poll_metrics(&mut self) -> Result<Vec<StepMetrics>> {
         self.drain_metrics()
     }
+
+    /// Which weights `logits` and `infer` compute with from now on: the live ones, if nothing else is said. Training knows of
+    /// no others. Errors: an engine that keeps no average.
+    fn infer_with(&mut self, set: WeightSet) -> Result<()>;
 
     /// Inference (running statistics, no dropout): logits [n, classes], row by row, replacing what `logits` held.
     fn logits(&mut self, batch: Batch<'_>, logits: &mut Vec<f32>) -> Result<()>;

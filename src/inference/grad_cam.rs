@@ -113,6 +113,7 @@ mod tests {
             batch_size: 2,
             normalisation: Default::default(),
             optimizer: None,
+            update: crate::engine::Update::default(),
             label_smoothing: 0.0,
             taught: 0.0,
             seed: plan.network.depth as u64,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::dataset::Identity;
-use crate::engine::{self, Engine, Settings, Target};
+use crate::engine::{self, Engine, Settings, Target, Update};
 use crate::error::{Error, Result};
 use crate::files::fs;
 use crate::shell::quote;
@@ -71,6 +71,7 @@ pub(super) fn inference_settings(run: &Run, threads: usize, precise: bool) -> Se
         batch_size: run.training.batch_size,
         normalisation: run.training.normalisation,
         optimizer: None,
+        update: Update::default(),
         label_smoothing: 0.0,
         taught: 0.0,
         seed: run.training.seed,

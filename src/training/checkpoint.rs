@@ -11,6 +11,7 @@ use super::schedule::Plateau;
 use crate::engine::{Optimizer, State};
 use crate::error::{Error, Kind, Result};
 use crate::files;
+use crate::vgg::plan::{Role, TensorSpec};
 use crate::vgg::{Plan, weights};
 
 /// The value of `schema` in the metadata.
@@ -91,14 +92,19 @@ pub fn best_path(run: &Path) -> PathBuf {
 /// A state that is fit to be kept: all its numbers are finite, and their digests are known.
 pub struct Sealed<'a> {
     state: &'a State,
-    /// SHA-256 of the weights.
+    /// SHA-256 of the weights that infer.
     weights: String,
-    /// SHA-256 of weights and moments.
+    /// SHA-256 of those, of the live ones where they are others, and of the moments.
     all: String,
 }
 
 /// Numbers that are checked and hashed while they are in the processor's cache.
 const PIECE: usize = 16 << 10;
+
+/// The weights that infer, the averaged ones where they are kept; and the live ones, where they are others.
+fn inferring_first(state: &State) -> [&[Vec<f32>]; 2] {
+    if state.averages.is_empty() { [&state.tensors, &[]] } else { [&state.averages, &state.tensors] }
+}
 
 impl<'a> Sealed<'a> {
     /// Looks at every number of `state` once. Errors: one that is not finite.
@@ -112,18 +118,21 @@ impl<'a> Sealed<'a> {
             let what = "a weight or optimiser moment is not a finite number";
             if finite { Ok(()) } else { Err(diverged(what)) }
         };
-        add(&state.tensors, &mut hasher)?;
-        let weights = files::hex(&hasher.clone().finalize()); // of best.safetensors, and how last.safetensors begins
+        let [first, second] = inferring_first(state);
+        add(first, &mut hasher)?;
+        let weights = files::hex(&hasher.clone().finalize()); // of best.safetensors
+        add(second, &mut hasher)?;
         state.moments.iter().try_for_each(|moment| add(moment, &mut hasher))?;
         Ok(Self { state, weights, all: files::hex(&hasher.finalize()) })
     }
 }
 
-/// Writes the weights alone, for inference. What was measured of the best network before them goes first, so that no
+/// Writes the weights alone, for inference: the averaged ones where they are kept. What was measured of the best network before them goes first, so that no
 /// evaluation stands beside weights that it is not about.
 pub fn save_best(run: &Path, plan: &Plan, sealed: &Sealed<'_>, progress: &Progress, classes: &Classes) -> Result<()> {
     forget_evaluations(run)?;
-    save(&best_path(run), plan, sealed.state, (&[], &sealed.weights), progress, classes)
+    let [tensors, _] = inferring_first(sealed.state);
+    save(&best_path(run), plan, (sealed.state, tensors), (&[], &sealed.weights), progress, classes)
 }
 
 /// Removes what `vggkit evaluate` wrote: `evaluation.json`, `evaluation-<split>.json`, the `.csv` beside each, and
@@ -141,7 +150,7 @@ pub fn forget_evaluations(run: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes weights, optimiser state and progress.
+/// Writes the live weights, the averaged ones where they are kept, optimiser state and progress.
 pub fn save_last(
     run: &Path,
     plan: &Plan,
@@ -150,21 +159,26 @@ pub fn save_last(
     progress: &Progress,
     classes: &Classes,
 ) -> Result<()> {
-    let specs: Vec<_> = plan.tensors().into_iter().filter(|t| t.role.trained()).collect();
+    let specs = plan.tensors();
     let mut extra = Vec::new();
+    for (spec, values) in specs.iter().zip(&sealed.state.averages) {
+        extra.push((format!("averaged.{}", spec.name), spec.shape.clone(), values.as_slice()));
+    }
+    let specs: Vec<_> = specs.iter().filter(|t| t.role.trained()).collect();
     for (moment, tensors) in optimizer.moments().iter().zip(&sealed.state.moments) {
         for (spec, values) in specs.iter().zip(tensors) {
             extra.push((format!("optimizer.{moment}.{}", spec.name), spec.shape.clone(), values.as_slice()));
         }
     }
-    save(&last_path(run), plan, sealed.state, (&extra, &sealed.all), progress, classes)
+    let state = sealed.state;
+    save(&last_path(run), plan, (state, &state.tensors), (&extra, &sealed.all), progress, classes)
 }
 
-/// `extra` are the tensors beside the network's own, `digest` that of all.
+/// `tensors` are one set of the state's weights, `extra` what else goes into the file, `digest` that of all.
 fn save(
     path: &Path,
     plan: &Plan,
-    state: &State,
+    (state, tensors): (&State, &[Vec<f32>]),
     (extra, digest): (&[weights::Extra<'_>], &str),
     progress: &Progress,
     classes: &Classes,
@@ -183,7 +197,7 @@ fn save(
     if let Some(scaling) = &state.loss_scaling {
         metadata.insert("loss_scaling".to_owned(), text(serde_json::to_string(scaling))?);
     }
-    weights::save(path, plan, &state.tensors, state.step, &metadata, extra)
+    weights::save(path, plan, tensors, state.step, &metadata, extra)
 }
 
 /// The error for numbers that ran away.
@@ -192,10 +206,11 @@ pub fn diverged(what: &str) -> Error {
         .with_help("try a lower learning rate (-lr), --warmup 1, batch normalisation if it is off, or --precision f32 if it is f16")
 }
 
-/// SHA-256 over all numbers, in the order of the file's tensors as vggkit writes them.
-fn digest<'a>(tensors: impl Iterator<Item = &'a [f32]>) -> String {
+/// SHA-256 over all numbers: of the weights that infer, of the live ones where they are others, of the moments.
+fn digest(state: &State) -> String {
     let mut hasher = Sha256::new();
-    for tensor in tensors {
+    let weights = inferring_first(state).into_iter().flatten();
+    for tensor in weights.chain(state.moments.iter().flatten()) {
         hasher.update(bytemuck::cast_slice::<f32, u8>(tensor));
     }
     files::hex(&hasher.finalize())
@@ -235,7 +250,8 @@ fn progress(path: &Path, text: &str) -> Result<Progress> {
     Err(Error::data(path, "damaged metadata: no training can stand where its progress says"))
 }
 
-/// Reads a checkpoint. With an optimiser, its moments must be there. Errors name the file: not a checkpoint,
+/// Reads a checkpoint. With an optimiser, its moments must be there, and averaged weights are read where there are any: all of
+/// them. Errors name the file: not a checkpoint,
 /// another network, truncated, or numbers that do not match their digest.
 pub fn load(path: &Path, plan: &Plan, optimizer: Option<&Optimizer>) -> Result<Checkpoint> {
     let loaded = weights::load(path, plan)?;
@@ -265,24 +281,29 @@ pub fn load(path: &Path, plan: &Plan, optimizer: Option<&Optimizer>) -> Result<C
     if classes.wnids.len() != plan.network.classes || classes.names.len() != plan.network.classes {
         return Err(Error::data(path, "damaged metadata: classes and network do not fit each other"));
     }
-    let specs: Vec<_> = plan.tensors().into_iter().filter(|t| t.role.trained()).collect();
+    let specs = plan.tensors();
     let mut extra = loaded.extra;
     if let Some(optimizer) = optimizer.filter(|_| state.step > 0) {
-        for moment in optimizer.moments() {
-            let mut tensors = Vec::new();
-            for spec in &specs {
-                let name = format!("optimizer.{moment}.{}", spec.name);
+        let averaged = extra.keys().any(|name| name.starts_with("averaged."));
+        let mut take = |prefix: &str, wanted: fn(Role) -> bool| -> Result<Vec<Vec<f32>>> {
+            let wanted = specs.iter().filter(|spec| wanted(spec.role));
+            let tensor = |spec: &TensorSpec| {
+                let name = format!("{prefix}.{}", spec.name);
                 let values = extra.remove(&name).filter(|values| values.len() == spec.elements());
-                tensors
-                    .push(values.ok_or_else(|| Error::data(path, format!("{name} is missing or has a wrong size")))?);
-            }
-            state.moments.push(tensors);
+                values.ok_or_else(|| Error::data(path, format!("{name} is missing or has a wrong size")))
+            };
+            wanted.map(tensor).collect()
+        };
+        if averaged {
+            state.averages = take("averaged", |_| true)?;
+        }
+        for moment in optimizer.moments() {
+            state.moments.push(take(&format!("optimizer.{moment}"), Role::trained)?);
         }
     }
     let recorded = field("digest")?.clone();
     let whole = optimizer.is_some() || extra.is_empty();
-    let numbers = state.tensors.iter().chain(state.moments.iter().flatten()).map(Vec::as_slice);
-    if whole && recorded != digest(numbers) {
+    if whole && recorded != digest(&state) {
         return Err(Error::data(path, "the numbers do not match their checksum: the file is damaged")
             .with_help("restore the file from a backup, or train again with --overwrite"));
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::Identity;
 use crate::engine::gpu::Precision;
-use crate::engine::{Device, Normalisation, Optimizer};
+use crate::engine::{Device, NoDecay, Normalisation, Optimizer, Update};
 use crate::error::Result;
 use crate::files;
 use crate::vgg::Network;
@@ -64,6 +64,15 @@ pub struct Recipe {
     pub learning_rate: f64,
     /// The optimiser and its constants.
     pub optimizer: Optimizer,
+    /// Tensors that weight decay leaves alone.
+    #[serde(default, skip_serializing_if = "NoDecay::is_none")]
+    pub no_decay: NoDecay,
+    /// The most that the norm of all gradients together may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Decay of the averaged weights, which are validated and kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
     /// Augmentation of train.
     pub augment: Augment,
     /// Share of an image that a resized crop has at least.
@@ -131,6 +140,9 @@ impl Default for Recipe {
             patience: 6,
             learning_rate: 1e-3,
             optimizer: Optimizer::adam(),
+            no_decay: NoDecay::default(),
+            clip_norm: None,
+            ema: None,
             augment: Augment::Flip,
             crop_scale: crop_scale(),
             trivial_augment: false,
@@ -153,6 +165,13 @@ impl Default for Recipe {
             init: None,
             init_partial: false,
         }
+    }
+}
+
+impl Recipe {
+    /// What an update does besides the optimiser's rule.
+    pub fn update(&self) -> Update {
+        Update { no_decay: self.no_decay, clip_norm: self.clip_norm, ema: self.ema }
     }
 }
 

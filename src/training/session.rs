@@ -16,7 +16,7 @@ use super::stop::Stop;
 use super::teaching::Teaching;
 use super::trainer::{self, Ending, Job, Observer};
 use crate::dataset::{Identity, Manifest, Pack};
-use crate::engine::{self, Engine, Images, Settings, Source, State, Target};
+use crate::engine::{self, Engine, Images, Settings, Source, State, Target, WeightSet};
 use crate::error::{Error, Kind, Result};
 use crate::files::{self, fs};
 use crate::trace;
@@ -376,6 +376,7 @@ fn open<'a>(
         batch_size: recipe.batch_size,
         normalisation: recipe.normalisation,
         optimizer: Some(recipe.optimizer),
+        update: recipe.update(),
         label_smoothing: recipe.label_smoothing,
         taught: if recipe.distill.is_empty() { 0.0 } else { recipe.distill_weight as f32 },
         seed: recipe.seed,
@@ -388,6 +389,9 @@ fn open<'a>(
     let opening = trace::span("open the engine");
     let mut engine = engine::open(&target, plan.clone(), settings, state)?;
     drop(opening);
+    if recipe.ema.is_some() {
+        engine.infer_with(WeightSet::Averaged)?;
+    }
     let _span = trace::span("attach the images");
     engine.attach(Source::Train, train.images.clone())?;
     engine.attach(Source::Held, val.images.clone())?;

@@ -127,7 +127,11 @@ pub const SETTINGS: &[Setting] = &[
     constant("training.optimizer.beta2", "Beta 2", |v| format!("beta2 {v}")),
     constant("training.optimizer.epsilon", "Epsilon", |v| format!("epsilon {v}")),
     value("training.optimizer.momentum", "momentum", "Momentum", |v| format!("momentum {v}")),
+    switch("training.optimizer.nesterov", "nesterov", Form::On, "Nesterov's momentum", |_| "Nesterov".into()),
     value("training.optimizer.weight_decay", "weight-decay", "Weight decay", |v| format!("weight decay {v}")),
+    value("training.no_decay", "no-decay", "Without weight decay", |v| format!("no decay of {v}")),
+    value("training.clip_norm", "clip-norm", "Norm of gradients at most", |v| format!("clipped to {v}")),
+    value("training.ema", "ema", "Decay of averaged weights", |v| format!("EMA {v}")),
     value("training.augment", "augment", "Augmentation", |v| match v {
         "none" => "no augmentation".into(),
         _ => v.into(),
@@ -173,21 +177,11 @@ impl Values {
         Value::try_from(run).map(Self).map_err(|e| Error::usage(format!("the settings of a run: {e}")))
     }
 
-    /// What `run` would have where nothing but its optimizer is asked for: another optimizer's constants are 0 or off.
+    /// What `run` would have where nothing but its optimizer is asked for.
     fn defaults(run: &Run) -> Result<Self> {
         let network = Network { classes: run.network.classes, ..Network::default() };
-        let mut defaults = Self::of(&Run::new(network, Recipe::default(), Data::default()))?;
-        let own = Self::of(run)?;
-        let constants = |values: &Self| values.at("training.optimizer").and_then(Value::as_table).cloned();
-        let mut optimizer = constants(&own).unwrap_or_default();
-        let adam = constants(&defaults).unwrap_or_default();
-        for (key, value) in &mut optimizer {
-            *value = adam.get(key).cloned().unwrap_or_else(|| nothing(value));
-        }
-        if let Some(training) = defaults.0.get_mut("training").and_then(Value::as_table_mut) {
-            training.insert("optimizer".into(), Value::Table(optimizer));
-        }
-        Ok(defaults)
+        let recipe = Recipe { optimizer: run.training.optimizer.by_default(), ..Recipe::default() };
+        Self::of(&Run::new(network, recipe, Data::default()))
     }
 
     fn at(&self, key: &str) -> Option<&Value> {
@@ -197,17 +191,6 @@ impl Values {
     /// The value of `setting`, where it has one.
     pub fn get(&self, setting: &Setting) -> Option<&Value> {
         self.at(setting.key)
-    }
-}
-
-/// A value of the kind of `like` that asks for nothing.
-fn nothing(like: &Value) -> Value {
-    match like {
-        Value::Float(_) => Value::Float(0.0),
-        Value::Integer(_) => Value::Integer(0),
-        Value::Boolean(_) => Value::Boolean(false),
-        Value::Array(_) => Value::Array(Vec::new()),
-        other => other.clone(),
     }
 }
 
@@ -280,7 +263,7 @@ mod tests {
     use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 
     use super::*;
-    use crate::engine::Optimizer;
+    use crate::engine::{NoDecay, Optimizer};
     use crate::training::run::{Augment, Schedule};
 
     /// Answers whoever wants to be read from it with the names of the fields that were asked for.
@@ -334,7 +317,8 @@ mod tests {
             let of_row = |field: &String| key == field || key.starts_with(&format!("{field}."));
             assert!(keys.iter().any(of_row), "{key} is no field");
         }
-        for optimizer in [Optimizer::adam(), Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 }] {
+        let nesterov = Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: true };
+        for optimizer in [Optimizer::adam(), Optimizer::adamw(), nesterov] {
             let values = Values::of(&run(Recipe { optimizer, ..Recipe::default() }))?;
             for constant in values.at("training.optimizer").and_then(Value::as_table).expect("a table").keys() {
                 let key = format!("training.optimizer.{constant}");
@@ -351,7 +335,7 @@ mod tests {
             batch_size: 128,
             patience: 0,
             learning_rate: 0.1,
-            optimizer: Optimizer::Sgd { momentum: 0.0, weight_decay: 5e-4 },
+            optimizer: Optimizer::sgd(0.0, 5e-4),
             augment: Augment::Crop,
             schedule: Schedule::Cosine,
             label_smoothing: 0.1,
@@ -371,6 +355,17 @@ mod tests {
             "normalised by the data set",
             "from vgg11/best.safetensors",
         ];
+        assert_eq!(variations(&run(recipe))?, expected);
+        let recipe = Recipe { optimizer: Optimizer::adamw(), ..Recipe::default() };
+        assert_eq!(variations(&run(recipe))?, ["adamw"], "its own weight decay is what it has by default");
+        let recipe = Recipe {
+            optimizer: Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: true },
+            no_decay: NoDecay { norm: true, bias: true },
+            clip_norm: Some(2.0),
+            ema: Some(0.999),
+            ..Recipe::default()
+        };
+        let expected = ["sgd", "momentum 0.9", "Nesterov", "no decay of norm,bias", "clipped to 2", "EMA 0.999"];
         assert_eq!(variations(&run(recipe))?, expected);
         Ok(())
     }

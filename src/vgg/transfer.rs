@@ -73,7 +73,7 @@ pub fn partial(path: &Path, plan: &Plan, seed: u64) -> Result<First> {
     let ours: BTreeSet<&str> = with_weights.map(|layer| &layer.name[..]).collect();
     let theirs: BTreeSet<&str> = file
         .keys()
-        .filter(|name| !name.starts_with("optimizer."))
+        .filter(|name| !weights::is_extra(name))
         .map(|name| name.rsplit_once('.').map_or(&name[..], |(layer, _)| layer))
         .collect();
     first.unused = theirs.difference(&ours).map(|layer| (*layer).to_owned()).collect();

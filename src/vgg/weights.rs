@@ -1,7 +1,7 @@
 //! Weight files: safetensors with torchvision's parameter names and OIHW layout, so that
 //! `torch_model.load_state_dict(safetensors.torch.load_file(path))` works with no renaming.
 //!
-//! Tensors named `optimizer.*` and the metadata belong to the trainer and pass through unread. What PyTorch pickles is not
+//! Tensors named `optimizer.*` or `averaged.*` and the metadata belong to the trainer and pass through unread. What PyTorch pickles is not
 //! read, since a pickle is a program; the error says how to convert it.
 
 use std::collections::BTreeMap;
@@ -26,8 +26,13 @@ pub struct LoadedWeights {
     pub tensors: Vec<Vec<f32>>,
     /// `__metadata__`.
     pub metadata: BTreeMap<String, String>,
-    /// Tensors named `optimizer.*`.
+    /// Those that [`is_extra`].
     pub extra: BTreeMap<String, Vec<f32>>,
+}
+
+/// Whether a tensor of this name is the trainer's own, beside the network's weights.
+pub(super) fn is_extra(name: &str) -> bool {
+    name.starts_with("optimizer.") || name.starts_with("averaged.")
 }
 
 /// At most this many names are listed in an error.
@@ -100,7 +105,7 @@ fn metadata_in(path: &Path, map: &[u8]) -> Result<BTreeMap<String, String>> {
 pub(super) fn tensors<'a>(path: &Path, map: &'a [u8]) -> Result<BTreeMap<String, TensorView<'a>>> {
     let file = SafeTensors::deserialize(map).map_err(|e| damaged(path, map, &e))?;
     let tensors = file.tensors();
-    let ours = |name: &str| !name.starts_with("optimizer.");
+    let ours = |name: &str| !is_extra(name);
     let ahead = |name: &str| ["features.", "classifier."].iter().filter_map(|part| name.find(part)).min();
     let wrapper =
         tensors.iter().filter(|(name, _)| ours(name)).filter_map(|(name, _)| Some(&name[..ahead(name)?])).min();
@@ -154,7 +159,7 @@ pub fn load(path: &Path, plan: &Plan) -> Result<LoadedWeights> {
     }
     let mut extra = BTreeMap::new();
     for (name, view) in unread {
-        if name.starts_with("optimizer.") {
+        if is_extra(&name) {
             match floats(view.dtype(), view.data()) {
                 Some(values) => drop(extra.insert(name, values)),
                 None => problems.push(format!("{name} holds {:?}, not floating point", view.dtype())),
@@ -221,16 +226,18 @@ mod tests {
         let tensors = initialisation::initialise(&plan(), 1);
         let metadata = BTreeMap::from([("a".to_owned(), "ü\"\n".to_owned())]);
         let extra = [1.0, -2.5];
-        save(&path, &plan(), &tensors, 9, &metadata, &[("optimizer.x".into(), vec![2], &extra)])?;
+        let extras =
+            [("optimizer.x".into(), vec![2], &extra[..]), ("averaged.features.0.bias".into(), vec![2], &extra)];
+        save(&path, &plan(), &tensors, 9, &metadata, &extras)?;
         let first = std::fs::read(&path).expect("bytes");
         let loaded = load(&path, &plan())?;
         assert_eq!(loaded.tensors, tensors);
         assert_eq!(loaded.metadata, metadata);
-        assert_eq!(loaded.extra["optimizer.x"], extra);
+        assert_eq!([&loaded.extra["optimizer.x"][..], &loaded.extra["averaged.features.0.bias"]], [extra, extra]);
         let file = SafeTensors::deserialize(&first).expect("safetensors");
         let counter = file.tensor("features.1.num_batches_tracked").expect("there");
         assert_eq!((counter.data(), counter.shape()), (&9_i64.to_le_bytes()[..], &[][..]));
-        save(&path, &plan(), &tensors, 9, &metadata, &[("optimizer.x".into(), vec![2], &extra)])?;
+        save(&path, &plan(), &tensors, 9, &metadata, &extras)?;
         assert_eq!(std::fs::read(&path).expect("bytes"), first);
         Ok(())
     }

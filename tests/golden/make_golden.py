@@ -5,15 +5,18 @@
     python tests/golden/make_golden.py                            # the small cases that lie beside this file
     python tests/golden/make_golden.py --out /tmp/golden --width 0.109375 --batch 8 --classes 10
     VGGKIT_GOLDENS=/tmp/golden cargo test --test golden
+    python tests/golden/make_golden.py --only updates,vgg11bn_nesterov   # these alone, with the data that is there
 
 <out>/data.safetensors       x0..x4 u8 [N,3,S,S], y0..y4 i64 [N]; an activation is x / 128 - 1, exact in float32
 <out>/operations.safetensors single operations with their gradients at awkward sizes, float64
+<out>/updates.safetensors    optimisers with their options, gradient clipping and a moving average, float64
 <out>/<case>/meta.json       the network and the optimiser
 <out>/<case>/init.safetensors  parameters and buffers by torchvision's names, float16 (the start is exactly that)
 <out>/<case>/f64.safetensors   from that start in float64; param5 and buf5 are stored as float32:
     loss          [5] of each step, before its update      eval_logits   of x0 in evaluation mode after step 5
     logits0       training-mode logits of step 1           param5.<name> parameters after step 5
     grad.<name>   gradients of step 1                      buf5.<name>   BN running statistics after step 5
+    avg5.<name>   with "ema": the averages of both, and    avg_eval_logits   with them
 
 Small cases have 1, 2, 5, 10 channels and 81 hidden units, or 2, 4, 8, 17 and 139: few sizes fit a vector.
 It trains on noise; it measures arithmetic, not learning.
@@ -24,7 +27,8 @@ import json
 import os
 
 import torch
-from safetensors.torch import save_file
+import torch.optim.swa_utils
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -36,6 +40,11 @@ STAGES = {
 }
 ADAM = dict(name="adam", lr=1e-3, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.0)
 SGD = dict(name="sgd", lr=1e-2, momentum=0.9, weight_decay=5e-4)
+# The most that an update can be asked for: every option at once, and AdamW with some. Of the gradients' norms, "clip_norm" lies
+# between the smallest and the largest.
+NESTEROV = dict(name="sgd", lr=1e-2, momentum=0.9, nesterov=True, weight_decay=0.1, no_decay="norm,bias", clip_norm=8.0,
+                ema=0.6)
+ADAMW = dict(name="adamw", lr=1e-3, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.5, no_decay="norm", clip_norm=4.0, ema=0.3)
 # A narrow network with few samples is ill-conditioned: with most seeds float32 itself loses digits. These widths and
 # seeds are ones with which float32 rounding stays well within what the test allows (meta.json says how far PyTorch is).
 # The vgg11 seeds were picked among such candidates with an eye on our own engines' errors too: with two of seven BN seeds
@@ -46,6 +55,8 @@ CASES = {  # name: (depth, 1x1 convolutions, LRN, batch normalisation, optimiser
     "vgg11bn_sgd": (11, False, False, True, SGD, 0.02, 10),
     "vgg11_nobn_sgd": (11, False, False, False, SGD, 0.02, 10),
     "vgg11lrn_nobn_adam": (11, False, True, False, ADAM, 0.02, 14),
+    "vgg11bn_nesterov": (11, False, False, True, NESTEROV, 0.02, 10),
+    "vgg11_nobn_adamw": (11, False, False, False, ADAMW, 0.02, 10),
     "vgg16c_bn_adam": (16, True, False, True, ADAM, 0.034, 29),
 }
 STEPS = 5
@@ -97,12 +108,35 @@ def initialise(net, seed):
             module.bias.data.copy_(0.1 * noise(module.bias).abs())
 
 
+def average_share(decay, t):
+    """Of the live weights at update t, from 1: tf.train.ExponentialMovingAverage's, with num_updates."""
+    return max(1 - decay, 9 / (10 + t))
+
+
+def groups(net, no_decay, weight_decay):
+    """PyTorch's way to leave some parameters without weight decay."""
+    spared = set()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d) and "norm" in no_decay:
+            spared.update([module.weight, module.bias])
+        elif isinstance(module, (nn.Conv2d, nn.Linear)) and "bias" in no_decay:
+            spared.add(module.bias)
+    return [dict(params=[p for p in net.parameters() if p not in spared], weight_decay=weight_decay),
+            dict(params=[p for p in net.parameters() if p in spared], weight_decay=0.0)]
+
+
 def run(net, optimiser, batches, dtype):
     net = net.to(dtype)
     parameters = dict(net.named_parameters())
-    recipe = {k: v for k, v in optimiser.items() if k != "name"}
-    step = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimiser["name"]](net.parameters(), **recipe)
-    out, losses = {}, []
+    recipe = {k: v for k, v in optimiser.items() if k not in ("name", "no_decay", "clip_norm", "ema")}
+    make = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[optimiser["name"]]
+    step = make(groups(net, optimiser.get("no_decay", ""), recipe["weight_decay"]), **recipe)
+    averaged = None
+    if "ema" in optimiser:
+        follow = lambda average, live, t: average + average_share(optimiser["ema"], int(t)) * (live - average)
+        averaged = torch.optim.swa_utils.AveragedModel(net, avg_fn=follow, use_buffers=True)
+        averaged.update_parameters(net)  # the first one copies
+    out, losses, norms = {}, [], []
     net.train()
     for index, (x, y) in enumerate(batches):
         step.zero_grad()
@@ -113,13 +147,25 @@ def run(net, optimiser, batches, dtype):
             out["logits0"] = logits.detach().clone()
             out.update({"grad." + k: v.grad.clone() for k, v in parameters.items()})
         losses.append(loss.detach())
+        if "clip_norm" in optimiser:
+            norms.append(float(nn.utils.clip_grad_norm_(net.parameters(), optimiser["clip_norm"])))
         step.step()
+        if averaged:
+            averaged.update_parameters(net)
+    if norms:
+        print(f"norms {norms}")
     out["loss"] = torch.stack(losses)
     out.update({"param5." + k: v.detach().float() for k, v in parameters.items()})
     out.update({"buf5." + k: v.float() for k, v in net.named_buffers() if v.is_floating_point()})
     net.eval()
     with torch.no_grad():
         out["eval_logits"] = net(batches[0][0].to(dtype))
+    if averaged:
+        averaged.eval()
+        with torch.no_grad():
+            out["avg_eval_logits"] = averaged(batches[0][0].to(dtype))
+        state = averaged.module.state_dict()
+        out.update({"avg5." + k: v.float() for k, v in state.items() if v.is_floating_point()})
     return {k: v.contiguous() for k, v in out.items()}
 
 
@@ -184,6 +230,44 @@ def operations(seed):
     return {k: v.contiguous() for k, v in out.items()}
 
 
+def updates(seed):
+    """Four steps of each optimiser on one tensor; gradients of two tensors clipped together; an average of weights."""
+    generator = torch.Generator().manual_seed(seed)
+    random = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
+    out = {}
+    for name, make in (
+        ("adamw", lambda p: torch.optim.AdamW([p], lr=0.01)),
+        ("adamw_strong", lambda p: torch.optim.AdamW([p], lr=0.1, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.5)),
+        ("sgd_nesterov", lambda p: torch.optim.SGD([p], lr=0.1, momentum=0.9, weight_decay=0.1, nesterov=True)),
+    ):
+        parameter = random(6).requires_grad_()
+        out[f"{name}.before"] = parameter.detach().clone()
+        optimiser = make(parameter)
+        for step in range(4):
+            parameter.grad = random(6)
+            out[f"{name}.gradient{step}"] = parameter.grad.clone()
+            optimiser.step()
+            out[f"{name}.after{step}"] = parameter.detach().clone()
+    for name, most in (("clip", 0.5), ("clip_not", 50.0)):
+        tensors = [torch.zeros(n, dtype=torch.float64, requires_grad=True) for n in (5, 3)]
+        for index, tensor in enumerate(tensors):
+            tensor.grad = random(len(tensor))
+            out[f"{name}.gradient{index}"] = tensor.grad.clone()
+        out[f"{name}.norm"] = nn.utils.clip_grad_norm_(tensors, most).reshape(1)
+        out.update({f"{name}.clipped{index}": tensor.grad.clone() for index, tensor in enumerate(tensors)})
+    live = nn.Linear(3, 2).double()
+    follow = lambda average, now, t: average + average_share(0.9, int(t)) * (now - average)
+    averaged = torch.optim.swa_utils.AveragedModel(live, avg_fn=follow)
+    averaged.update_parameters(live)  # the first one copies
+    out["average.before"] = live.weight.detach().clone()
+    for step in range(4):
+        live.weight.data.copy_(random(2, 3))
+        averaged.update_parameters(live)
+        out.update({f"average.live{step}": live.weight.detach().clone(),
+                    f"average.after{step}": averaged.module.weight.detach().clone()})
+    return {k: v.contiguous() for k, v in out.items()}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default=os.path.dirname(os.path.abspath(__file__)))
@@ -192,19 +276,27 @@ def main():
     parser.add_argument("--classes", type=int, default=7)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=20240601)
+    parser.add_argument("--only", help="cases, or `updates`, separated by commas; the data is that of --out")
     a = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     os.makedirs(a.out, exist_ok=True)
-    generator = torch.Generator().manual_seed(a.seed)
-    data = {}
-    for step in range(STEPS):
-        data[f"x{step}"] = torch.randint(0, 256, (a.batch, 3, a.size, a.size), generator=generator, dtype=torch.uint8)
-        data[f"y{step}"] = torch.randint(0, a.classes, (a.batch,), generator=generator)
-    save_file(data, os.path.join(a.out, "data.safetensors"))
-    save_file(operations(a.seed + 1), os.path.join(a.out, "operations.safetensors"))
+    only = a.only.split(",") if a.only else None
+    data = load_file(os.path.join(a.out, "data.safetensors")) if only else {}
+    if not only:
+        generator = torch.Generator().manual_seed(a.seed)
+        for step in range(STEPS):
+            shape = (a.batch, 3, a.size, a.size)
+            data[f"x{step}"] = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+            data[f"y{step}"] = torch.randint(0, a.classes, (a.batch,), generator=generator)
+        save_file(data, os.path.join(a.out, "data.safetensors"))
+        save_file(operations(a.seed + 1), os.path.join(a.out, "operations.safetensors"))
+    if not only or "updates" in only:
+        save_file(updates(a.seed + 2), os.path.join(a.out, "updates.safetensors"))
     batches = [(data[f"x{i}"].float() / 128 - 1, data[f"y{i}"]) for i in range(STEPS)]
     for name, (depth, c11, lrn, bn, optimiser, width, seed) in CASES.items():
+        if only and name not in only:
+            continue
         width = a.width or width
         folder = os.path.join(a.out, name)
         os.makedirs(folder, exist_ok=True)

@@ -1,15 +1,17 @@
 //! Every reference operation with its gradients against PyTorch in float64, at awkward sizes, and the optimisers with
-//! weight decay. `tests/golden/make_golden.py` made `operations.safetensors`.
+//! weight decay. `tests/golden/make_golden.py` made `operations.safetensors`
+//! and `updates.safetensors`.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::tensors::{Tensors, distance};
 use vggkit::engine::cpu::reference::{
-    average_pool, batch_norm, convolution, cross_entropy, gather, local_response_normalisation, max_pool, optimizer,
+    average, average_pool, batch_norm, convolution, cross_entropy, gather, gradient_norm, local_response_normalisation,
+    max_pool, optimizer,
 };
 use vggkit::engine::sample::Target;
-use vggkit::engine::{Images, Normalisation, Optimizer, Pick};
+use vggkit::engine::{Images, Normalisation, Optimizer, Pick, Update};
 use vggkit::vgg::Shape;
 
 const TOLERANCE: f64 = 1e-13;
@@ -19,8 +21,12 @@ struct Golden(Tensors, &'static str);
 
 impl Golden {
     fn new(operation: &'static str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/operations.safetensors");
-        Self(Tensors::read(&path), operation)
+        Self::of("operations", operation)
+    }
+
+    fn of(file: &str, operation: &'static str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        Self(Tensors::read(&folder.join(file).with_extension("safetensors")), operation)
     }
 
     fn get(&self, what: &str) -> Vec<f64> {
@@ -136,12 +142,16 @@ fn cross_entropy_with_and_without_label_smoothing() {
 #[test]
 fn optimisers_with_weight_decay() {
     let adam = Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.1 };
-    for (name, rule, learning_rate) in [
-        ("adam", adam, 0.01),
-        ("sgd", Optimizer::Sgd { momentum: 0.9, weight_decay: 0.1 }, 0.1),
-        ("sgd_plain", Optimizer::Sgd { momentum: 0.0, weight_decay: 0.1 }, 0.1),
+    let adamw = Optimizer::AdamW { beta1: 0.8, beta2: 0.95, epsilon: 1e-6, weight_decay: 0.5 };
+    for (file, name, rule, learning_rate) in [
+        ("operations", "adam", adam, 0.01),
+        ("updates", "adamw", Optimizer::adamw(), 0.01),
+        ("updates", "adamw_strong", adamw, 0.1),
+        ("operations", "sgd", Optimizer::sgd(0.9, 0.1), 0.1),
+        ("operations", "sgd_plain", Optimizer::sgd(0.0, 0.1), 0.1),
+        ("updates", "sgd_nesterov", Optimizer::Sgd { momentum: 0.9, weight_decay: 0.1, nesterov: true }, 0.1),
     ] {
-        let golden = Golden::new(name);
+        let golden = Golden::of(file, name);
         let mut parameter = golden.get("before");
         let mut moments = vec![vec![0.0; parameter.len()]; rule.moments().len()];
         for step in 0..4 {
@@ -150,6 +160,31 @@ fn optimisers_with_weight_decay() {
             optimizer::update(&rule, learning_rate, step + 1, &mut parameter, &gradient, &mut slices);
             golden.check(&format!("after{step}"), &parameter);
         }
+    }
+}
+
+#[test]
+fn gradients_are_clipped_together() {
+    for (name, most) in [("clip", 0.5), ("clip_not", 50.0)] {
+        let golden = Golden::of("updates", name);
+        let gradients = [golden.get("gradient0"), golden.get("gradient1")];
+        let norm = gradient_norm::norm(&gradients);
+        golden.check("norm", &[norm]);
+        let factor = gradient_norm::factor(norm, most);
+        assert_eq!(factor < 1.0, name == "clip");
+        for (index, gradient) in gradients.iter().enumerate() {
+            golden.check(&format!("clipped{index}"), &gradient.iter().map(|g| factor * g).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn an_average_follows() {
+    let golden = Golden::of("updates", "average");
+    let mut averaged = golden.get("before");
+    for step in 0..4 {
+        average::follow(&mut averaged, &golden.get(&format!("live{step}")), Update::average_share(0.9, step + 1));
+        golden.check(&format!("after{step}"), &averaged);
     }
 }
 

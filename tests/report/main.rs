@@ -358,7 +358,7 @@ fn runs_of_one_network_are_told_apart_by_their_settings() {
     let recipe = Recipe {
         learning_rate: 0.1,
         batch_size: 128,
-        optimizer: Optimizer::Sgd { momentum: 0.9, weight_decay: 5e-4 },
+        optimizer: Optimizer::sgd(0.9, 5e-4),
         augment: Augment::Crop,
         schedule: Schedule::Cosine,
         label_smoothing: 0.1,

@@ -14,7 +14,9 @@ use super::loss::Outcome;
 use super::network::Network;
 use super::simd::InstructionSet;
 use crate::engine::sample::Target;
-use crate::engine::{Batch, Device, Engine, Images, LossScaling, Settings, Source, State, StepMetrics, check};
+use crate::engine::{
+    Batch, Device, Engine, Images, LossScaling, Settings, Source, State, StepMetrics, WeightSet, check,
+};
 use crate::error::{Error, Kind, Result};
 use crate::vgg::Plan;
 
@@ -35,6 +37,7 @@ pub struct CpuEngine {
     network: Network,
     train: Option<Gallery>,
     held: Option<Gallery>,
+    inferring: WeightSet,
     targets: Vec<Target>,
     training_logits: Vec<f32>,
     metrics: Vec<StepMetrics>,
@@ -89,6 +92,7 @@ impl CpuEngine {
             network,
             train: None,
             held: None,
+            inferring: WeightSet::Live,
             metrics: Vec::new(),
             steps: 0,
             variants: BTreeMap::new(),
@@ -104,6 +108,13 @@ impl CpuEngine {
         let n = self.load(&batch, false)?;
         let Self { network, pool, .. } = self;
         Ok(pool.install(|| network.features(n).to_vec()))
+    }
+
+    /// Puts the weights to infer with in the live ones' place, and back.
+    fn swap(&mut self) {
+        if self.inferring == WeightSet::Averaged {
+            self.network.swap_weights();
+        }
     }
 
     /// Puts a state in, as [`Engine::load_state`] does.
@@ -183,7 +194,7 @@ impl Engine for CpuEngine {
             let teaching = (settings.taught > 0.0).then(|| (settings.taught, batch.teaching()));
             let outcome = network.loss(n, targets, settings.label_smoothing, teaching);
             network.backward(n);
-            network.update(&optimizer, learning_rate, update);
+            network.update(&optimizer, &settings.update, learning_rate, update);
             outcome
         });
         self.steps += 1;
@@ -197,10 +208,18 @@ impl Engine for CpuEngine {
         Ok(std::mem::take(&mut self.metrics))
     }
 
+    fn infer_with(&mut self, set: WeightSet) -> Result<()> {
+        check::weights(&self.settings, set)?;
+        self.inferring = set;
+        Ok(())
+    }
+
     fn logits(&mut self, batch: Batch<'_>, logits: &mut Vec<f32>) -> Result<()> {
         let n = self.load(&batch, false)?;
+        self.swap();
         let Self { network, pool, .. } = self;
         pool.install(|| network.forward(n, None));
+        self.swap();
         logits.clear();
         logits.extend_from_slice(self.network.logits(n));
         Ok(())
@@ -220,10 +239,14 @@ impl Engine for CpuEngine {
 
     fn state(&mut self) -> Result<State> {
         let tensors = self.network.tensors();
-        let moments = if self.steps == 0 { Vec::new() } else { self.network.moments() };
+        let (averages, moments) = match self.steps {
+            0 => (Vec::new(), Vec::new()),
+            _ => (self.network.averages(), self.network.moments()),
+        };
         Ok(State {
             step: self.steps,
             tensors,
+            averages,
             moments,
             variants: self.variants.clone(),
             loss_scaling: self.loss_scaling,

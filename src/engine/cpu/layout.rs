@@ -3,9 +3,12 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::activation::Activation;
 use super::buffer::Buffer;
 use super::convolution::{Convolution, RoomSizes};
+use super::gradient_norm;
 use super::linear::Linear;
 use super::local_response_norm;
 use super::simd::InstructionSet;
@@ -13,6 +16,7 @@ use super::winograd_prepared::Prepared;
 use crate::engine::Settings;
 use crate::engine::lifetime::Values;
 use crate::engine::stages::{self, Stage, stages};
+use crate::engine::update::by_decay;
 use crate::error::{Error, Kind, Result};
 use crate::vgg::plan::Role;
 use crate::vgg::{Plan, Shape};
@@ -23,7 +27,8 @@ pub type Slot = usize;
 /// Bytes that an engine allocates, by purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Memory {
-    /// Parameters and running statistics, and convolutions' filters that are kept transformed.
+    /// Parameters and running statistics, the averaged ones too where they are kept, and convolutions' filters that are kept
+    /// transformed.
     pub parameters: u64,
     /// A gradient a parameter.
     pub gradients: u64,
@@ -43,7 +48,7 @@ impl Memory {
 }
 
 /// Where a tensor of [`Plan::tensors`] lies and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// Trained tensors lie among the parameters, the others among the running statistics.
     pub trained: bool,
@@ -51,6 +56,38 @@ pub struct Place {
     pub range: Range<usize>,
     /// [outputs, inputs, taps] of a convolution's weight, which is kept as [taps, inputs, outputs].
     pub convolution: Option<[usize; 3]>,
+}
+
+impl Place {
+    /// Copies a tensor out of where it lies, in torchvision's layout.
+    pub fn unpack(&self, from: &[f32]) -> Vec<f32> {
+        let from = &from[self.range.clone()];
+        let Some([outputs, inputs, taps]) = self.convolution else { return from.to_vec() };
+        let mut to = vec![0.0; from.len()];
+        to.par_chunks_mut(inputs * taps).enumerate().for_each(|(o, to)| {
+            for (j, v) in to.iter_mut().enumerate() {
+                *v = from[((j % taps) * inputs + j / taps) * outputs + o];
+            }
+        });
+        to
+    }
+
+    /// Copies a tensor in torchvision's layout to where it lies, by all threads for the reason of [`Buffer::zero`].
+    pub fn pack(&self, values: &[f32], to: &mut [f32]) {
+        const PART: usize = 1 << 16;
+        let to = &mut to[self.range.clone()];
+        let Some([outputs, inputs, taps]) = self.convolution else {
+            return to
+                .par_chunks_mut(PART)
+                .zip(values.par_chunks(PART))
+                .for_each(|(to, from)| to.copy_from_slice(from));
+        };
+        to.par_chunks_mut(outputs).enumerate().for_each(|(row, to)| {
+            for (o, v) in to.iter_mut().enumerate() {
+                *v = values[(o * inputs + row % inputs) * taps + row / inputs];
+            }
+        });
+    }
 }
 
 /// Batch normalisation of a step: ranges of parameters, running statistics and kept statistics.
@@ -116,6 +153,8 @@ pub struct Layout {
     pub logits: Slot,
     pub d_logits: Slot,
     pub places: Vec<Place>,
+    /// Parts of the parameters, each with whether weight decay concerns it.
+    pub updates: Vec<(Range<usize>, bool)>,
     /// Floats of all parameters, and of all running statistics.
     pub trained: usize,
     pub running: usize,
@@ -142,7 +181,7 @@ impl Layout {
             let message = format!("a batch of {} images needs more memory than any machine has", settings.batch_size);
             return Err(Error::new(Kind::Engine, message).with_help("choose a smaller batch (-b)"));
         }
-        let mut layout = Self::parameters(plan);
+        let mut layout = Self::parameters(plan, settings);
         layout.fuse(plan, settings, set)?;
         layout.assign_buffers(plan, settings);
         layout.size_scratch(settings);
@@ -153,8 +192,9 @@ impl Layout {
     pub fn memory(&self, settings: &Settings) -> Memory {
         let trained = Buffer::bytes(self.trained);
         let moments = settings.optimizer.map_or(0, |o| o.moments().len() as u64);
+        let sets = if settings.keeps_average() { 2 } else { 1 };
         Memory {
-            parameters: trained + Buffer::bytes(self.running) + Buffer::bytes(self.prepared),
+            parameters: sets * (trained + Buffer::bytes(self.running)) + Buffer::bytes(self.prepared),
             gradients: if settings.optimizer.is_some() { trained } else { 0 },
             moments: moments * trained,
             activations: self.slots.iter().map(|len| Buffer::bytes(*len)).sum(),
@@ -167,10 +207,12 @@ impl Layout {
         }
     }
 
-    fn parameters(plan: &Plan) -> Self {
+    fn parameters(plan: &Plan, settings: &Settings) -> Self {
         let (mut trained, mut running) = (0, 0);
-        let mut places = Vec::new();
-        for tensor in plan.tensors() {
+        let tensors = plan.tensors();
+        let mut places = vec![Place::default(); tensors.len()];
+        for index in by_decay(&tensors) {
+            let tensor = &tensors[index];
             let end = if tensor.role.trained() { &mut trained } else { &mut running };
             let range = *end..*end + tensor.elements();
             *end = range.end.next_multiple_of(16);
@@ -178,8 +220,10 @@ impl Layout {
                 [o, i, h, w] if tensor.role == Role::Weight => Some([o, i, h * w]),
                 _ => None,
             };
-            places.push(Place { trained: tensor.role.trained(), range, convolution });
+            places[index] = Place { trained: tensor.role.trained(), range, convolution };
         }
+        let roles = tensors.iter().zip(&places).map(|(tensor, place)| (tensor.role, place.range.clone()));
+        let updates = settings.update.no_decay.ranges(&roles.collect::<Vec<_>>(), trained);
         Self {
             steps: Vec::new(),
             slots: Vec::new(),
@@ -187,6 +231,7 @@ impl Layout {
             logits: 0,
             d_logits: 0,
             places,
+            updates,
             trained,
             running,
             prepared: 0,
@@ -305,6 +350,9 @@ impl Layout {
     }
 
     fn size_scratch(&mut self, settings: &Settings) {
+        if settings.optimizer.is_some() && settings.update.clip_norm.is_some() {
+            self.partials = gradient_norm::partials(self.trained);
+        }
         for step in &self.steps {
             match &step.work {
                 Work::Convolution { convolution, prepared, activation, norm, .. } => {

@@ -3,12 +3,14 @@
 
 mod activation;
 mod activation_kernels;
+mod average;
 mod buffer;
 mod convolution;
 mod direct;
 mod direct_gradient;
 mod engine;
 mod gather;
+mod gradient_norm;
 mod lanes;
 mod layout;
 pub mod limits;

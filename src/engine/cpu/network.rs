@@ -6,19 +6,17 @@ use std::borrow::Cow;
 use std::mem::take;
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
-
 use super::activation::{Activation, Normalisation};
 use super::buffer::{Buffer, Scratch};
 use super::convolution::Room;
 use super::gather::Gallery;
-use super::layout::{Layout, Norm, Place, Step, Work};
+use super::layout::{Layout, Norm, Step, Work};
 use super::loss::{Outcome, cross_entropy};
 use super::simd::InstructionSet;
-use super::{linear, local_response_norm, optimizer, pooling};
+use super::{average, gradient_norm, linear, local_response_norm, optimizer, pooling};
 use crate::engine::random::DropoutMask;
 use crate::engine::sample::Target;
-use crate::engine::{Optimizer, Pick, Settings, State};
+use crate::engine::{Optimizer, Pick, Settings, State, Update};
 use crate::error::Result;
 
 /// See the module.
@@ -28,6 +26,8 @@ pub struct Network {
     slots: Vec<Buffer>,
     parameters: Buffer,
     running: Buffer,
+    /// The moving average of parameters and running statistics, where one is kept.
+    averaged: Option<[Buffer; 2]>,
     prepared: Buffer,
     gradients: Buffer,
     moments: Vec<Buffer>,
@@ -67,6 +67,10 @@ impl Network {
             slots: layout.slots.iter().map(|len| Buffer::new(*len)).collect::<Result<_>>()?,
             parameters: Buffer::new(layout.trained)?,
             running: Buffer::new(layout.running)?,
+            averaged: match settings.keeps_average() {
+                true => Some([Buffer::new(layout.trained)?, Buffer::new(layout.running)?]),
+                false => None,
+            },
             prepared: Buffer::new(layout.prepared)?,
             gradients: Buffer::new(if training { layout.trained } else { 0 })?,
             moments: (0..moments).map(|_| Buffer::new(layout.trained)).collect::<Result<_>>()?,
@@ -303,18 +307,45 @@ impl Network {
         self.slots[slot] = buffer;
     }
 
-    /// One optimiser step; `step` counts from 1.
-    pub fn update(&mut self, optimizer: &Optimizer, learning_rate: f32, step: u64) {
+    /// Update `t`, from 1, and what comes before and after it.
+    pub fn update(&mut self, rule: &Optimizer, more: &Update, learning_rate: f32, t: u64) {
         let mut clock = Instant::now();
-        let moments = self.moments.as_mut_slice();
-        optimizer::update(self.set, optimizer, learning_rate, step, &mut self.parameters, &self.gradients, moments);
+        let clip = |most| gradient_norm::factor(self.set, &self.gradients, most, &mut self.partials);
+        let factor = more.clip_norm.map_or(1.0, clip);
+        for (range, decays) in &self.layout.updates {
+            let rule = if *decays { *rule } else { rule.with_decay(0.0) };
+            let step = optimizer::Step { rule, learning_rate, t, factor };
+            let (parameters, moments) = (&mut self.parameters, self.moments.as_mut_slice());
+            optimizer::update(self.set, &step, range, parameters, &self.gradients, moments);
+        }
+        if let (Some(decay), Some([parameters, running])) = (more.ema, &mut self.averaged) {
+            let share = Update::average_share(decay, t) as f32;
+            average::follow(self.set, parameters, &self.parameters, share);
+            average::follow(self.set, running, &self.running, share);
+        }
         lap(&mut clock, &mut self.times.update);
+    }
+
+    /// Puts the averaged weights in the live ones' place, and the other way round.
+    pub fn swap_weights(&mut self) {
+        if let Some([parameters, running]) = &mut self.averaged {
+            std::mem::swap(parameters, &mut self.parameters);
+            std::mem::swap(running, &mut self.running);
+        }
     }
 
     /// All tensors in the plan's order and torchvision's layout.
     pub fn tensors(&self) -> Vec<Vec<f32>> {
-        let from = |p: &Place| p.unpack(if p.trained { &self.parameters } else { &self.running });
-        self.layout.places.iter().map(from).collect()
+        self.unpacked(&self.parameters, &self.running)
+    }
+
+    /// The averaged ones; empty where none are kept.
+    pub fn averages(&self) -> Vec<Vec<f32>> {
+        self.averaged.as_ref().map_or_else(Vec::new, |[parameters, running]| self.unpacked(parameters, running))
+    }
+
+    fn unpacked(&self, parameters: &[f32], running: &[f32]) -> Vec<Vec<f32>> {
+        self.layout.places.iter().map(|p| p.unpack(if p.trained { parameters } else { running })).collect()
     }
 
     /// The optimiser's moments, for trained tensors.
@@ -334,12 +365,26 @@ impl Network {
     /// Puts a state in whose lengths fit, and prepares filters. Of a state that is given away each tensor goes as soon as
     /// it is copied, so that a network is hardly in memory twice.
     pub fn load(&mut self, state: Cow<'_, State>) {
-        let (tensors, moments): (Tensors<'_>, Vec<Tensors<'_>>) = match state {
-            Cow::Owned(state) => (given(state.tensors), state.moments.into_iter().map(given).collect()),
-            Cow::Borrowed(state) => (lent(&state.tensors), state.moments.iter().map(|m| lent(m)).collect()),
+        let (tensors, averages, moments): (Tensors<'_>, Tensors<'_>, Vec<Tensors<'_>>) = match state {
+            Cow::Owned(state) => {
+                (given(state.tensors), given(state.averages), state.moments.into_iter().map(given).collect())
+            }
+            Cow::Borrowed(state) => {
+                (lent(&state.tensors), lent(&state.averages), state.moments.iter().map(|m| lent(m)).collect())
+            }
         };
-        for (place, values) in self.layout.places.iter().zip(tensors) {
-            place.pack(&values, if place.trained { &mut self.parameters } else { &mut self.running });
+        let put = |tensors: Tensors<'_>, parameters: &mut [f32], running: &mut [f32]| {
+            for (place, values) in self.layout.places.iter().zip(tensors) {
+                place.pack(&values, if place.trained { &mut *parameters } else { &mut *running });
+            }
+        };
+        put(tensors, &mut self.parameters, &mut self.running);
+        if let Some([parameters, running]) = &mut self.averaged {
+            if averages.is_empty() {
+                parameters.copy_from_slice(&self.parameters);
+                running.copy_from_slice(&self.running);
+            }
+            put(averages, parameters, running);
         }
         self.moments.iter_mut().for_each(Buffer::zero);
         let trained = || self.layout.places.iter().filter(|p| p.trained);
@@ -383,36 +428,4 @@ fn kept_of(kept: &mut [f32], start: usize, channels: usize) -> Normalisation<'_>
     let (shift, rest) = rest.split_at_mut(channels);
     let (mean, inverse_deviation) = rest.split_at_mut(channels);
     Normalisation { scale, shift, mean, inverse_deviation }
-}
-
-impl Place {
-    /// Copies a tensor out of where it lies, in torchvision's layout.
-    fn unpack(&self, from: &[f32]) -> Vec<f32> {
-        let from = &from[self.range.clone()];
-        let Some([outputs, inputs, taps]) = self.convolution else { return from.to_vec() };
-        let mut to = vec![0.0; from.len()];
-        to.par_chunks_mut(inputs * taps).enumerate().for_each(|(o, to)| {
-            for (j, v) in to.iter_mut().enumerate() {
-                *v = from[((j % taps) * inputs + j / taps) * outputs + o];
-            }
-        });
-        to
-    }
-
-    /// Copies a tensor in torchvision's layout to where it lies, by all threads for the reason of [`Buffer::zero`].
-    fn pack(&self, values: &[f32], to: &mut [f32]) {
-        const PART: usize = 1 << 16;
-        let to = &mut to[self.range.clone()];
-        let Some([outputs, inputs, taps]) = self.convolution else {
-            return to
-                .par_chunks_mut(PART)
-                .zip(values.par_chunks(PART))
-                .for_each(|(to, from)| to.copy_from_slice(from));
-        };
-        to.par_chunks_mut(outputs).enumerate().for_each(|(row, to)| {
-            for (o, v) in to.iter_mut().enumerate() {
-                *v = values[(o * inputs + row % inputs) * taps + row / inputs];
-            }
-        });
-    }
 }

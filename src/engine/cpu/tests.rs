@@ -300,7 +300,9 @@ fn cross_entropy_and_hits() {
 #[test]
 fn optimisers() {
     let adam = Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 };
-    for rule in [adam, Optimizer::Sgd { momentum: 0.9, weight_decay: 1e-2 }] {
+    let adamw = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.5 };
+    let nesterov = Optimizer::Sgd { momentum: 0.9, weight_decay: 1e-2, nesterov: true };
+    for rule in [adam, adamw, Optimizer::sgd(0.9, 1e-2), nesterov] {
         let count = 16 * 1024 + 19;
         let start = noise(count, 1);
         let mut truth = wide(&start);
@@ -317,7 +319,8 @@ fn optimisers() {
                     rule.moments().iter().map(|_| Buffer::new(count).expect("memory")).collect();
                 for step in 1..=3u32 {
                     let gradient = noise(count, 10 + step);
-                    optimizer::update(set, &rule, 0.01, step.into(), &mut parameters, &gradient, &mut moments);
+                    let step = optimizer::Step { rule, learning_rate: 0.01, t: step.into(), factor: 1.0 };
+                    optimizer::update(set, &step, &(0..count), &mut parameters, &gradient, &mut moments);
                 }
                 parameters
             },
@@ -329,7 +332,7 @@ fn optimisers() {
 /// A hidden unit that is dead has gradients of zero for good.
 #[test]
 fn moments_without_gradients_end_at_zero_not_at_denormal_numbers() {
-    for rule in [Optimizer::adam(), Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0 }] {
+    for rule in [Optimizer::adam(), Optimizer::sgd(0.9, 0.0)] {
         let count = 37;
         let mut truth = wide(&noise(count, 1));
         let mut exact: Vec<Vec<f64>> = rule.moments().iter().map(|_| vec![0.0; count]).collect();
@@ -342,7 +345,8 @@ fn moments_without_gradients_end_at_zero_not_at_denormal_numbers() {
             let mut parameters = noise(count, 1);
             let mut moments: Vec<Buffer> = rule.moments().iter().map(|_| Buffer::new(count).expect("memory")).collect();
             for step in 1..=1500 {
-                optimizer::update(set, &rule, 0.01, step, &mut parameters, &gradient(step), &mut moments);
+                let update = optimizer::Step { rule, learning_rate: 0.01, t: step, factor: 1.0 };
+                optimizer::update(set, &update, &(0..count), &mut parameters, &gradient(step), &mut moments);
             }
             assert!(moments[0].iter().all(|m| *m == 0.0), "{rule:?} {}: {:?}", set.name(), &moments[0][..4]);
             assert!(moments.iter().all(|m| m.iter().all(|v| !v.is_subnormal())));

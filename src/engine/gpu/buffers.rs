@@ -5,22 +5,33 @@ use super::cross_entropy::TARGET;
 use super::device::{Gpu, Slice};
 use super::gather::PICK;
 use super::layout::{Layout, padded};
-use super::{loss_scaling, memory};
+use super::{gradient_norm, loss_scaling, memory};
 use crate::engine::Settings;
 use crate::engine::stages::Work;
 use crate::error::Result;
 
-/// Everything that is allocated.
-pub struct Buffers {
-    pub slots: Vec<Slice>,
+/// One set of weights.
+pub struct Weights {
     pub parameters: Slice,
     /// The same in f16, in a network whose products read such.
     pub rounded: Option<Slice>,
+    /// Running statistics.
     pub running: Slice,
+}
+
+/// Everything that is allocated.
+pub struct Buffers {
+    pub slots: Vec<Slice>,
+    /// What is trained.
+    pub live: Weights,
+    /// Its moving average, where one is kept.
+    pub averaged: Option<Weights>,
     pub gradients: Option<Slice>,
     pub moments: Vec<Slice>,
-    /// Of the loss, in a training in f16.
-    pub scaling: Option<Slice>,
+    /// What the device decides of an update: how the loss is scaled, in a training in f16, and how gradients are clipped.
+    pub decided: Option<Slice>,
+    /// Partial sums of the norm of all gradients, where they are clipped.
+    pub squares: Option<Slice>,
     /// The gradient of the logits ahead of it, in f32.
     pub unscaled: Option<Slice>,
     /// Scale, shift, mean and inverse deviation of each stage with batch normalisation.
@@ -36,17 +47,35 @@ pub struct Buffers {
     pub metrics: Slice,
 }
 
+impl Weights {
+    fn new(gpu: &Gpu, layout: &Layout) -> Result<Self> {
+        Ok(Self {
+            parameters: gpu.buffer("parameters", layout.trained)?,
+            rounded: match layout.half {
+                true => Some(gpu.buffer("parameters in f16", layout.trained / 2)?),
+                false => None,
+            },
+            running: gpu.buffer("running statistics", layout.running)?,
+        })
+    }
+
+    fn own(&self) -> impl Iterator<Item = &Slice> {
+        let Self { parameters, rounded, running } = self;
+        [parameters, running].into_iter().chain(rounded)
+    }
+}
+
 impl Buffers {
     /// All but the metrics, each once.
     pub fn own(&self) -> impl Iterator<Item = &Slice> {
         let Self {
             slots,
-            parameters,
-            rounded,
-            running,
+            live,
+            averaged,
             gradients,
             moments,
-            scaling,
+            decided,
+            squares,
             unscaled,
             kept,
             scratch,
@@ -57,10 +86,11 @@ impl Buffers {
             losses,
             metrics: _,
         } = self;
-        let single = [parameters, running, partials, targets, picks, losses];
-        let sometimes =
-            gradients.iter().chain(rounded).chain(scaling).chain(unscaled).chain(rows).chain(kept.iter().flatten());
-        slots.iter().chain(moments).chain(scratch).chain(sometimes).chain(single)
+        let single = [partials, targets, picks, losses];
+        let weights = std::iter::once(live).chain(averaged).flat_map(Weights::own);
+        let sometimes = gradients.iter().chain(decided).chain(squares).chain(unscaled).chain(rows);
+        let kept = kept.iter().flatten();
+        slots.iter().chain(moments).chain(scratch).chain(weights).chain(sometimes).chain(kept).chain(single)
     }
 
     /// Logits of `samples` samples, in f32.
@@ -80,21 +110,27 @@ impl Buffers {
     ) -> Result<Self> {
         let batch = settings.batch_size;
         let moments = settings.optimizer.map_or(0, |o| o.moments().len());
+        let clips = settings.update.clip_norm.is_some();
         let [first, second, third] = scratch;
         Ok(Self {
-            parameters: gpu.buffer("parameters", layout.trained)?,
-            rounded: match layout.half {
-                true => Some(gpu.buffer("parameters in f16", layout.trained / 2)?),
+            live: Weights::new(gpu, layout)?,
+            averaged: match settings.keeps_average() {
+                true => Some(Weights::new(gpu, layout)?),
                 false => None,
             },
-            running: gpu.buffer("running statistics", layout.running)?,
             gradients: match settings.optimizer {
                 Some(_) => Some(gpu.buffer("gradients", layout.trained)?),
                 None => None,
             },
             moments: (0..moments).map(|_| gpu.buffer("moments", layout.trained)).collect::<Result<_>>()?,
-            scaling: match (settings.optimizer, layout.half) {
-                (Some(_), true) => Some(loss_scaling::buffer(gpu)?),
+            decided: match settings.optimizer {
+                Some(_) if layout.half || clips => Some(loss_scaling::buffer(gpu)?),
+                _ => None,
+            },
+            squares: match settings.optimizer {
+                Some(_) if clips => {
+                    Some(gpu.buffer("norm", gradient_norm::partials(layout.trained, gpu.binding_floats()))?)
+                }
                 _ => None,
             },
             unscaled: match (settings.optimizer, layout.steps.last()) {

@@ -40,8 +40,12 @@ pub struct Step {
     pub root_correction: f32,
     /// Slot of this step's metrics.
     pub slot: u32,
+    /// As the trainer has it.
+    pub learning_rate: f32,
+    /// [`Update::average_share`](crate::engine::Update::average_share).
+    pub average_share: f32,
     /// Keeps the size a multiple of 16 bytes.
-    pub unused: u32,
+    pub unused: [u32; 3],
 }
 
 /// A range of a buffer on the device. Cloning shares it.

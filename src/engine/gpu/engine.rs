@@ -17,7 +17,8 @@ use super::snapshot::{self, Home};
 use super::{Fault, Memory, Options, optimizer};
 use crate::engine::sample::Target;
 use crate::engine::{
-    Batch, Device, Engine, Images, LossScaling, Settings, Snapshot, Source, State, StepMetrics, check,
+    Batch, Device, Engine, Images, LossScaling, Settings, Snapshot, Source, State, StepMetrics, Update, WeightSet,
+    check,
 };
 use crate::error::{Error, Kind, Result};
 use crate::trace;
@@ -46,6 +47,7 @@ pub struct GpuEngine {
     metrics: Metrics,
     train: Option<Attached>,
     held: Option<Attached>,
+    inferring: WeightSet,
     targets: Vec<Target>,
     /// For logits, each of one micro-batch; and for a state.
     staging: Vec<Staging>,
@@ -89,6 +91,7 @@ impl GpuEngine {
             gpu,
             train: None,
             held: None,
+            inferring: WeightSet::Live,
             staging: Vec::new(),
             home: Home::default(),
             steps: 0,
@@ -324,10 +327,11 @@ impl Engine for GpuEngine {
         for (first, samples) in self.parts(n) {
             let mut step = Step { slot: slot as u32, ..self.step(n, first, samples) };
             if self.network.scales_loss() {
-                step.step_size = learning_rate; // how many updates there were is known to the device only
+                step.learning_rate = learning_rate; // how many updates there were is known to the device only
             } else {
                 let update = LossScaling::updates(self.loss_scaling.as_ref(), self.steps) + 1;
                 optimizer::rates(&optimizer, learning_rate, update, &mut step);
+                step.average_share = self.settings.update.ema.map_or(0.0, |d| Update::average_share(d, update)) as f32;
             }
             let input = self.input(&batch, first, samples);
             self.gpu.write_step(step);
@@ -353,6 +357,12 @@ impl Engine for GpuEngine {
         self.metrics.poll(&self.gpu)
     }
 
+    fn infer_with(&mut self, set: WeightSet) -> Result<()> {
+        check::weights(&self.settings, set)?;
+        self.inferring = set;
+        Ok(())
+    }
+
     fn logits(&mut self, batch: Batch<'_>, logits: &mut Vec<f32>) -> Result<()> {
         self.infer(&mut std::iter::once(batch), &mut |all| {
             logits.clear();
@@ -373,6 +383,10 @@ impl Engine for GpuEngine {
             }
             Ok(())
         };
+        let before = self.network.before_inference(self.inferring);
+        if !before.is_empty() {
+            self.gpu.submit([before], 0, &[]);
+        }
         let mut ahead = VecDeque::new();
         for batch in batches {
             self.gpu.check()?;
@@ -390,7 +404,7 @@ impl Engine for GpuEngine {
                 };
                 let input = self.input(&batch, first, samples);
                 self.gpu.write_step(self.step(n, first, samples));
-                let calls = [input, self.network.inference()];
+                let calls = [input, self.network.inference(self.inferring)];
                 let submission = self.gpu.submit(calls, samples, &staging.copies(&slices));
                 ahead.push_back((staging.submitted(&slices, submission), first + samples == n));
             }

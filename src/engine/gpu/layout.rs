@@ -7,6 +7,7 @@ use super::convolution::Convolution;
 use crate::engine::Settings;
 use crate::engine::lifetime::Values;
 use crate::engine::stages::{Stage, Work, stages};
+use crate::engine::update::by_decay;
 use crate::error::{Error, Kind, Result};
 use crate::vgg::plan::Role;
 use crate::vgg::{Plan, Shape};
@@ -28,7 +29,7 @@ fn words(shape: Shape, half: bool) -> usize {
 }
 
 /// Where a tensor of [`Plan::tensors`] lies and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// Trained tensors lie among the parameters, the others among the running statistics.
     pub trained: bool,
@@ -104,6 +105,8 @@ pub struct Layout {
     pub d_logits: Slot,
     /// One for each of [`Plan::tensors`].
     pub places: Vec<Place>,
+    /// Parts of the parameters, each with whether weight decay concerns it.
+    pub updates: Vec<(Range<usize>, bool)>,
     /// Floats of all parameters.
     pub trained: usize,
     /// Floats of all running statistics.
@@ -114,12 +117,15 @@ impl Layout {
     /// Lays `plan` out, with activations in f16 where `half`. Errors: an order of layers that no engine knows.
     pub fn new(plan: &Plan, settings: &Settings, half: bool) -> Result<Self> {
         let (places, trained, running) = places(plan);
+        let roles = plan.tensors().into_iter().zip(&places).map(|(tensor, place)| (tensor.role, place.range.clone()));
+        let updates = settings.update.no_decay.ranges(&roles.collect::<Vec<_>>(), trained);
         let steps = stages(plan)?
             .into_iter()
             .map(|stage| Step { convolution: convolution(&stage), stage, x: 0, z: 0, y: 0, dy: 0, dx: None })
             .collect();
         let slots = Vec::new();
-        let mut layout = Self { steps, slots, half, input: 0, logits: 0, d_logits: 0, places, trained, running };
+        let (input, logits, d_logits) = (0, 0, 0);
+        let mut layout = Self { steps, slots, half, input, logits, d_logits, places, updates, trained, running };
         layout.assign_buffers(plan, settings.optimizer.is_some());
         Ok(layout)
     }
@@ -215,24 +221,23 @@ impl Layout {
 /// Where each tensor lies, and the floats of all trained ones and of all others.
 fn places(plan: &Plan) -> (Vec<Place>, usize, usize) {
     let (mut trained, mut running) = (0, 0);
-    let places = plan
-        .tensors()
-        .into_iter()
-        .map(|tensor| {
-            let shape = match *tensor.shape.as_slice() {
-                [o, i, h, w] if tensor.role == Role::Weight => [o, i, h * w],
-                [o, i] => [o, i, 1],
-                _ => [tensor.elements(), 1, 1],
-            };
-            let [outputs, inputs, taps] = shape;
-            // A weight of one input still has four rows: the activations that it meets are padded.
-            let rows = if tensor.role == Role::Weight { inputs.next_multiple_of(4) } else { 1 };
-            let end = if tensor.role.trained() { &mut trained } else { &mut running };
-            let range = *end..*end + outputs.next_multiple_of(4) * rows * taps;
-            *end = range.end.next_multiple_of(ALIGNMENT);
-            Place { trained: tensor.role.trained(), range, shape, rows }
-        })
-        .collect();
+    let tensors = plan.tensors();
+    let mut places = vec![Place::default(); tensors.len()];
+    for index in by_decay(&tensors) {
+        let tensor = &tensors[index];
+        let shape = match *tensor.shape.as_slice() {
+            [o, i, h, w] if tensor.role == Role::Weight => [o, i, h * w],
+            [o, i] => [o, i, 1],
+            _ => [tensor.elements(), 1, 1],
+        };
+        let [outputs, inputs, taps] = shape;
+        // A weight of one input still has four rows: the activations that it meets are padded.
+        let rows = if tensor.role == Role::Weight { inputs.next_multiple_of(4) } else { 1 };
+        let end = if tensor.role.trained() { &mut trained } else { &mut running };
+        let range = *end..*end + outputs.next_multiple_of(4) * rows * taps;
+        *end = range.end.next_multiple_of(ALIGNMENT);
+        places[index] = Place { trained: tensor.role.trained(), range, shape, rows };
+    }
     (places, trained, running)
 }
 

@@ -21,7 +21,11 @@ struct Record {
     skip: u32,
     step_size: f32,
     root_correction: f32,
+    factor: f32,
 }
+
+/// `struct Scaling`, for shaders that read it.
+pub(super) const RECORD: &str = include_str!("../../../shaders/scaling.wgsl");
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
@@ -32,7 +36,8 @@ struct Dims {
     log_beta2: f32,
 }
 
-/// The buffer that the others take. [`write`] comes before its first use.
+/// The buffer that the others take, also where gradients are clipped and no loss is scaled: by 1, then. [`write`] comes before
+/// its first use.
 pub fn buffer(gpu: &Gpu) -> Result<Slice> {
     gpu.buffer("loss scaling", size_of::<Record>() / 4)
 }
@@ -49,6 +54,7 @@ pub fn write(gpu: &Gpu, scaling: &Slice, state: &LossScaling) {
         skip: 0,
         step_size: 0.0,
         root_correction: 1.0,
+        factor: 1.0 / scale,
     };
     gpu.write(scaling, &[record]);
 }
@@ -86,7 +92,9 @@ pub fn decide(
 ) -> Result<Vec<Dispatch>> {
     let logarithm = |beta: f64| beta.ln().max(-1e4) as f32; // that of 0 is infinite
     let (log_beta1, log_beta2) = match *optimizer {
-        Optimizer::Adam { beta1, beta2, .. } => (logarithm(beta1), logarithm(beta2)),
+        Optimizer::Adam { beta1, beta2, .. } | Optimizer::AdamW { beta1, beta2, .. } => {
+            (logarithm(beta1), logarithm(beta2))
+        }
         Optimizer::Sgd { .. } => (0.0, 0.0),
     };
     let find = source("find", "loss_scaling find", &[Write, Read]);
@@ -107,6 +115,6 @@ pub fn decide(
 }
 
 fn source(entry: &'static str, name: &'static str, access: &'static [Access]) -> Source {
-    let files = vec![include_str!("../../../shaders/loss_scaling.wgsl")];
+    let files = vec![RECORD, include_str!("../../../shaders/loss_scaling.wgsl")];
     Source { name, files, constants: Vec::new(), entry, access }
 }

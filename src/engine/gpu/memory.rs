@@ -14,7 +14,8 @@ use crate::vgg::Plan;
 /// Bytes that the engine allocates, by purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Memory {
-    /// Parameters, their copy in f16 where products read such, and running statistics.
+    /// Parameters, their copy in f16 where products read such, and running statistics; all of them twice where an average is
+    /// kept.
     pub parameters: u64,
     /// A gradient a parameter.
     pub gradients: u64,
@@ -68,8 +69,9 @@ impl Memory {
         let bytes = |floats: usize| floats as u64 * 4;
         let trained = bytes(layout.trained);
         let scratch = scratch(capabilities, layout, &offered, samples);
+        let sets = if settings.keeps_average() { 2 } else { 1 };
         Self {
-            parameters: trained + if layout.half { trained / 2 } else { 0 } + bytes(layout.running),
+            parameters: sets * (trained + if layout.half { trained / 2 } else { 0 } + bytes(layout.running)),
             gradients: if training { trained } else { 0 },
             moments: settings.optimizer.map_or(0, |o| o.moments().len() as u64) * trained,
             activations: layout.slots.iter().map(|slot| bytes(slot * samples)).sum(),
@@ -124,7 +126,7 @@ pub fn partials(layout: &Layout, samples: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Normalisation, Optimizer};
+    use crate::engine::{Normalisation, Optimizer, Update};
     use crate::vgg::Network;
 
     #[test]
@@ -134,6 +136,7 @@ mod tests {
             batch_size: 128,
             normalisation: Normalisation::default(),
             optimizer: Some(Optimizer::adam()),
+            update: Update::default(),
             label_smoothing: 0.0,
             taught: 0.0,
             seed: 0,

@@ -9,6 +9,7 @@
 //! zero, so that every kernel reads and writes whole vectors of four: a `Quad` in the shaders.
 
 pub mod adapter;
+pub mod average;
 pub mod average_pool;
 pub mod batch_norm;
 mod buffers;
@@ -20,6 +21,7 @@ pub mod dispatch;
 pub mod dropout;
 mod engine;
 pub mod gather;
+pub mod gradient_norm;
 mod layout;
 pub mod limits;
 pub mod local_response_normalisation;

@@ -10,11 +10,12 @@ use super::cross_entropy::Aim;
 use super::device::{Gpu, Slice};
 use super::dispatch::Dispatch;
 use super::layout::{Layout, Place, Step};
+use super::optimizer::Decided;
 use super::record::Recorder;
 use super::tuning::{self, Tuning};
 use super::variant::candidates;
-use super::{cross_entropy, loss_scaling, memory, optimizer};
-use crate::engine::{LossScaling, Settings, State};
+use super::{average, cross_entropy, gradient_norm, loss_scaling, memory, optimizer};
+use crate::engine::{LossScaling, Optimizer, Settings, State, WeightSet};
 use crate::error::Result;
 use crate::vgg::Plan;
 
@@ -24,6 +25,9 @@ pub struct Network {
     buffers: Buffers,
     forward: Vec<Dispatch>,
     inference: Vec<Dispatch>,
+    /// The same with the averaged weights, and ahead of it what makes the copy of them that products read.
+    inference_averaged: Vec<Dispatch>,
+    round_averaged: Vec<Dispatch>,
     /// Loss, its gradient, and all others.
     backward: Vec<Dispatch>,
     update: Vec<Dispatch>,
@@ -106,7 +110,8 @@ impl Network {
                         Some(variant) => Some(variant),
                         None => {
                             let (layout, buffers, chosen) = (&layout, &buffers, &chosen);
-                            let recorder = Recorder { gpu, layout, buffers, samples, training, chosen };
+                            let weights = &buffers.live;
+                            let recorder = Recorder { gpu, layout, buffers, weights, samples, training, chosen };
                             let ranges = recorder.ranges(step);
                             match recorder.operands(step, pass, &ranges) {
                                 Some(operands) => {
@@ -123,6 +128,8 @@ impl Network {
         let mut network = Self {
             forward: Vec::new(),
             inference: Vec::new(),
+            inference_averaged: Vec::new(),
+            round_averaged: Vec::new(),
             backward: Vec::new(),
             update: Vec::new(),
             round: Vec::new(),
@@ -147,13 +154,22 @@ impl Network {
                 }
             }
         }
-        let recorder =
-            Recorder { gpu, layout, buffers, samples: self.samples, training: settings.optimizer.is_some(), chosen };
-        if let Some(rounded) = &buffers.rounded {
-            self.round = optimizer::round(gpu, &buffers.parameters, rounded)?;
+        let (samples, training) = (self.samples, settings.optimizer.is_some());
+        let recorder = Recorder { gpu, layout, buffers, weights: &buffers.live, samples, training, chosen };
+        if let Some(rounded) = &buffers.live.rounded {
+            self.round = optimizer::round(gpu, &buffers.live.parameters, rounded)?;
         }
         for index in 0..layout.steps.len() {
             recorder.forward(index, false, &mut self.inference)?;
+        }
+        if let Some(weights) = &buffers.averaged {
+            if let Some(rounded) = &weights.rounded {
+                self.round_averaged = optimizer::round(gpu, &weights.parameters, rounded)?;
+            }
+            let recorder = Recorder { weights, ..recorder };
+            for index in 0..layout.steps.len() {
+                recorder.forward(index, false, &mut self.inference_averaged)?;
+            }
         }
         let Some(optimizer) = &settings.optimizer else { return Ok(()) };
         for index in 0..layout.steps.len() {
@@ -172,21 +188,14 @@ impl Network {
             &buffers.losses,
             &buffers.metrics,
         )?);
-        if let (Some(scaling), Some(unscaled)) = (&buffers.scaling, &buffers.unscaled) {
+        if let (Some(scaling), Some(unscaled)) = (&buffers.decided, &buffers.unscaled) {
             let width = self.classes.next_multiple_of(4);
             self.backward.push(loss_scaling::scale(gpu, width, unscaled, d_logits, scaling)?);
         }
         for index in (0..layout.steps.len()).rev() {
             recorder.backward(index, &mut self.backward)?;
         }
-        if let Some(gradients) = &buffers.gradients {
-            let (parameters, moments, scaling) = (&buffers.parameters, &buffers.moments, buffers.scaling.as_ref());
-            if let Some(scaling) = scaling {
-                self.update = loss_scaling::decide(gpu, optimizer, LossScaling::INTERVAL, gradients, scaling)?;
-            }
-            let scaled = scaling.zip(buffers.rounded.as_ref()).map(|(scaling, rounded)| [scaling, rounded]);
-            self.update.extend(optimizer::update(gpu, optimizer, parameters, gradients, moments, scaled)?);
-        }
+        self.update = update(gpu, layout, buffers, settings, optimizer)?;
         Ok(())
     }
 
@@ -234,8 +243,20 @@ impl Network {
     }
 
     /// Calls from the input to the logits, with running statistics and without dropout.
-    pub fn inference(&self) -> &[Dispatch] {
-        &self.inference
+    pub fn inference(&self, set: WeightSet) -> &[Dispatch] {
+        match set {
+            WeightSet::Live => &self.inference,
+            WeightSet::Averaged => &self.inference_averaged,
+        }
+    }
+
+    /// Calls that come ahead of inferences with a set of weights: those that make the copy that products read, where an
+    /// update has not.
+    pub fn before_inference(&self, set: WeightSet) -> &[Dispatch] {
+        match set {
+            WeightSet::Live => &[],
+            WeightSet::Averaged => &self.round_averaged,
+        }
     }
 
     /// All calls of a training step or of an inference, for measurements.
@@ -283,10 +304,19 @@ impl Network {
         &self.layout.places
     }
 
-    /// What a state is made of: parameters, running statistics, loss scaling where there is any, and the moments if asked for.
-    pub fn state(&self, moments: bool) -> Vec<&Slice> {
-        let Buffers { parameters, running, scaling, moments: all, .. } = &self.buffers;
-        [parameters, running].into_iter().chain(scaling).chain(all.iter().filter(|_| moments)).collect()
+    /// What a state is made of: parameters and running statistics, the averaged ones too where they are kept, loss scaling
+    /// where there is any, and moments. Averages and moments if the state is not that `before` the first step.
+    pub fn state(&self, before: bool) -> Vec<&Slice> {
+        let Buffers { live, averaged, decided, moments, .. } = &self.buffers;
+        let sets = std::iter::once(live).chain(averaged.iter().filter(|_| !before));
+        let weights = sets.flat_map(|set| [&set.parameters, &set.running]);
+        let scaling = decided.iter().filter(|_| self.scales_loss());
+        weights.chain(scaling).chain(moments.iter().filter(|_| !before)).collect()
+    }
+
+    /// Whether it keeps averaged weights.
+    pub fn keeps_average(&self) -> bool {
+        self.buffers.averaged.is_some()
     }
 
     /// Gradients of the last training step; empty before the first.
@@ -296,7 +326,7 @@ impl Network {
                 let values: Vec<f32> = gpu.read(gradients)?;
                 let trained = self.layout.places.iter().filter(|p| p.trained);
                 let mut parts: Vec<_> = trained.map(|p| p.unpack(&values[p.range.clone()])).collect();
-                if let Some(scaling) = &self.buffers.scaling {
+                if let Some(scaling) = self.buffers.decided.as_ref().filter(|_| self.scales_loss()) {
                     let (_, inverse) = loss_scaling::read(gpu, scaling)?;
                     parts.iter_mut().flatten().for_each(|g| *g *= inverse);
                 }
@@ -308,22 +338,29 @@ impl Network {
 
     /// Whether gradients are those of a scaled loss.
     pub fn scales_loss(&self) -> bool {
-        self.buffers.scaling.is_some()
+        self.layout.half && self.buffers.decided.is_some()
     }
 
     /// Puts a state in whose lengths fit.
     pub fn load(&mut self, gpu: &Gpu, state: &State) -> Result<()> {
-        let Buffers { parameters, running, moments, scaling, .. } = &self.buffers;
-        if let Some(scaling) = scaling {
-            loss_scaling::write(gpu, scaling, &state.loss_scaling.unwrap_or_default());
+        let Buffers { live, averaged, moments, decided, .. } = &self.buffers;
+        if let Some(decided) = decided {
+            let unscaled = LossScaling { scale: 1.0, ..LossScaling::default() };
+            let scaling = if self.scales_loss() { state.loss_scaling.unwrap_or_default() } else { unscaled };
+            loss_scaling::write(gpu, decided, &scaling);
         }
         let put = |place: &Place, values: &[f32], to: &Slice| -> Result<()> {
             gpu.write(&to.part(place.range.start, place.range.len()), &place.pack(values));
             // Submitted one by one, so that what wgpu keeps of them for the transfer stays small.
             gpu.wait(Some(gpu.submit([], 0, &[])))
         };
-        for (place, values) in self.layout.places.iter().zip(&state.tensors) {
-            put(place, values, if place.trained { parameters } else { running })?;
+        let averages = if state.averages.is_empty() { &state.tensors } else { &state.averages };
+        for (set, tensors) in
+            std::iter::once((live, &state.tensors)).chain(averaged.as_ref().map(|set| (set, averages)))
+        {
+            for (place, values) in self.layout.places.iter().zip(tensors) {
+                put(place, values, if place.trained { &set.parameters } else { &set.running })?;
+            }
         }
         let trained = || self.layout.places.iter().filter(|p| p.trained);
         for (index, moment) in moments.iter().enumerate() {
@@ -334,4 +371,40 @@ impl Network {
         }
         gpu.wait(Some(gpu.submit([self.round.as_slice()], 0, &[])))
     }
+}
+
+/// The calls of an update: what decides of it, the optimiser's, and those that the average follows with.
+fn update(
+    gpu: &Gpu,
+    layout: &Layout,
+    buffers: &Buffers,
+    settings: &Settings,
+    optimizer: &Optimizer,
+) -> Result<Vec<Dispatch>> {
+    let Some(gradients) = &buffers.gradients else { return Ok(Vec::new()) };
+    let Buffers { live, averaged, moments, decided, squares, .. } = buffers;
+    let scaling = decided.as_ref().filter(|_| layout.half);
+    let more = &settings.update;
+    let mut calls = Vec::new();
+    if let Some(scaling) = scaling {
+        calls = loss_scaling::decide(gpu, optimizer, LossScaling::INTERVAL, gradients, scaling)?;
+    }
+    if let (Some(most), Some(record), Some(sums)) = (more.clip_norm, decided, squares) {
+        calls.extend(gradient_norm::record(gpu, most, gradients, record, sums)?);
+    }
+    let tensors = optimizer::Tensors { parameters: &live.parameters, gradients, moments };
+    let decided = match (decided, &live.rounded) {
+        (Some(scaling), Some(rounded)) => Decided::Scaled([scaling, rounded]),
+        (Some(record), None) => Decided::Clipped(record),
+        (None, _) => Decided::Plain,
+    };
+    for (range, decays) in &layout.updates {
+        let rule = if *decays { *optimizer } else { optimizer.with_decay(0.0) };
+        calls.extend(optimizer::update(gpu, &rule, range, &tensors, decided)?);
+    }
+    if let (Some(decay), Some(averaged)) = (more.ema, averaged) {
+        calls.extend(average::follow(gpu, decay, &live.parameters, &averaged.parameters, scaling)?);
+        calls.extend(average::follow(gpu, decay, &live.running, &averaged.running, scaling)?);
+    }
+    Ok(calls)
 }

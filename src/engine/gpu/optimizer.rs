@@ -1,14 +1,18 @@
-//! The optimiser's update of all parameters; shader `optimizer.wgsl`, twin
+//! The optimiser's update of parameters; shader `optimizer.wgsl`, twin
 //! [`reference::optimizer`](crate::engine::cpu::reference::optimizer).
+
+use std::ops::Range;
 
 use super::device::{Gpu, Slice, Step};
 use super::dispatch::{Dispatch, spread};
+use super::loss_scaling::RECORD;
 use super::program::Access::{Read, Write};
-use super::program::{Access, Source};
+use super::program::{Access, Constant, Source};
 use crate::engine::Optimizer;
 use crate::error::Result;
 
 const OPTIMIZER: &str = include_str!("../../../shaders/optimizer.wgsl");
+const CLIPPED: &str = include_str!("../../../shaders/optimizer_clipped.wgsl");
 const PLAIN: &str = include_str!("../../../shaders/optimizer_plain.wgsl");
 const ROUND: &str = include_str!("../../../shaders/optimizer_round.wgsl");
 const SCALED: &str = include_str!("../../../shaders/optimizer_scaled.wgsl");
@@ -26,11 +30,12 @@ struct Dims {
     unused: u32,
 }
 
-/// Puts what step `t` (from 1) needs of the learning rate into `step`, combined in f64 as PyTorch does.
+/// Puts what update `t` (from 1) needs of the learning rate into `step`, combined in f64 as PyTorch does.
 #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
 pub fn rates(optimizer: &Optimizer, learning_rate: f32, t: u64, step: &mut Step) {
+    step.learning_rate = learning_rate;
     match *optimizer {
-        Optimizer::Adam { beta1, beta2, .. } => {
+        Optimizer::Adam { beta1, beta2, .. } | Optimizer::AdamW { beta1, beta2, .. } => {
             let t = t as f64;
             step.step_size = (f64::from(learning_rate) / (1.0 - beta1.powf(t))) as f32;
             step.root_correction = (1.0 - beta2.powf(t)).sqrt() as f32;
@@ -39,21 +44,42 @@ pub fn rates(optimizer: &Optimizer, learning_rate: f32, t: u64, step: &mut Step)
     }
 }
 
-/// Calls that update `parameters` from `gradients` with `moments` (as many as [`Optimizer::moments`] names), all of the
-/// same length, a multiple of four; in as many parts as the adapter's largest binding asks for. With `scaled`, gradients
-/// are those of a scaled loss, and what is done with them stands in the first of its two
-/// ([`loss_scaling::decide`](super::loss_scaling::decide)); the second is the copy of the parameters that products read.
+/// What parameters are updated from, all of the same length.
+pub struct Tensors<'a> {
+    /// To be updated.
+    pub parameters: &'a Slice,
+    /// As the backward pass left them.
+    pub gradients: &'a Slice,
+    /// As many as [`Optimizer::moments`] names.
+    pub moments: &'a [Slice],
+}
+
+/// Where an update finds what the device itself has decided of it.
+#[derive(Clone, Copy)]
+pub enum Decided<'a> {
+    /// Nothing.
+    Plain,
+    /// What gradients are multiplied by, in a record ([`gradient_norm::record`](super::gradient_norm::record)).
+    Clipped(&'a Slice),
+    /// That gradients are those of a scaled loss, and what is to be done with them, in a record
+    /// ([`loss_scaling::decide`](super::loss_scaling::decide)); and the copy of the parameters that products read.
+    Scaled([&'a Slice; 2]),
+}
+
+/// Calls that update a range of the parameters that begins at a multiple of 128 and has a multiple of four of them; in as
+/// many parts as the adapter's largest binding asks for.
 #[expect(clippy::cast_possible_truncation, reason = "rounded once; counts are below 2^32")]
 pub fn update(
     gpu: &Gpu,
     optimizer: &Optimizer,
-    parameters: &Slice,
-    gradients: &Slice,
-    moments: &[Slice],
-    scaled: Option<[&Slice; 2]>,
+    range: &Range<usize>,
+    tensors: &Tensors<'_>,
+    decided: Decided<'_>,
 ) -> Result<Vec<Dispatch>> {
+    let Tensors { parameters, gradients, moments } = *tensors;
     let (entry, name, mut dims) = match *optimizer {
-        Optimizer::Adam { beta1, beta2, epsilon, weight_decay } => {
+        Optimizer::Adam { beta1, beta2, epsilon, weight_decay }
+        | Optimizer::AdamW { beta1, beta2, epsilon, weight_decay } => {
             let dims = Dims {
                 one_minus_beta1: (1.0 - beta1) as f32,
                 beta2: beta2 as f32,
@@ -64,37 +90,48 @@ pub fn update(
             };
             ("adam", "optimizer adam", dims)
         }
-        Optimizer::Sgd { momentum, weight_decay } => {
+        Optimizer::Sgd { momentum, weight_decay, .. } => {
             let dims = Dims { momentum: momentum as f32, weight_decay: weight_decay as f32, ..Dims::default() };
             ("sgd", "optimizer sgd", dims)
         }
     };
-    let (files, access): (Vec<&'static str>, &'static [Access]) = match (scaled, moments.len()) {
-        (None, 2) => (vec![OPTIMIZER, PLAIN], &[Read, Write, Write, Write]),
-        (None, _) => (vec![OPTIMIZER, PLAIN], &[Read, Write, Write]),
-        (Some(_), 2) => (vec![OPTIMIZER, SCALED], &[Read, Write, Write, Write, Read, Write]),
-        (Some(_), _) => (vec![OPTIMIZER, SCALED], &[Read, Write, Write, Read, Read, Write]),
+    let (tail, access): (&[&'static str], &'static [Access]) = match (decided, moments.len()) {
+        (Decided::Plain, 2) => (&[PLAIN], &[Read, Write, Write, Write]),
+        (Decided::Plain, _) => (&[PLAIN], &[Read, Write, Write]),
+        (Decided::Clipped(_), 2) => (&[RECORD, CLIPPED], &[Read, Write, Write, Write, Read]),
+        (Decided::Clipped(_), _) => (&[RECORD, CLIPPED], &[Read, Write, Write, Read, Read]),
+        (Decided::Scaled(_), 2) => (&[RECORD, SCALED], &[Read, Write, Write, Write, Read, Write]),
+        (Decided::Scaled(_), _) => (&[RECORD, SCALED], &[Read, Write, Write, Read, Read, Write]),
     };
-    let source = Source { name, files, constants: Vec::new(), entry, access };
+    let constants = vec![
+        ("DECOUPLED", Constant::Bool(matches!(optimizer, Optimizer::AdamW { .. }))),
+        ("NESTEROV", Constant::Bool(matches!(optimizer, Optimizer::Sgd { nesterov: true, .. }))),
+    ];
+    let source = Source { name, files: [&[OPTIMIZER], tail].concat(), constants, entry, access };
+    let (record, rounded) = match decided {
+        Decided::Plain => (None, None),
+        Decided::Clipped(record) => (Some(record), None),
+        Decided::Scaled([record, rounded]) => (Some(record), Some(rounded)),
+    };
     // Its binding is the fifth. Where there is no second moment it takes that place too, and is not read there.
-    let scaling = scaled.map(|[scaling, _]| scaling);
-    let twice = scaling.filter(|_| moments.len() < 2);
-    parts(gpu, parameters.floats())
+    let twice = record.filter(|_| moments.len() < 2);
+    parts(gpu, range)
         .map(|(start, floats)| {
             dims.count = (floats / 4) as u32;
             let parts: Vec<Slice> =
                 [gradients, parameters].into_iter().chain(moments).map(|s| s.part(start, floats)).collect();
-            let rounded = scaled.map(|[_, rounded]| part_of_copy(gpu, rounded, start, floats));
-            let parts: Vec<&Slice> = parts.iter().chain(twice).chain(scaling).chain(&rounded).collect();
+            let rounded = rounded.map(|rounded| part_of_copy(gpu, rounded, start, floats));
+            let parts: Vec<&Slice> = parts.iter().chain(twice).chain(record).chain(&rounded).collect();
             gpu.dispatch("update", &source, &dims, &parts, move |_| spread(floats.div_ceil(256), 1))
         })
         .collect()
 }
 
-/// (first, number) of the floats of each part of `total` that a shader can see at once; so aligned that the copy's are too.
-fn parts(gpu: &Gpu, total: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+/// (first, number) of the floats of each part of `range` that a shader can see at once; so aligned that the copy's are too.
+pub(super) fn parts(gpu: &Gpu, range: &Range<usize>) -> impl Iterator<Item = (usize, usize)> + use<> {
     let most = gpu.binding_floats() / 128 * 128;
-    (0..total).step_by(most).map(move |start| (start, most.min(total - start)))
+    let end = range.end;
+    range.clone().step_by(most).map(move |start| (start, most.min(end - start)))
 }
 
 /// Of the copy of the parameters, what stands for `floats` of them from `start` on.
@@ -112,7 +149,7 @@ pub fn round(gpu: &Gpu, parameters: &Slice, rounded: &Slice) -> Result<Vec<Dispa
         entry: "round_all",
         access: &[Read, Write],
     };
-    parts(gpu, parameters.floats())
+    parts(gpu, &(0..parameters.floats()))
         .map(|(start, floats)| {
             let parts = [parameters.part(start, floats), part_of_copy(gpu, rounded, start, floats)];
             let dims = Dims { count: (floats / 4) as u32, ..Dims::default() };

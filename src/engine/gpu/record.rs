@@ -1,7 +1,7 @@
 //! The calls of each stage, forward and backward: which operation on which buffers.
 
 use super::batch_norm::Tensors;
-use super::buffers::Buffers;
+use super::buffers::{Buffers, Weights};
 use super::convolution::{self, After, Operands, Pass};
 use super::device::{Gpu, Slice};
 use super::dispatch::Dispatch;
@@ -28,6 +28,8 @@ pub struct Recorder<'a> {
     pub gpu: &'a Gpu,
     pub layout: &'a Layout,
     pub buffers: &'a Buffers,
+    /// What is computed with.
+    pub weights: &'a Weights,
     /// Samples at once, at most.
     pub samples: usize,
     /// Whether there are gradients.
@@ -39,23 +41,23 @@ impl Recorder<'_> {
     /// Tensor `index` of a stage, among the parameters or the running statistics.
     fn tensor(&self, step: &Step, index: usize) -> Slice {
         let place = &self.layout.places[step.stage.tensors.start + index];
-        let from = if place.trained { &self.buffers.parameters } else { &self.buffers.running };
+        let from = if place.trained { &self.weights.parameters } else { &self.weights.running };
         from.part(place.range.start, place.range.len())
     }
 
     /// A stage's weight as products read it: in the type of activations.
     fn weight(&self, step: &Step) -> Slice {
         let range = &self.layout.places[step.stage.tensors.start].range;
-        match &self.buffers.rounded {
+        match &self.weights.rounded {
             Some(rounded) => rounded.part(range.start / 2, range.len() / 2),
-            None => self.buffers.parameters.part(range.start, range.len()),
+            None => self.weights.parameters.part(range.start, range.len()),
         }
     }
 
     /// Its gradient; without training there is none, and nothing asks for it.
     fn gradient(&self, step: &Step, index: usize) -> Slice {
         let range = self.layout.places[step.stage.tensors.start + index].range.clone();
-        let from = self.buffers.gradients.as_ref().unwrap_or(&self.buffers.parameters);
+        let from = self.buffers.gradients.as_ref().unwrap_or(&self.weights.parameters);
         from.part(range.start, range.len())
     }
 

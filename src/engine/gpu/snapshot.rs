@@ -34,6 +34,7 @@ pub struct Underway {
     home: Home,
     readback: Readback,
     places: Vec<Place>,
+    averaged: bool,
     scaled: bool,
     step: u64,
     variants: BTreeMap<String, String>,
@@ -49,7 +50,7 @@ pub fn begin(
     step: u64,
     loss_scaling: Option<LossScaling>,
 ) -> Result<Underway> {
-    let slices: Vec<Slice> = network.state(step > 0).into_iter().cloned().collect();
+    let slices: Vec<Slice> = network.state(step == 0).into_iter().cloned().collect();
     let staging = match home.take().filter(|staging| staging.holds(&slices)) {
         Some(staging) => staging,
         None => Staging::new(gpu, &slices)?,
@@ -61,6 +62,7 @@ pub fn begin(
         home: home.clone(),
         readback: staging.submitted(&slices, submission),
         places: network.places().to_vec(),
+        averaged: step > 0 && network.keeps_average(),
         scaled: network.scales_loss(),
         step,
         variants: network.variants().clone(),
@@ -70,22 +72,27 @@ pub fn begin(
 
 impl Snapshot for Underway {
     fn state(self: Box<Self>) -> Result<State> {
-        let Self { gpu, home, readback, places, scaled, step, variants, mut loss_scaling } = *self;
+        let Self { gpu, home, readback, places, averaged, scaled, step, variants, mut loss_scaling } = *self;
         readback.wait_aside(&gpu)?;
         let part = |trained: bool, index: usize| -> Result<Vec<Vec<f32>>> {
             let places: Vec<&Place> = places.iter().filter(|p| p.trained == trained).collect();
             readback.look(index, |all| places.par_iter().map(|p| p.unpack(&all[p.range.clone()])).collect())
         };
-        let (mut parameters, mut running) = (part(true, 0)?.into_iter(), part(false, 1)?.into_iter());
-        let tensors =
-            places.iter().filter_map(|p| if p.trained { &mut parameters } else { &mut running }.next()).collect();
-        let mut first_moment = 2;
+        // One set of weights, whose parameters and running statistics are the ranges `first` and the one behind it.
+        let set = |first: usize| -> Result<Vec<Vec<f32>>> {
+            let (mut parameters, mut running) = (part(true, first)?.into_iter(), part(false, first + 1)?.into_iter());
+            let next = |place: &Place| if place.trained { &mut parameters } else { &mut running }.next();
+            Ok(places.iter().filter_map(next).collect())
+        };
+        let tensors = set(0)?;
+        let averages = if averaged { set(2)? } else { Vec::new() };
+        let mut first_moment = if averaged { 4 } else { 2 };
         if scaled {
             loss_scaling = Some(readback.look(first_moment, loss_scaling::parse)?.0);
             first_moment += 1;
         }
         let moments = (first_moment..readback.ranges()).map(|index| part(true, index)).collect::<Result<_>>()?;
         home.put(readback.done());
-        Ok(State { step, tensors, moments, variants, loss_scaling })
+        Ok(State { step, tensors, averages, moments, variants, loss_scaling })
     }
 }

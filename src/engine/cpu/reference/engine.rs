@@ -7,9 +7,12 @@
 use std::collections::BTreeMap;
 
 use super::network::{Mode, Network};
-use super::{Real, cross_entropy, gather, optimizer};
+use super::{Real, average, cross_entropy, gather, gradient_norm, optimizer};
 use crate::engine::sample::Target;
-use crate::engine::{Batch, Device, Engine, Images, LossScaling, Settings, Source, State, StepMetrics, check};
+use crate::engine::{
+    Batch, Device, Engine, Images, LossScaling, Optimizer, Settings, Source, State, StepMetrics, Update, WeightSet,
+    check,
+};
 use crate::error::{Error, Kind, Result};
 use crate::vgg::Plan;
 
@@ -18,6 +21,9 @@ pub struct ReferenceEngine<T> {
     settings: Settings,
     device: Device,
     network: Network<T>,
+    /// One vector for each tensor, where an average is kept.
+    averages: Vec<Vec<T>>,
+    inferring: WeightSet,
     /// `[moment][trained tensor]`.
     moments: Vec<Vec<Vec<T>>>,
     steps: u64,
@@ -46,6 +52,8 @@ impl<T: Real> ReferenceEngine<T> {
             settings,
             device,
             network: Network::new(plan, Vec::new()),
+            averages: Vec::new(),
+            inferring: WeightSet::Live,
             moments: Vec::new(),
             steps: 0,
             train: None,
@@ -82,26 +90,58 @@ impl<T: Real> ReferenceEngine<T> {
         self.steps += 1;
         let update = LossScaling::updates(self.loss_scaling.as_ref(), self.steps);
 
-        let specs = self.network.plan().tensors();
-        let trained = specs.iter().zip(&mut self.network.tensors).filter(|(spec, _)| spec.role.trained());
-        for (index, ((_, parameter), gradient)) in trained.zip(&self.gradients).enumerate() {
-            let mut moments: Vec<&mut [T]> = self.moments.iter_mut().map(|m| m[index].as_mut_slice()).collect();
-            optimizer::update(&rule, learning_rate, update, parameter, gradient, &mut moments);
-        }
+        self.update(&rule, learning_rate, update);
         #[expect(clippy::cast_possible_truncation, reason = "a batch has fewer than 2^32 samples")]
         let samples = targets.len() as u32;
         self.metrics.push(StepMetrics { step: self.steps, samples, loss: loss.narrow(), top1, top5 });
         Ok(loss)
     }
 
-    /// Inference on a ready batch: logits [n, classes].
+    /// Update `t` (from 1) of all that is trained, and of the averages.
+    fn update(&mut self, rule: &Optimizer, learning_rate: f64, t: u64) {
+        let Update { no_decay, clip_norm, ema } = self.settings.update;
+        let factor = match clip_norm {
+            Some(most) => gradient_norm::factor(gradient_norm::norm(&self.gradients), T::of(most)),
+            None => T::one(),
+        };
+        let specs = self.network.plan().tensors();
+        let trained = specs.iter().zip(&mut self.network.tensors).filter(|(spec, _)| spec.role.trained());
+        for (index, ((spec, parameter), gradient)) in trained.zip(&self.gradients).enumerate() {
+            let rule = if no_decay.spares(spec.role) { rule.with_decay(0.0) } else { *rule };
+            let gradient: Vec<T> = gradient.iter().map(|g| factor * *g).collect();
+            let mut moments: Vec<&mut [T]> = self.moments.iter_mut().map(|m| m[index].as_mut_slice()).collect();
+            optimizer::update(&rule, learning_rate, t, parameter, &gradient, &mut moments);
+        }
+        if let Some(decay) = ema {
+            let share = T::of(Update::average_share(decay, t));
+            let pairs = self.averages.iter_mut().zip(&self.network.tensors);
+            pairs.for_each(|(averaged, live)| average::follow(averaged, live, share));
+        }
+    }
+
+    /// Inference on a ready batch, with the weights that were chosen for it: logits [n, classes].
     pub fn infer(&mut self, input: Vec<T>) -> Vec<T> {
-        self.network.forward(input, Mode::Inference).logits().to_vec()
+        self.swap();
+        let logits = self.network.forward(input, Mode::Inference).logits().to_vec();
+        self.swap();
+        logits
+    }
+
+    /// Puts the weights to infer with in the live ones' place, and the other way round.
+    fn swap(&mut self) {
+        if self.inferring == WeightSet::Averaged {
+            std::mem::swap(&mut self.network.tensors, &mut self.averages);
+        }
     }
 
     /// One vector for each of [`Plan::tensors`], unrounded.
     pub fn tensors(&self) -> &[Vec<T>] {
         &self.network.tensors
+    }
+
+    /// The averaged ones, unrounded; none where none are kept.
+    pub fn averages(&self) -> &[Vec<T>] {
+        &self.averages
     }
 
     /// As [`Engine::gradients`], unrounded.
@@ -167,7 +207,8 @@ impl<T: Real> Engine for ReferenceEngine<T> {
         let activations: usize =
             plan.input().elements() + plan.layers.iter().map(|l| l.output.elements()).sum::<usize>();
         let widest = plan.layers.iter().map(|l| l.input.elements()).max().unwrap_or(0);
-        let numbers = tensors + trained + self.settings.batch_size * (activations + 2 * widest);
+        let sets = if self.settings.keeps_average() { 2 } else { 1 };
+        let numbers = sets * tensors + trained + self.settings.batch_size * (activations + 2 * widest);
         (numbers * size_of::<T>()) as u64
     }
 
@@ -187,6 +228,12 @@ impl<T: Real> Engine for ReferenceEngine<T> {
 
     fn drain_metrics(&mut self) -> Result<Vec<StepMetrics>> {
         Ok(std::mem::take(&mut self.metrics))
+    }
+
+    fn infer_with(&mut self, set: WeightSet) -> Result<()> {
+        check::weights(&self.settings, set)?;
+        self.inferring = set;
+        Ok(())
     }
 
     fn logits(&mut self, batch: Batch<'_>, logits: &mut Vec<f32>) -> Result<()> {
@@ -209,10 +256,12 @@ impl<T: Real> Engine for ReferenceEngine<T> {
 
     fn state(&mut self) -> Result<State> {
         let moments = if self.steps == 0 { Vec::new() } else { self.moments.iter().map(|m| each(m, narrow)).collect() };
+        let averages = if self.steps == 0 { Vec::new() } else { each(&self.averages, narrow) };
         let tensors = each(&self.network.tensors, narrow);
         Ok(State {
             step: self.steps,
             tensors,
+            averages,
             moments,
             variants: self.variants.clone(),
             loss_scaling: self.loss_scaling,
@@ -222,6 +271,11 @@ impl<T: Real> Engine for ReferenceEngine<T> {
     fn load_state(&mut self, state: &State) -> Result<()> {
         check::state(self.network.plan(), &self.settings, state)?;
         self.network.tensors = each(&state.tensors, widen);
+        self.averages = match (self.settings.keeps_average(), state.averages.is_empty()) {
+            (false, _) => Vec::new(),
+            (true, true) => self.network.tensors.clone(),
+            (true, false) => each(&state.averages, widen),
+        };
         self.moments = match self.settings.optimizer {
             None => Vec::new(),
             Some(_) if !state.moments.is_empty() => state.moments.iter().map(|m| each(m, widen)).collect(),

@@ -235,7 +235,7 @@ fn nan_is_not_swallowed() {
 fn an_optimiser_without_gradient_only_decays() {
     let mut p = [2.0];
     let mut b = [0.0];
-    let sgd = Optimizer::Sgd { momentum: 0.9, weight_decay: 0.5 };
+    let sgd = Optimizer::sgd(0.9, 0.5);
     optimizer::update(&sgd, 0.1, 1, &mut p, &[0.0], &mut [&mut b]);
     assert_eq!((p, b), ([1.9], [1.0]));
 }

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 
 use num_traits::{Float, NumAssign};
 
+pub mod average;
 pub mod average_pool;
 pub mod batch_norm;
 pub mod convolution;
@@ -15,6 +16,7 @@ pub mod cross_entropy;
 pub mod dropout;
 pub mod engine;
 pub mod gather;
+pub mod gradient_norm;
 pub mod linear;
 pub mod local_response_normalisation;
 pub mod loss_scaling;

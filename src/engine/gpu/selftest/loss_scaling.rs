@@ -1,9 +1,11 @@
 //! Loss scaling and the optimiser behind it against [`reference::loss_scaling`](crate::engine::cpu::reference::loss_scaling)
 //! and [`reference::optimizer`](crate::engine::cpu::reference::optimizer), over steps that overflow and steps that do not.
 
+use super::optimizer::RULES;
 use super::{Check, Gpu, Step, distance, execute, read_activations, stored, unwritten, unwritten_activations, values};
 use crate::engine::cpu::reference::{loss_scaling as twin, optimizer as twin_optimizer};
-use crate::engine::gpu::{loss_scaling, optimizer};
+use crate::engine::gpu::loss_scaling;
+use crate::engine::gpu::optimizer::{self, Decided, Tensors};
 use crate::engine::{LossScaling, Optimizer};
 use crate::error::Result;
 
@@ -18,9 +20,7 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     for count in [4, 1028, 65_537 * 256 + 4] {
         told("find", format!("{count} gradients"), find(gpu, count)?, 0.0);
     }
-    let adam = Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 5e-4 };
-    let sgd = Optimizer::Sgd { momentum: 0.9, weight_decay: 5e-4 };
-    for (variant, rule) in [("adam", adam), ("sgd", sgd)] {
+    for (variant, rule, _) in RULES {
         for (first, steps) in [(0, 12), (1_234, 8), (1_000_000, 4)] {
             let sizes = format!("{steps} steps after {first}");
             // The optimiser's own bound is 1e-6; 1 - beta^t is a few ulp off here, where the host has it in f64.
@@ -32,7 +32,7 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
 
 /// Tells the device's buffer of a state that no step has left.
 fn start(gpu: &Gpu, state: LossScaling) -> Result<super::Slice> {
-    let scaling = unwritten(gpu, 8)?;
+    let scaling = unwritten(gpu, 9)?;
     loss_scaling::write(gpu, &scaling, &state);
     Ok(scaling)
 }
@@ -52,7 +52,7 @@ fn scale(gpu: &Gpu, samples: usize, width: usize) -> Result<f64> {
 
 /// One number that is not finite, at either end or in the middle, is found; none is invented. 0 where all is right.
 fn find(gpu: &Gpu, count: usize) -> Result<f64> {
-    let sgd = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
+    let sgd = Optimizer::sgd(0.0, 0.0);
     let mut values = values(2, count);
     values[1] = f32::MAX; // the largest that is finite
     let gradients = gpu.upload("gradients", &values)?;
@@ -85,7 +85,8 @@ fn steps_of(gpu: &Gpu, rule: &Optimizer, first: u64, steps: u64) -> Result<f64> 
     let buffers: Vec<_> = moments.iter().map(|m| gpu.upload("moment", m)).collect::<Result<_>>()?;
     let mut calls = loss_scaling::decide(gpu, rule, 2, &gradients, &scaling)?;
     let rounded = unwritten_activations(gpu, count)?;
-    calls.extend(optimizer::update(gpu, rule, &ours, &gradients, &buffers, Some([&scaling, &rounded]))?);
+    let tensors = Tensors { parameters: &ours, gradients: &gradients, moments: &buffers };
+    calls.extend(optimizer::update(gpu, rule, &(0..count), &tensors, Decided::Scaled([&scaling, &rounded]))?);
     for step in 0..steps {
         let gradient = values(10 + step, count);
         let mut scaled: Vec<f32> = gradient.iter().map(|g| g * state.scale).collect();
@@ -95,7 +96,7 @@ fn steps_of(gpu: &Gpu, rule: &Optimizer, first: u64, steps: u64) -> Result<f64> 
         gpu.write(&gradients, &scaled);
         let done = first + step;
         let halves = [done as u32, (done >> 32) as u32];
-        execute(gpu, &calls, 1, Step { done: halves, step_size: rate, ..Step::default() })?;
+        execute(gpu, &calls, 1, Step { done: halves, learning_rate: rate, ..Step::default() })?;
         let update = LossScaling::updates(Some(&state), done) + 1;
         if twin::decide(&mut state, 2, &scaled) {
             let mut slots: Vec<&mut [f32]> = moments.iter_mut().map(Vec::as_mut_slice).collect();

@@ -5,12 +5,14 @@
 //! beforehand, so that a number that was never written shows. On a device that is opened for f16, activations are f16 in
 //! memory, and so are those that the twin gets.
 
+mod average;
 mod average_pool;
 mod batch_norm;
 mod convolution;
 mod cross_entropy;
 mod dropout;
 pub(crate) mod gather;
+mod gradient_norm;
 mod local_response_normalisation;
 mod loss_scaling;
 mod max_pool;
@@ -54,7 +56,7 @@ impl Check {
 type Checks = fn(&Gpu, &mut dyn FnMut(Check)) -> Result<()>;
 
 /// What is checked, in this order.
-const OPERATIONS: [(&str, Checks); 12] = [
+const OPERATIONS: [(&str, Checks); 14] = [
     ("convolution", convolution::checks),
     ("winograd", winograd::checks),
     ("batch_norm", batch_norm::checks),
@@ -66,6 +68,8 @@ const OPERATIONS: [(&str, Checks); 12] = [
     ("cross_entropy", cross_entropy::checks),
     ("optimizer", optimizer::checks),
     ("loss_scaling", loss_scaling::checks),
+    ("gradient_norm", gradient_norm::checks),
+    ("average", average::checks),
     ("gather", gather::checks),
 ];
 
