@@ -101,7 +101,7 @@ fn tensors_decay_by_their_role_and_by_nothing_else() {
     let plan = plan();
     let state = first_state(&plan);
     for (name, open) in ENGINES {
-        for rule in [Optimizer::sgd(0.9, 0.3), NESTEROV, Optimizer::adam().with_decay(0.3), ADAMW] {
+        for rule in [NESTEROV, ADAMW] {
             let after = |rule: Optimizer, norm, bias| {
                 let update = Update { no_decay: NoDecay { norm, bias }, ..Update::default() };
                 let mut engine = open(&plan, settings(rule, update, 2), &state);
@@ -119,10 +119,9 @@ fn tensors_decay_by_their_role_and_by_nothing_else() {
                     };
                     let expected = if spared { &none[index] } else { &all[index] };
                     assert!(some[index] == *expected, "{name}, {rule:?}: {} with {norm} and {bias}", spec.name);
-                    // Biases begin at 0, and what a first step of Adam's makes of a gradient does not depend on its size.
+                    // The others begin at 0.
                     let shows = matches!(spec.role, Role::Weight | Role::Scale);
-                    let sgd = matches!(rule, Optimizer::Sgd { .. } | Optimizer::AdamW { .. });
-                    assert!(!(shows && sgd) || all[index] != none[index], "{name}, {rule:?}: {} decays", spec.name);
+                    assert!(!shows || all[index] != none[index], "{name}, {rule:?}: {} decays", spec.name);
                 }
             }
         }

@@ -114,14 +114,14 @@ impl RecipeArguments {
             (OptimizerName::Adam, None) => Optimizer::adam(),
             (OptimizerName::Adamw, None) => Optimizer::adamw(),
             (OptimizerName::Adam | OptimizerName::Adamw, Some(_)) => {
-                return Err(Error::usage("--momentum goes with --optimizer sgd; adam and adamw have their own (beta1 = 0.9)")
-                    .with_help("add --optimizer sgd, or leave --momentum out"));
+                return Err(Error::usage(
+                    "--momentum goes with --optimizer sgd; adam and adamw have their own (beta1 = 0.9)",
+                )
+                .with_help("add --optimizer sgd, or leave --momentum out"));
             }
-            (OptimizerName::Sgd, momentum) => Optimizer::Sgd {
-                momentum: momentum.unwrap_or_default(),
-                weight_decay: 0.0,
-                nesterov: self.nesterov,
-            },
+            (OptimizerName::Sgd, momentum) => {
+                Optimizer::Sgd { momentum: momentum.unwrap_or_default(), weight_decay: 0.0, nesterov: self.nesterov }
+            }
         };
         if self.nesterov && self.momentum.is_none_or(|momentum| momentum == 0.0) {
             return Err(Error::usage("--nesterov is a way to use momentum, and there is none")

@@ -161,7 +161,7 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     use super::*;
-    use crate::engine::{Normalisation, Optimizer};
+    use crate::engine::{NoDecay, Normalisation, Optimizer};
     use crate::training::run::{Augment, Data, Schedule};
     use crate::training::settings::{Form, SETTINGS, Setting};
 
@@ -201,6 +201,25 @@ mod tests {
         assert_eq!((settings.networks[0].1.clone(), settings.recipe), (Network::default(), Recipe::default()));
         let splits = Data { train: settings.train, val: settings.val, ..Data::default() };
         assert_eq!(splits, Data::default());
+        Ok(())
+    }
+
+    #[test]
+    fn optimisers_have_pytorchs_constants_and_what_is_asked_for() -> Result<()> {
+        let recipe = |line: &str| settings(&format!("{line} --data nowhere")).map(|settings| settings.recipe);
+        assert_eq!(recipe("--optimizer adamw")?.optimizer, Optimizer::adamw());
+        assert_eq!(recipe("--optimizer adamw --weight-decay 0")?.optimizer, Optimizer::adamw().with_decay(0.0));
+        let all = recipe(
+            "--optimizer sgd --momentum 0.9 --nesterov --weight-decay 5e-4 --no-decay bias,norm --clip-norm 2 --ema 0.999",
+        )?;
+        let expected = Recipe {
+            optimizer: Optimizer::Sgd { momentum: 0.9, weight_decay: 5e-4, nesterov: true },
+            no_decay: NoDecay { norm: true, bias: true },
+            clip_norm: Some(2.0),
+            ema: Some(0.999),
+            ..Recipe::default()
+        };
+        assert_eq!(all, expected);
         Ok(())
     }
 
@@ -258,7 +277,10 @@ mod tests {
             ("-i 31", "the nearest is 32"),
             ("--schedule cosin", "'cosine'"),
             ("--augment flips", "'flip'"),
-            ("--optimizer rmsprop", "adam, sgd"),
+            ("--optimizer rmsprop", "adam, adamw, sgd"),
+            ("--no-decay weights", "choose norm, bias or norm,bias"),
+            ("--clip-norm 0", "a number above 0"),
+            ("--ema 1", "at least 0 and below 1"),
             ("--run a/b", "the nearest is a-b"),
             ("--learning-rat 1", "'--learning-rate'"),
             ("--all -d 16", "cannot be used with"),
@@ -275,6 +297,12 @@ mod tests {
             ("--conv1x1", "depth 16 only"),
             ("-d 13 --lrn", "depth 11 only"),
             ("--momentum 0.9", "--optimizer sgd"),
+            ("--optimizer adamw --momentum 0.9", "--optimizer sgd"),
+            ("--nesterov", "there is none"),
+            ("--optimizer sgd --nesterov", "there is none"),
+            ("--optimizer sgd --momentum 0 --nesterov", "there is none"),
+            ("--no-decay norm", "there is none"),
+            ("--no-decay bias --optimizer adamw --weight-decay 0", "there is none"),
             ("-e 3 --warmup 3.5", "at most 3"),
             ("-t elsewhere/train", "not a split below"),
         ] {

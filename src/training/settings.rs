@@ -180,8 +180,16 @@ impl Values {
     /// What `run` would have where nothing but its optimizer is asked for.
     fn defaults(run: &Run) -> Result<Self> {
         let network = Network { classes: run.network.classes, ..Network::default() };
-        let recipe = Recipe { optimizer: run.training.optimizer.by_default(), ..Recipe::default() };
-        Self::of(&Run::new(network, recipe, Data::default()))
+        let with = |optimizer| {
+            Self::of(&Run::new(network.clone(), Recipe { optimizer, ..Recipe::default() }, Data::default()))
+        };
+        let usual = with(Recipe::default().optimizer)?;
+        let mut defaults = with(run.training.optimizer.by_default())?;
+        let optimizer = defaults.0.get_mut("training").and_then(|training| training.get_mut("optimizer"));
+        if let (Some(Value::Table(constants)), Some(name)) = (optimizer, usual.at("training.optimizer.name")) {
+            constants.insert("name".into(), name.clone());
+        }
+        Ok(defaults)
     }
 
     fn at(&self, key: &str) -> Option<&Value> {
