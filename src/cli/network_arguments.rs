@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::values;
 use crate::error::Result;
+use crate::training::sizes::Sizes;
 use crate::vgg::{Head, Network};
 
 /// Which column of Table 1, how wide, and for which images.
@@ -35,10 +36,11 @@ pub struct NetworkArguments {
     /// What stands on top of the convolutions
     #[arg(long, value_name = "HEAD", value_enum, default_value_t = Network::default().head)]
     pub head: Head,
-    /// Height and width that the network sees, at least 32; images of another size are resized
-    #[arg(short, long, value_name = "PIXELS", default_value_t = Network::default().image_size, visible_alias = "imagesize",
-          value_parser = values::image_size, allow_negative_numbers = true)]
-    pub image_size: usize,
+    /// Height and width that the network sees, at least 32; images of another size are resized. In training several in turn,
+    /// each with the epochs that are done ahead of it: 32:0,48:40,64:70
+    #[arg(short, long, value_name = "PIXELS", default_value_t = Sizes::one(Network::default().image_size), visible_alias = "imagesize",
+          value_parser = values::image_sizes, allow_negative_numbers = true)]
+    pub image_size: Sizes,
 }
 
 impl NetworkArguments {
@@ -53,7 +55,7 @@ impl NetworkArguments {
             dropout: self.dropout as f32,
             head: self.head,
             classes,
-            image_size: self.image_size,
+            image_size: self.image_size.last(),
         };
         network.plan()?; // refuses what cannot be laid out
         Ok(network)

@@ -14,6 +14,7 @@ use crate::engine::gpu::Precision;
 use crate::engine::{NoDecay, Normalisation, Optimizer};
 use crate::error::{Error, Result};
 use crate::training::run::{Data, Recipe, Schedule};
+use crate::training::sizes::Sizes;
 
 /// How to train.
 #[derive(Clone, Debug, Args)]
@@ -109,7 +110,7 @@ pub struct RecipeArguments {
 
 impl RecipeArguments {
     /// How to train, for as long as `run` says. Errors: flags that do not go together.
-    pub fn recipe(&self, run: &RunArguments, precision: Precision) -> Result<Recipe> {
+    pub fn recipe(&self, run: &RunArguments, sizes: &Sizes, precision: Precision) -> Result<Recipe> {
         let optimizer = match (self.optimizer, self.momentum) {
             (OptimizerName::Adam, None) => Optimizer::adam(),
             (OptimizerName::Adamw, None) => Optimizer::adamw(),
@@ -139,6 +140,11 @@ impl RecipeArguments {
                 self.warmup
             )));
         }
+        if sizes.before_last() >= epochs {
+            let (last, done) = (sizes.last(), sizes.before_last());
+            return Err(Error::usage(format!("--image-size: {done} of {epochs} epochs are done before {last} pixels"))
+                .with_help("choose more epochs (-e), or let the last size begin earlier"));
+        }
         let mut recipe = Recipe {
             batch_size: self.batch_size,
             epochs,
@@ -151,6 +157,7 @@ impl RecipeArguments {
             schedule: self.schedule,
             warmup: self.warmup,
             label_smoothing: self.label_smoothing as f32,
+            image_sizes: sizes.several(),
             distill: self.distill.clone(),
             distill_weight: self.distill_weight,
             normalisation: Normalisation::default(),

@@ -133,7 +133,11 @@ impl Arguments {
     pub fn settings(&self, data: &Path) -> Result<Settings> {
         Ok(Settings {
             networks: self.networks()?,
-            recipe: self.recipe.recipe(&self.run, self.shared.precision.unwrap_or_default())?,
+            recipe: self.recipe.recipe(
+                &self.run,
+                &self.network.image_size,
+                self.shared.precision.unwrap_or_default(),
+            )?,
             train: splits::resolve("--train", &self.recipe.train, data)?,
             val: splits::resolve("--val", &self.recipe.val, data)?,
             normalize: self.recipe.normalize,

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use crate::engine::{Choice, gpu};
 use crate::inference::predictions;
+use crate::training::sizes::Sizes;
 use crate::vgg::{Network, table};
 
 /// A whole number of at least `least`.
@@ -93,6 +94,11 @@ pub fn depth(text: &str) -> Result<usize, String> {
 /// Height and width that a network can see.
 pub fn image_size(text: &str) -> Result<usize, String> {
     within(Network::IMAGE_SIZES, "pixels")(text)
+}
+
+/// The same, or several in turn.
+pub fn image_sizes(text: &str) -> Result<Sizes, String> {
+    if text.contains([':', ',']) { text.parse() } else { image_size(text).map(Sizes::one) }
 }
 
 /// The name of a run: one folder name that needs no quoting in a shell.
@@ -212,6 +218,9 @@ mod tests {
     fn sizes() {
         assert_eq!(image_size("32"), Ok(32));
         assert_eq!(image_size("31"), Err("choose a whole number of at least 32; the nearest is 32".into()));
+        assert_eq!(image_sizes("40").map(|sizes| sizes.last()), Ok(40));
+        assert_eq!(image_sizes("32:0,64:9").map(|sizes| sizes.at(9)), Ok(32));
+        assert_eq!(image_sizes("31"), Err("choose a whole number of at least 32; the nearest is 32".into()));
         assert_eq!(image_size("5000"), Err("choose from 32 to 4096 pixels; the nearest is 4096".into()));
     }
 

@@ -226,6 +226,12 @@ impl From<State> for Cow<'_, State> {
 }
 
 impl State {
+    /// Lets go of the variants that were chosen for each layer, as for images of another size; what the CPU engine keeps to
+    /// in all layers stays.
+    pub fn forget_layers(&mut self) {
+        self.variants.retain(|name, _| name == cpu::PRECISE.0);
+    }
+
     /// The state before the first step.
     pub fn new(tensors: Vec<Vec<f32>>) -> Self {
         Self {

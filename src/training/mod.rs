@@ -11,6 +11,7 @@ pub mod sampler;
 pub mod schedule;
 pub mod session;
 pub mod settings;
+pub mod sizes;
 pub mod stop;
 pub mod teaching;
 pub mod trainer;

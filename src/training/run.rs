@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::sizes::Sizes;
 use crate::dataset::Identity;
 use crate::engine::gpu::Precision;
 use crate::engine::{Device, NoDecay, Normalisation, Optimizer, Update};
@@ -102,6 +103,9 @@ pub struct Recipe {
     pub warmup: f64,
     /// Cross-entropy's label smoothing.
     pub label_smoothing: f32,
+    /// Sizes that the images are seen in in turn, the network's last; one where it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_sizes: Option<Sizes>,
     /// Folders of runs whose networks teach this one.
     #[serde(default, skip_serializing_if = "is_off")]
     pub distill: Vec<String>,
@@ -154,6 +158,7 @@ impl Default for Recipe {
             schedule: Schedule::Constant,
             warmup: 0.0,
             label_smoothing: 0.0,
+            image_sizes: None,
             distill: Vec::new(),
             distill_weight: distill_weight(),
             normalisation: Normalisation::default(),
@@ -172,6 +177,11 @@ impl Recipe {
     /// What an update does besides the optimiser's rule.
     pub fn update(&self) -> Update {
         Update { no_decay: self.no_decay, clip_norm: self.clip_norm, ema: self.ema }
+    }
+
+    /// The size that `network` sees images in in `epoch`, from 1.
+    pub fn image_size(&self, network: &Network, epoch: usize) -> usize {
+        self.image_sizes.as_ref().map_or(network.image_size, |sizes| sizes.at(epoch))
     }
 }
 

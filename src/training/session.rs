@@ -124,7 +124,7 @@ impl Session {
         options: Options,
         stop: &Stop,
     ) -> Result<Self> {
-        let plan = network.plan()?;
+        let plan = plan_of(network, recipe, 1)?;
         refuse_a_run(&folder, overwrite)?;
         let drawing = trace::span("first weights");
         let First { tensors, taken, drawn, unused } = first_weights(recipe, &plan)?;
@@ -209,6 +209,7 @@ impl Session {
         if run.training.precision != precision {
             checkpoint.state.variants.clear(); // those of the other precision
         }
+        let plan = plan_of(&run.network, &run.training, checkpoint.progress.epoch)?;
         let engine = open(&plan, &run.training, [&packs.train, &packs.val], checkpoint.state, &options)?;
         let mut session = Self {
             folder,
@@ -290,13 +291,26 @@ impl Session {
         if let Some(ending) = self.ended() {
             return Ok(ending); // with what run.toml says of it
         }
-        let mut ending = self.run_trainer(stop, observer);
-        if let Err(error) = &ending
-            && error.kind() == Kind::DeviceLost
-        {
-            observer.note(&format!("{error}; opening it again and going on from the last checkpoint"));
-            ending = self.reopen().and_then(|()| self.run_trainer(stop, observer));
-        }
+        let mut lost = false;
+        let ending = loop {
+            match self.run_trainer(stop, observer) {
+                Ok(Some(ending)) => break Ok(ending),
+                Ok(None) => {}
+                Err(error) if error.kind() == Kind::DeviceLost && !lost => {
+                    lost = true;
+                    observer.note(&format!("{error}; opening it again and going on from the last checkpoint"));
+                }
+                Err(error) => break Err(error),
+            }
+            let before = self.engine.plan().network.image_size;
+            if let Err(error) = self.reopen() {
+                break Err(error);
+            }
+            let size = self.engine.plan().network.image_size;
+            if size != before {
+                observer.note(&format!("images of {size} x {size} pixels from epoch {} on", self.progress.epoch));
+            }
+        };
         self.run.origin.stopped_by = match &ending {
             Ok(ending) => ending.name().to_owned(),
             Err(error) if error.kind() == Kind::Diverged => "diverged".to_owned(),
@@ -315,11 +329,15 @@ impl Session {
         Ok(ending)
     }
 
-    /// A new engine in the state of the last checkpoint.
+    /// A new engine in the state of the last checkpoint, for the size that images have from there on.
     fn reopen(&mut self) -> Result<()> {
-        let plan = self.run.network.plan()?;
         let optimizer = Some(&self.run.training.optimizer);
-        let checkpoint = checkpoint::load(&checkpoint::last_path(&self.folder), &plan, optimizer)?;
+        let last = checkpoint::last_path(&self.folder);
+        let mut checkpoint = checkpoint::load(&last, &self.run.network.plan()?, optimizer)?;
+        let plan = plan_of(&self.run.network, &self.run.training, checkpoint.progress.epoch)?;
+        if plan.network != self.engine.plan().network {
+            checkpoint.state.forget_layers(); // chosen for another size
+        }
         self.options.engine.gpu.fault = None; // a provoked loss happens once
         let packs = [&self.train, &self.val];
         self.engine = open(&plan, &self.run.training, packs, checkpoint.state, &self.options)?;
@@ -327,7 +345,8 @@ impl Session {
         Ok(())
     }
 
-    fn run_trainer(&mut self, stop: &Stop, observer: &mut dyn Observer) -> Result<Ending> {
+    /// To the end, or to the last epoch of a size of images.
+    fn run_trainer(&mut self, stop: &Stop, observer: &mut dyn Observer) -> Result<Option<Ending>> {
         if self.teaching.is_none() && !self.run.training.distill.is_empty() {
             return Err(Error::new(Kind::Engine, "the teachers were not asked"));
         }
@@ -336,6 +355,7 @@ impl Session {
         let labels = Arc::clone(&self.val.images.labels);
         let job = Job {
             folder: &self.folder,
+            network: &self.run.network,
             recipe: &self.run.training,
             val_labels: &labels,
             classes: &self.classes,
@@ -349,6 +369,12 @@ impl Session {
         };
         trainer::train(&job, self.engine.as_mut(), self.progress.clone(), observer)
     }
+}
+
+/// The plan of `network` for the size that it sees images in in `epoch`.
+fn plan_of(network: &Network, recipe: &Recipe, epoch: usize) -> Result<Plan> {
+    let image_size = recipe.image_size(network, epoch);
+    Network { image_size, ..network.clone() }.plan()
 }
 
 fn train_images(recipe: &Recipe, train: &Pack) -> usize {

@@ -146,6 +146,7 @@ pub const SETTINGS: &[Setting] = &[
     value("training.schedule", "schedule", "Schedule", str::to_owned).in_scope(Scope::Changeable),
     value("training.warmup", "warmup", "Epochs of warm-up", |v| format!("warm-up {v}")),
     value("training.label_smoothing", "label-smoothing", "Label smoothing", |v| format!("label smoothing {v}")),
+    value("training.image_sizes", "image-size", "Image sizes in turn", |v| format!("sizes {v}")),
     value("training.distill", "distill", "Teachers", |v| {
         format!("distilled from {}", v.split(',').map(end_of_path).collect::<Vec<_>>().join(", "))
     }),

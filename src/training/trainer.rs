@@ -19,6 +19,7 @@ use crate::engine::{Batch, Engine, Pick, Source, StepMetrics};
 use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::trace;
+use crate::vgg::Network;
 
 /// Steps after which metrics that have arrived are taken in, and the time after which that happens at the latest: often
 /// enough for a live display, also where a step takes seconds.
@@ -88,6 +89,8 @@ pub struct Live {
 pub struct Job<'a> {
     /// The run's folder.
     pub folder: &'a Path,
+    /// The network that is trained.
+    pub network: &'a Network,
     /// How to train.
     pub recipe: &'a Recipe,
     /// Labels of the validation split.
@@ -118,7 +121,8 @@ pub fn over(recipe: &Recipe, progress: &Progress) -> Option<Ending> {
     (progress.epoch > recipe.epochs).then_some(Ending::Epochs)
 }
 
-/// Trains from `progress` on until one of the [`Ending`]s. The engine holds the matching state and has both splits
+/// Trains from `progress` on until one of the [`Ending`]s, or, `None`, until images have another size than the engine is for.
+/// The engine holds the matching state and has both splits
 /// attached. Whatever happens, the folder's `last.safetensors` is the latest good state that was saved, and nobody writes
 /// any more when this returns.
 pub fn train(
@@ -126,7 +130,7 @@ pub fn train(
     engine: &mut dyn Engine,
     progress: Progress,
     observer: &mut dyn Observer,
-) -> Result<Ending> {
+) -> Result<Option<Ending>> {
     let sampler = Sampler::new(job.recipe, job.train_images, job.train_extent);
     if sampler.images() == 0 {
         return Err(Error::new(Kind::Data, "there is no image to train on"));
@@ -134,7 +138,7 @@ pub fn train(
     let (rates, now) = (VecDeque::new(), Instant::now());
     let writer = Writer::new(Destination {
         folder: job.folder.to_owned(),
-        plan: engine.plan().clone(),
+        plan: job.network.plan()?,
         optimizer: job.recipe.optimizer,
         classes: job.classes.clone(),
     });
@@ -180,15 +184,22 @@ impl Trainer<'_> {
         history::truncate::<Step>(&history::steps_path(self.job.folder), |line| line.step <= step)
     }
 
-    fn run(&mut self) -> Result<Ending> {
+    fn run(&mut self) -> Result<Option<Ending>> {
         loop {
             if let Some(ending) = over(self.job.recipe, &self.progress) {
-                return Ok(ending);
+                return Ok(Some(ending));
+            }
+            if self.image_size(self.progress.epoch) != self.engine.plan().network.image_size {
+                return Ok(None);
             }
             if let Some(ending) = self.epoch()? {
-                return Ok(ending);
+                return Ok(Some(ending));
             }
         }
+    }
+
+    fn image_size(&self, epoch: usize) -> usize {
+        self.job.recipe.image_size(self.job.network, epoch)
     }
 
     /// What is left of the current epoch, then validation, history and checkpoints.
@@ -359,9 +370,16 @@ impl Trainer<'_> {
         if self.job.recipe.schedule == Schedule::Plateau {
             progress.plateau.epoch(self.job.recipe, improved);
         }
+        let next = progress.epoch + 1;
+        // The best network is the best of those that see what the last one will.
+        if self.image_size(epoch.epoch) != self.image_size(next) {
+            self.progress.best_val_loss = None;
+            self.progress.epochs_without_improvement = 0;
+        }
+        let progress = &self.progress;
         self.progress = Progress {
             step: progress.step,
-            epoch: progress.epoch + 1,
+            epoch: next,
             best_val_loss: progress.best_val_loss,
             best_epoch: progress.best_epoch,
             epochs_without_improvement: progress.epochs_without_improvement,

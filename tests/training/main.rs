@@ -4,6 +4,7 @@ mod again;
 mod cut_packs;
 mod distilled;
 mod exactness;
+mod growing;
 mod image_files;
 #[cfg(unix)]
 mod odd_places;

@@ -26,7 +26,7 @@ pub fn memory_of(plan: &Plan, settings: &Settings) -> Result<Memory> {
 }
 
 /// What a state's variants say where [`Settings::precise`] was set: a resumed training keeps to it.
-const PRECISE: (&str, &str) = ("cpu convolution", "precise");
+pub const PRECISE: (&str, &str) = ("cpu convolution", "precise");
 
 /// See the module.
 pub struct CpuEngine {
