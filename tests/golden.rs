@@ -99,7 +99,7 @@ impl Case {
             plan,
             optimizer,
             update: Update {
-                no_decay: given["no_decay"].as_str().unwrap_or_default().parse().expect("roles"),
+                no_decay: given["no_decay"].as_str().unwrap_or("none").parse().expect("roles"),
                 clip_norm: given["clip_norm"].as_f64(),
                 ema: given["ema"].as_f64(),
             },

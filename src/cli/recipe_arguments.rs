@@ -53,20 +53,20 @@ pub struct RecipeArguments {
     #[arg(long, value_name = "X", allow_negative_numbers = true,
           value_parser = values::real(Bound::Included(0.0), Bound::Unbounded))]
     pub weight_decay: Option<f64>,
-    /// What weight decay leaves alone: norm (batch normalisation's scales and shifts), bias, or norm,bias
-    #[arg(long, value_name = "ROLES", value_parser = no_decay)]
-    pub no_decay: Option<NoDecay>,
-    /// Most that the L2 norm of all gradients together may be; beyond it all are scaled down (clip_grad_norm_)
-    /// [default: not clipped]
-    #[arg(long, value_name = "X", allow_negative_numbers = true,
-          value_parser = values::real(Bound::Excluded(0.0), Bound::Unbounded))]
-    pub clip_norm: Option<f64>,
-    /// Average the weights with this decay, e.g. 0.999: the average is validated, kept as the best and used by evaluate and
-    /// predict; training goes on with the live weights. Early on the decay is (1 + t) / (10 + t) at update t, where that is
-    /// less [default: not averaged]
-    #[arg(long, value_name = "DECAY", allow_negative_numbers = true,
+    /// What weight decay leaves alone: norm (batch normalisation's scales and shifts), bias, norm,bias or none
+    #[arg(long, value_name = "ROLES", default_value_t = Recipe::default().no_decay)]
+    pub no_decay: NoDecay,
+    /// The most that the L2 norm of all gradients together may be, beyond which all are scaled down (clip_grad_norm_); 0 for no
+    /// bound
+    #[arg(long, value_name = "X", default_value_t = Recipe::default().clip_norm, allow_negative_numbers = true,
+          value_parser = values::real(Bound::Included(0.0), Bound::Unbounded))]
+    pub clip_norm: f64,
+    /// Decay of a moving average of the weights, e.g. 0.999; 0 for none. The average is validated, kept as the best network and
+    /// used by evaluate and predict; training goes on with the live weights. At update t the decay is (1 + t) / (10 + t) at
+    /// most, so that a short training is averaged too
+    #[arg(long, value_name = "DECAY", default_value_t = Recipe::default().ema, allow_negative_numbers = true,
           value_parser = values::real(Bound::Included(0.0), Bound::Excluded(1.0)))]
-    pub ema: Option<f64>,
+    pub ema: f64,
     /// How the learning rate moves
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Recipe::default().schedule)]
     pub schedule: Schedule,
@@ -129,7 +129,7 @@ impl RecipeArguments {
                 .with_help("add --optimizer sgd --momentum 0.9, or leave --nesterov out"));
         }
         let optimizer = optimizer.with_decay(self.weight_decay.unwrap_or(optimizer.weight_decay()));
-        if self.no_decay.is_some() && optimizer.weight_decay() == 0.0 {
+        if !self.no_decay.is_none() && optimizer.weight_decay() == 0.0 {
             return Err(Error::usage("--no-decay says which tensors weight decay leaves alone, and there is none")
                 .with_help("add --weight-decay 5e-4, or leave --no-decay out"));
         }
@@ -151,7 +151,7 @@ impl RecipeArguments {
             patience: self.patience,
             learning_rate: self.learning_rate,
             optimizer,
-            no_decay: self.no_decay.unwrap_or_default(),
+            no_decay: self.no_decay,
             clip_norm: self.clip_norm,
             ema: self.ema,
             schedule: self.schedule,
@@ -196,14 +196,6 @@ impl OptimizerName {
             Optimizer::AdamW { .. } => Self::Adamw,
             Optimizer::Sgd { .. } => Self::Sgd,
         }
-    }
-}
-
-/// Which tensors weight decay leaves alone: one role at least.
-fn no_decay(text: &str) -> Result<NoDecay, String> {
-    match text.parse::<NoDecay>() {
-        Ok(roles) if !roles.is_none() => Ok(roles),
-        _ => Err("choose norm, bias or norm,bias".to_owned()),
     }
 }
 

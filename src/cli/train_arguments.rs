@@ -46,6 +46,9 @@ Examples:
       the five networks in turn
   vggkit train --optimizer sgd --momentum 0.9 -lr 0.01 --weight-decay 5e-4
       the paper's optimiser
+  vggkit train --optimizer sgd --momentum 0.9 --nesterov -lr 0.1 --schedule cosine -es 0 \\
+      --weight-decay 5e-4 --no-decay norm,bias --clip-norm 5 --ema 0.999
+      what others train with: the average of the weights is validated and kept
   vggkit train -d 16 --no-batch-norm --init vgg16.safetensors --init-partial
       torchvision's layers as far as they fit (not classifier.0 and .6), the others drawn
   vggkit train --resume runs/vgg16c
@@ -219,11 +222,12 @@ mod tests {
         let expected = Recipe {
             optimizer: Optimizer::Sgd { momentum: 0.9, weight_decay: 5e-4, nesterov: true },
             no_decay: NoDecay { norm: true, bias: true },
-            clip_norm: Some(2.0),
-            ema: Some(0.999),
+            clip_norm: 2.0,
+            ema: 0.999,
             ..Recipe::default()
         };
         assert_eq!(all, expected);
+        assert_eq!(recipe("--no-decay none --clip-norm 0 --ema 0")?, Recipe::default());
         Ok(())
     }
 
@@ -282,8 +286,8 @@ mod tests {
             ("--schedule cosin", "'cosine'"),
             ("--augment flips", "'flip'"),
             ("--optimizer rmsprop", "adam, adamw, sgd"),
-            ("--no-decay weights", "choose norm, bias or norm,bias"),
-            ("--clip-norm 0", "a number above 0"),
+            ("--no-decay weights", "choose norm, bias, norm,bias or none"),
+            ("--clip-norm -1", "a number of at least 0"),
             ("--ema 1", "at least 0 and below 1"),
             ("--run a/b", "the nearest is a-b"),
             ("--learning-rat 1", "'--learning-rate'"),

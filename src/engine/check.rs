@@ -26,11 +26,13 @@ pub fn settings(settings: &Settings) -> Result<()> {
         return Err(refused(format!("standard deviations {:?} are not all above 0", settings.normalisation.std)));
     }
     let Update { clip_norm, ema, .. } = settings.update;
-    if clip_norm.is_some_and(|most| !(most.is_finite() && most > 0.0)) {
-        return Err(refused(format!("gradients of a norm of at most {clip_norm:?}: it must be above 0")));
+    if let Some(most) = clip_norm.filter(|most| !(most.is_finite() && *most > 0.0)) {
+        return Err(refused(format!("gradients that are clipped to a norm of {most}: it must be above 0")));
     }
-    if ema.is_some_and(|decay| !(0.0..1.0).contains(&decay)) {
-        return Err(refused(format!("an average with a decay of {ema:?}: it must be at least 0 and below 1")));
+    if let Some(decay) = ema.filter(|decay| !(0.0..1.0).contains(decay)) {
+        return Err(refused(format!(
+            "weights that are averaged with a decay of {decay}: it must be at least 0 and below 1"
+        )));
     }
     if matches!(settings.optimizer, Some(Optimizer::Sgd { nesterov: true, momentum, .. }) if momentum <= 0.0) {
         return Err(refused("Nesterov's momentum needs a momentum above 0".into()));

@@ -123,7 +123,7 @@ impl Update {
     }
 }
 
-/// Tensors that weight decay leaves alone, by role. In words `norm`, `bias`, `norm,bias`, or nothing.
+/// Tensors that weight decay leaves alone, by role. In words `norm`, `bias`, `norm,bias` or `none`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NoDecay {
@@ -178,7 +178,7 @@ impl fmt::Display for NoDecay {
             (true, true) => "norm,bias",
             (true, false) => "norm",
             (false, true) => "bias",
-            (false, false) => "",
+            (false, false) => "none",
         })
     }
 }
@@ -188,11 +188,14 @@ impl FromStr for NoDecay {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut spared = Self::default();
-        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        if text == "none" {
+            return Ok(spared);
+        }
+        for name in text.split(',').map(str::trim) {
             match name {
                 "norm" => spared.norm = true,
                 "bias" => spared.bias = true,
-                other => return Err(format!("'{other}' is none of norm and bias")),
+                _ => return Err("choose norm, bias, norm,bias or none".to_owned()),
             }
         }
         Ok(spared)
@@ -272,11 +275,13 @@ mod tests {
 
     #[test]
     fn no_decay_in_words_and_back() {
-        for text in ["", "norm", "bias", "norm,bias"] {
+        for text in ["none", "norm", "bias", "norm,bias"] {
             assert_eq!(text.parse::<NoDecay>().map(|spared| spared.to_string()), Ok(text.to_owned()));
         }
         assert_eq!("bias, norm".parse(), Ok(NoDecay { norm: true, bias: true }));
-        assert!("norms".parse::<NoDecay>().is_err_and(|e| e.contains("norms") && e.contains("norm and bias")));
+        for wrong in ["", "norms", "norm,", "norm,none"] {
+            assert!(wrong.parse::<NoDecay>().is_err_and(|e| e.contains("norm,bias or none")), "{wrong}");
+        }
     }
 
     #[test]

@@ -68,12 +68,12 @@ pub struct Recipe {
     /// Tensors that weight decay leaves alone.
     #[serde(default, skip_serializing_if = "NoDecay::is_none")]
     pub no_decay: NoDecay,
-    /// The most that the norm of all gradients together may be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clip_norm: Option<f64>,
-    /// Decay of the averaged weights, which are validated and kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ema: Option<f64>,
+    /// The most that the norm of all gradients together may be; 0 for no bound.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub clip_norm: f64,
+    /// Decay of the averaged weights, which are validated and kept; 0 for none.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub ema: f64,
     /// Augmentation of train.
     pub augment: Augment,
     /// Share of an image that a resized crop has at least.
@@ -145,8 +145,8 @@ impl Default for Recipe {
             learning_rate: 1e-3,
             optimizer: Optimizer::adam(),
             no_decay: NoDecay::default(),
-            clip_norm: None,
-            ema: None,
+            clip_norm: 0.0,
+            ema: 0.0,
             augment: Augment::Flip,
             crop_scale: crop_scale(),
             trivial_augment: false,
@@ -176,7 +176,8 @@ impl Default for Recipe {
 impl Recipe {
     /// What an update does besides the optimiser's rule.
     pub fn update(&self) -> Update {
-        Update { no_decay: self.no_decay, clip_norm: self.clip_norm, ema: self.ema }
+        let on = |value: f64| (value != 0.0).then_some(value);
+        Update { no_decay: self.no_decay, clip_norm: on(self.clip_norm), ema: on(self.ema) }
     }
 
     /// The size that `network` sees images in in `epoch`, from 1.

@@ -415,7 +415,7 @@ fn open<'a>(
     let opening = trace::span("open the engine");
     let mut engine = engine::open(&target, plan.clone(), settings, state)?;
     drop(opening);
-    if recipe.ema.is_some() {
+    if recipe.update().ema.is_some() {
         engine.infer_with(WeightSet::Averaged)?;
     }
     let _span = trace::span("attach the images");

@@ -370,8 +370,8 @@ mod tests {
         let recipe = Recipe {
             optimizer: Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: true },
             no_decay: NoDecay { norm: true, bias: true },
-            clip_norm: Some(2.0),
-            ema: Some(0.999),
+            clip_norm: 2.0,
+            ema: 0.999,
             ..Recipe::default()
         };
         let expected = ["sgd", "momentum 0.9", "Nesterov", "no decay of norm,bias", "clipped to 2", "EMA 0.999"];

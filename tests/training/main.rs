@@ -13,6 +13,7 @@ mod own_images;
 mod replacing;
 mod same_data;
 mod streams;
+mod updates;
 mod use_of_runs;
 mod writing;
 
