@@ -1,12 +1,16 @@
 //! A training's first weights from a file: of the same network, or as far as the layers of another one fit, the rest drawn.
 //!
-//! A layer fits where the file has all its tensors, under torchvision's names and in the right shapes. Refuses files of
-//! which nothing fits, those in which the same name is another layer, and numbers that are not finite.
+//! A layer fits where the file has all its tensors, under torchvision's names and in the right shapes. In a file of another
+//! column of Table 1 a convolution is looked for at the same place of the same stage, as the paper started its deeper networks
+//! from A (section 3.1; of which it took the first four convolutions and the linear layers, and this all that fit). Refuses
+//! files of which nothing fits, those in which the same name is another layer, and numbers that are not finite.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::plan::Plan;
+use super::operation::Operation;
+use super::plan::{Network, Plan};
+use super::table::TABLE_1;
 use super::{initialisation, weights};
 use crate::error::{Error, Result};
 
@@ -38,15 +42,18 @@ pub fn partial(path: &Path, plan: &Plan, seed: u64) -> Result<First> {
     same_numbering(path, plan, file.keys().any(|name| name.ends_with(".running_mean")))?;
 
     let mut first = First { tensors: initialisation::initialise(plan, seed), ..First::default() };
+    let others = other_names(plan, &file.keys().cloned().collect());
     let mut names = Vec::new();
+    let mut used = BTreeSet::new();
     let mut from = 0;
     for layer in &plan.layers {
         let specs = layer.tensors();
         let places = from..from + specs.len();
         from = places.end;
+        let theirs = others.get(&layer.name).unwrap_or(&layer.name);
         let read = specs.iter().map(|spec| {
             let part = spec.name.rsplit('.').next().unwrap_or_default();
-            let view = file.get(&spec.name).ok_or_else(|| format!("no {part} in the file"))?;
+            let view = file.get(&format!("{theirs}.{part}")).ok_or_else(|| format!("no {part} in the file"))?;
             if view.shape() != spec.shape {
                 return Err(format!("{part} {:?} in the file, {:?} here", view.shape(), spec.shape));
             }
@@ -55,7 +62,9 @@ pub fn partial(path: &Path, plan: &Plan, seed: u64) -> Result<First> {
         match read.collect::<Result<Vec<_>, String>>() {
             Ok(read) if read.is_empty() => {} // a layer without weights
             Ok(read) => {
-                first.taken.push(layer.name.clone());
+                let same = *theirs == layer.name;
+                first.taken.push(if same { theirs.clone() } else { format!("{} ({theirs} in the file)", layer.name) });
+                used.insert(theirs.clone());
                 names.extend(specs.into_iter().map(|spec| spec.name).zip(places.clone()));
                 first.tensors[places].clone_from_slice(&read);
             }
@@ -69,15 +78,56 @@ pub fn partial(path: &Path, plan: &Plan, seed: u64) -> Result<First> {
         ));
     }
     finite(path, names.iter().map(|(name, place)| (&name[..], &first.tensors[*place])))?;
+    // With those that have another shape, which are told of as drawn.
     let with_weights = plan.layers.iter().filter(|layer| !layer.tensors().is_empty());
-    let ours: BTreeSet<&str> = with_weights.map(|layer| &layer.name[..]).collect();
+    used.extend(with_weights.map(|layer| others.get(&layer.name).unwrap_or(&layer.name).clone()));
+    let used: BTreeSet<&str> = used.iter().map(String::as_str).collect();
     let theirs: BTreeSet<&str> = file
         .keys()
         .filter(|name| !weights::is_extra(name))
         .map(|name| name.rsplit_once('.').map_or(&name[..], |(layer, _)| layer))
         .collect();
-    first.unused = theirs.difference(&ours).map(|layer| (*layer).to_owned()).collect();
+    first.unused = theirs.difference(&used).map(|layer| (*layer).to_owned()).collect();
     Ok(first)
+}
+
+/// Where a convolution or its batch normalisation stands: stage, place in it, and which of the two.
+type Place = (usize, usize, bool);
+
+fn places(plan: &Plan) -> Vec<(Place, String)> {
+    let (mut stage, mut place, mut places) = (0, 0, Vec::new());
+    for layer in &plan.layers {
+        match layer.operation {
+            Operation::Conv2d { .. } => {
+                place += 1;
+                places.push(((stage, place, false), layer.name.clone()));
+            }
+            Operation::BatchNorm2d => places.push(((stage, place, true), layer.name.clone())),
+            Operation::MaxPool2d => (stage, place) = (stage + 1, 0),
+            _ => {}
+        }
+    }
+    places
+}
+
+/// Of a file with `tensors` of another column of Table 1: its names of the layers that stand at the same places.
+fn other_names(plan: &Plan, tensors: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let ours = places(plan);
+    let convolutions: BTreeSet<&str> = tensors
+        .iter()
+        .filter_map(|name| name.strip_suffix(".weight"))
+        .filter(|name| name.starts_with("features."))
+        .collect();
+    let theirs = TABLE_1.iter().find_map(|column| {
+        let network =
+            Network { depth: column.depth, conv1x1: column.has_1x1(), lrn: column.lrn, ..plan.network.clone() };
+        let places = places(&network.plan().ok()?);
+        let same =
+            places.len() == convolutions.len() && places.iter().all(|(_, name)| convolutions.contains(&name[..]));
+        same.then(|| places.into_iter().collect::<BTreeMap<_, _>>())
+    });
+    let theirs = theirs.unwrap_or_default();
+    ours.into_iter().filter_map(|(place, name)| Some((name, theirs.get(&place)?.clone()))).collect()
 }
 
 /// Layers are counted with those of batch normalisation, so that with and without them the same name means another layer.
@@ -185,11 +235,44 @@ mod tests {
         assert_eq!(first.drawn, misfits);
         assert_eq!(first.taken.len() + 2, plan.layers.iter().filter(|l| !l.tensors().is_empty()).count());
         assert!(first.unused.is_empty());
-        // A deeper network has the first layer and the linear ones in common; the rest has other names.
-        let deeper = partial(&path, &Network { depth: 13, classes: 1000, ..network() }.plan()?, 1)?;
-        assert_eq!(deeper.taken, ["features.0", "features.1", "classifier.3", "classifier.6"]);
-        assert!(deeper.drawn[0].starts_with("features.3 (no weight in the file)"), "{:?}", deeper.drawn);
-        assert!(deeper.unused.contains(&"features.5".to_owned()), "{:?}", deeper.unused);
+        Ok(())
+    }
+
+    #[test]
+    fn a_deeper_network_starts_from_the_same_places_of_a_shallower_one() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a folder");
+        for batch_norm in [true, false] {
+            let shallow = Network { batch_norm, classes: 1000, ..network() };
+            let path = file(folder.path(), &shallow, 7, |name, values, _| {
+                if name.starts_with("features.") {
+                    values.iter_mut().for_each(|v| *v += 2.0);
+                }
+                name.to_owned()
+            });
+            let plan = Network { depth: 19, ..shallow.clone() }.plan()?;
+            let deep = partial(&path, &plan, 1)?;
+            // A has eight convolutions in five stages, all of which E has too; E has eight more.
+            let each = if batch_norm { 2 } else { 1 };
+            assert_eq!((deep.taken.len(), deep.drawn.len()), (8 * each + 3, 8 * each), "{:?}", deep.drawn);
+            assert!(deep.unused.is_empty(), "{:?}", deep.unused);
+            let second =
+                if batch_norm { "features.7 (features.4 in the file)" } else { "features.5 (features.3 in the file)" };
+            assert!(deep.taken.contains(&second.to_owned()), "{:?}", deep.taken);
+            let given = initialisation::initialise(&shallow.plan()?, 7);
+            let at = |plan: &Plan, name: &str| plan.tensors().iter().position(|t| t.name == name).expect(name);
+            let (ours, theirs) = if batch_norm {
+                ("features.7.weight", "features.4.weight")
+            } else {
+                ("features.5.weight", "features.3.weight")
+            };
+            let moved: Vec<f32> = given[at(&shallow.plan()?, theirs)].iter().map(|v| v + 2.0).collect();
+            assert_eq!(deep.tensors[at(&plan, ours)], moved);
+            assert!(deep.drawn[0].contains("no weight in the file"), "{:?}", deep.drawn);
+            // The other way: of the deeper network what the shallower one has a place for.
+            let back =
+                partial(&file(folder.path(), &Network { depth: 16, ..shallow.clone() }, 3, same), &shallow.plan()?, 1)?;
+            assert_eq!((back.taken.len(), back.drawn.len(), back.unused.len()), (8 * each + 3, 0, 5 * each));
+        }
         Ok(())
     }
 
