@@ -6,7 +6,7 @@
 //!
 //! # How to add a setting
 //!
-//! 1. A field of `Recipe` (`run.rs`) or `Network` (`vgg/plan.rs`), with its value in `default()`, and with `#[serde(default)]` so
+//! 1. A field of `Recipe` (`run.rs`) or `Network` (`vgg/network.rs`), with its value in `default()`, and with `#[serde(default)]` so
 //!    that older `run.toml` are read.
 //! 2. A row in [`SETTINGS`].
 //! 3. A clap argument in `cli/train_arguments.rs` or `cli/network_arguments.rs`, whose `default_value_t` is the field of

@@ -3,12 +3,14 @@
 //! Nothing here computes; `engine` executes a plan.
 
 pub mod initialisation;
+pub mod network;
 pub mod operation;
 pub mod plan;
 pub mod table;
 pub mod transfer;
 pub mod weights;
 
+pub use network::{Head, Network};
 pub use operation::Operation;
-pub use plan::{Head, Layer, Network, Plan, Shape};
+pub use plan::{Layer, Plan, Shape};
 pub use table::{Configuration, Convolution};

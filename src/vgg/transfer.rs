@@ -8,8 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::network::Network;
 use super::operation::Operation;
-use super::plan::{Network, Plan};
+use super::plan::Plan;
 use super::table::TABLE_1;
 use super::{initialisation, weights};
 use crate::error::{Error, Result};
