@@ -80,7 +80,10 @@ impl Changes {
             return Err(Error::usage(format!("{done} epochs of {name} are done, which -e cannot undo"))
                 .with_help(format!("go on with more than {done}, or train another run")));
         }
-        if let Some(most) = self.max_steps.filter(|&most| most <= progress.step) {
+        // Killed with its last step saved, before run.toml said how it ended: it has to be closed, not to be trained.
+        let to_close = run.origin.stopped_by.is_empty() && run.training.max_steps == Some(progress.step);
+        if let Some(most) = self.max_steps.filter(|&most| most < progress.step || (most == progress.step && !to_close))
+        {
             let steps = progress.step;
             return Err(Error::usage(format!("{steps} steps of {name} are done: --max-steps {most} leaves none"))
                 .with_help(format!("go on with more than {steps}, or without --max-steps")));

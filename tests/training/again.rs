@@ -8,6 +8,7 @@ use vggkit::files;
 use vggkit::training::history::Epoch;
 use vggkit::training::run::Run;
 
+use crate::exactness::fingerprint;
 use crate::{fails, history, ok, on, resume, settings, step_of, train, vggkit};
 
 /// What a command says on standard error, which must succeed.
@@ -116,6 +117,27 @@ fn a_learning_rate_that_is_given_is_the_one_that_follows() {
     assert_eq!((last.step, last.lr), (52, 0.002));
     let error = fails(resume(runs.path(), "demo-a", &["--max-steps", "52"]), 2);
     assert!(error.contains("52 steps"), "{error}");
+}
+
+#[test]
+fn a_training_killed_with_its_last_step_saved_is_closed_by_the_same_command() {
+    let runs = tempfile::tempdir().expect("a folder");
+    ok(train(runs.path(), "demo-a", &["-e", "2", "--log-steps", "--max-steps", "3"]));
+    let folder = runs.path().join("demo-a");
+    let whole = fingerprint(&folder);
+    // As it lay there before its network, its line of history and how it ended were written.
+    fs::remove_file(folder.join("best.safetensors")).expect("a network");
+    fs::write(folder.join("history.jsonl"), "").expect("a log");
+    let mut run = settings(&folder);
+    run.origin.stopped_by.clear();
+    run.origin.finished.clear();
+    run.origin.best_sha256.clear();
+    files::write_toml(&folder.join("run.toml"), &run).expect("run.toml");
+    ok(resume(runs.path(), "demo-a", &["--log-steps", "--max-steps", "3"]));
+    assert!(fingerprint(&folder) == whole);
+    assert_eq!(settings(&folder).origin.stopped_by, "max steps");
+    let error = fails(resume(runs.path(), "demo-a", &["--max-steps", "3"]), 2);
+    assert!(error.contains("leaves none"), "{error}");
 }
 
 #[test]
