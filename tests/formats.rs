@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use vggkit::inference::answers::Answers;
 use vggkit::inference::evaluation::Evaluation;
+use vggkit::inference::fusion::Fusion;
 use vggkit::inference::inside::Inside;
 use vggkit::training::history::{Epoch, Step};
 use vggkit::training::run::Run;
@@ -52,6 +53,7 @@ fn runs_histories_steps_and_evaluations() {
     is_exactly::<Epoch>(&example("history.jsonl", "json"));
     is_exactly::<Step>(&example("steps.jsonl", "json"));
     is_exactly::<Evaluation>(&example("evaluation.json", "json"));
+    is_exactly::<Fusion>(&example("fusion.json", "json"));
     is_exactly::<Inside>(&example("inside.json", "json"));
     let table = example("evaluation.csv", "csv") + "\n";
     let folder = tempfile::tempdir().expect("a folder");

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::files::fs;
 use crate::inference::model::{self, Model};
 use crate::inference::predictions::Predictions;
+use crate::inference::tta::Tta;
 use crate::progress;
 
 /// Predict the test images with all runs and their vote, or any image file
@@ -27,6 +28,7 @@ use crate::progress;
 Examples:
   vggkit predict                           all runs on the test images -> predictions.csv
   vggkit predict vgg11 vgg16c              these two and their vote
+  vggkit predict --tta flip                each image and its mirror image averaged
   vggkit predict --image cat.jpg dog.png   the five likeliest classes of each file
   vggkit predict --image photos/ --json    of every file in a folder, as JSON lines
   curl -s URL | vggkit predict --image -   of what another program sends
@@ -47,6 +49,9 @@ pub struct Arguments {
     /// Where the predictions go
     #[arg(long, value_name = "FILE", default_value = "predictions.csv", conflicts_with = "image")]
     out: PathBuf,
+    /// Average the softmax over several views of each image, as `vggkit evaluate --tta` measures it
+    #[arg(long, value_name = "VIEWS")]
+    tta: Option<Tta>,
     #[command(flatten)]
     shared: Shared,
 }
@@ -97,9 +102,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
 fn test_images(arguments: &Arguments, models: &mut [Model]) -> Result<()> {
     let shared = &arguments.shared;
     let pack = Pack::open(shared.data(), &arguments.split)?;
-    let total = (pack.images.count * models.len()) as u64;
+    let total = (pack.images.count * models.len() * Tta::passes(arguments.tta)) as u64;
     let bar = progress::bar("predict", total, "images", shared.quiet || shared.json);
-    let predictions = Predictions::of_pack(models, &pack, |done| bar.set_position(done as u64))?;
+    let predictions = Predictions::of_pack(models, arguments.tta, &pack, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     predictions.write(&arguments.out)?;
     let (images, out) = (predictions.files.len(), arguments.out.display());
@@ -121,7 +126,7 @@ fn files(arguments: &Arguments, models: &mut [Model]) -> Result<bool> {
     let (all, mut failed) = (files.len(), 0);
     for (file, listed) in files {
         match listed.and_then(|()| read(&file)) {
-            Ok(decoded) => predict(&file, decoded, models, json)?,
+            Ok(decoded) => predict(&file, decoded, models, arguments)?,
             Err(error) => {
                 failed += 1;
                 output::error(&error);
@@ -172,10 +177,10 @@ fn read(file: &Path) -> Result<Decoded> {
 }
 
 /// What all models say of an image, in text or as JSON.
-fn predict(file: &Path, decoded: Decoded, models: &mut [Model], json: bool) -> Result<()> {
+fn predict(file: &Path, decoded: Decoded, models: &mut [Model], arguments: &Arguments) -> Result<()> {
     let name = file.display().to_string();
     let notes = decoded.adapted.words();
-    let predictions = Predictions::of(models, &square(decoded), std::slice::from_ref(&name), |_| {})?;
+    let predictions = Predictions::of(models, arguments.tta, &square(decoded), std::slice::from_ref(&name), |_| {})?;
     let classes = &predictions.classes;
     let guess = |class: usize| Guess {
         class,
@@ -184,7 +189,7 @@ fn predict(file: &Path, decoded: Decoded, models: &mut [Model], json: bool) -> R
         probability: predictions.mean_softmax[0][class],
     };
     let top: Vec<Guess<'_>> = predictions.ranked(0).into_iter().take(5).map(guess).collect();
-    if json {
+    if arguments.shared.json {
         return print(file, notes, top, None);
     }
     let by = if models.len() == 1 { models[0].name.clone() } else { format!("mean of {} runs", models.len()) };

@@ -68,7 +68,12 @@ impl Answer {
 impl Answers {
     /// `<run>/evaluation.csv` for val, `<run>/evaluation-<split>.csv` for any other split.
     pub fn path(run: &Path, split: &str) -> PathBuf {
-        evaluation::path(run, split).with_extension("csv")
+        Self::beside(&evaluation::path(run, split, None))
+    }
+
+    /// Of the same images as the evaluation in the file `evaluation`.
+    pub fn beside(evaluation: &Path) -> PathBuf {
+        evaluation.with_extension("csv")
     }
 
     /// Writes the table.

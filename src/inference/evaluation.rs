@@ -1,11 +1,13 @@
-//! `evaluation.json`: how a run's best network does on a labelled split.
+//! `evaluation.json`: how a run's best network does on a labelled split, and with what averaged views.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::answers::{Answer, Answers};
+use super::calibration::Calibration;
 use super::model::Model;
+use super::tta::{self, Tta};
 use crate::dataset::Pack;
 use crate::engine::Source;
 use crate::error::{Error, Result};
@@ -14,7 +16,7 @@ use crate::training::metrics;
 /// The value of `schema`.
 pub const SCHEMA: &str = "vggkit/evaluation/1";
 
-/// The whole file. `runs/<name>/evaluation.json` for val; `evaluation-<split>.json` for any other split.
+/// The whole file; [`path`] says where it lies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// [`SCHEMA`].
@@ -25,6 +27,9 @@ pub struct Evaluation {
     pub weights_digest: String,
     /// The split.
     pub split: String,
+    /// The views over which its softmax is averaged; none where each image was looked at once, as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tta: Option<Tta>,
     /// Number of images.
     pub images: usize,
     /// Mean cross-entropy.
@@ -33,6 +38,9 @@ pub struct Evaluation {
     pub top1: f64,
     /// Fraction in 0..1.
     pub top5: f64,
+    /// Of the predictions' probabilities; not in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// In class-index order.
     pub per_class: Vec<ClassAccuracy>,
     /// Counts; rows true, columns predicted.
@@ -70,62 +78,161 @@ pub struct Mistake {
 /// Most confident mistakes kept.
 const MISTAKES: usize = 100;
 
-/// `<run>/evaluation.json` for val, `<run>/evaluation-<split>.json` for any other split.
-pub fn path(run: &Path, split: &str) -> PathBuf {
-    run.join(if split == "val" { "evaluation.json".to_owned() } else { format!("evaluation-{split}.json") })
+/// `<run>/evaluation.json` for val, `<run>/evaluation-<split>.json` for any other split; with averaged views
+/// `<run>/evaluation-<split>-<views>.json` for each.
+pub fn path(run: &Path, split: &str, tta: Option<Tta>) -> PathBuf {
+    run.join(match tta {
+        None if split == "val" => "evaluation.json".to_owned(),
+        None => format!("evaluation-{split}.json"),
+        Some(tta) => format!("evaluation-{split}-{tta}.json"),
+    })
 }
 
-/// Measures a model on a labelled pack, and says what it answered for each image. `progress` is told after each batch how
-/// many images are done.
+/// Measures a model on a labelled pack, in the views of `tta` where one is given, and says what it answered for each image.
+/// `progress` is told how many images are done, counted over all views.
 pub fn evaluate(
     model: &mut Model,
     pack: &Pack,
     split: &str,
+    tta: Option<Tta>,
     progress: impl FnMut(usize),
 ) -> Result<(Evaluation, Answers)> {
     check_classes(model, pack)?;
-    let labels = std::sync::Arc::clone(&pack.images.labels);
-    if labels.is_empty() {
-        return Err(Error::data(&pack.path, "has no labels, so there is nothing to evaluate against")
-            .with_help("`vggkit predict` predicts the test images"));
-    }
-    let classes = pack.wnids.len();
-    let mut confusion = vec![vec![0_u32; classes]; classes];
-    let mut mistakes = Vec::new();
-    let mut rows = Vec::with_capacity(labels.len());
-    let names = pack.image_names();
-    let mut tally = metrics::Tally::default();
-    let visit = |i: usize, logits: &[f32]| {
-        let truth = labels[i] as usize;
-        let predicted = metrics::predicted(logits);
-        tally.add(logits, labels[i]);
-        rows.push(Answer::of(logits, labels[i]));
-        confusion[truth][predicted] += 1;
-        if predicted != truth {
-            let probability = metrics::softmax(logits)[predicted];
-            mistakes.push(Mistake { file: names[i].clone(), truth, predicted, probability });
+    check_labels(pack)?;
+    let labels = &pack.images.labels;
+    let mut count = Count::new(pack);
+    match tta {
+        // The figures of validation in training, to the bit: of logits, not of probabilities.
+        None => {
+            model.engine.attach(Source::Held, pack.images.clone())?;
+            let batch_size = model.batch_size();
+            let visit = |i: usize, logits: &[f32]| count.add(i, &Verdict::of_logits(logits, labels[i]));
+            metrics::for_each_logits(model.engine.as_mut(), labels.len(), batch_size, visit, progress)?;
         }
-    };
-    model.engine.attach(Source::Held, pack.images.clone())?;
-    let batch_size = model.batch_size();
-    metrics::for_each_logits(model.engine.as_mut(), labels.len(), batch_size, visit, progress)?;
-    // Sorted by file as well, so that equal probabilities do not depend on the sort.
-    mistakes.sort_by(|a, b| b.probability.total_cmp(&a.probability).then_with(|| a.file.cmp(&b.file)));
-    mistakes.truncate(MISTAKES);
-    let scores = tally.scores();
-    let evaluation = Evaluation {
-        schema: SCHEMA.to_owned(),
-        weights_digest: model.digest.clone(),
-        split: split.to_owned(),
-        images: scores.images,
-        loss: scores.loss,
-        top1: scores.top1,
-        top5: scores.top5,
-        per_class: per_class(pack, &confusion),
-        confusion,
-        mistakes,
-    };
-    Ok((evaluation, Answers { files: names, rows }))
+        Some(_) => count.add_all(&tta::probabilities(model, tta, &pack.images, progress)?),
+    }
+    let (evaluation, answers) = count.finish(split);
+    Ok((Evaluation { weights_digest: model.digest.clone(), tta, ..evaluation }, answers))
+}
+
+/// Measures probabilities of all images of a labelled pack, [images][classes] row by row.
+pub fn of_probabilities(pack: &Pack, split: &str, probabilities: &[f64]) -> Result<(Evaluation, Answers)> {
+    check_labels(pack)?;
+    let mut count = Count::new(pack);
+    count.add_all(probabilities);
+    Ok(count.finish(split))
+}
+
+/// What is said of one image.
+struct Verdict {
+    cross_entropy: f64,
+    rank: usize,
+    predicted: usize,
+    probability: f64,
+    truth_probability: f64,
+}
+
+impl Verdict {
+    fn of_logits(logits: &[f32], label: u32) -> Self {
+        let softmax = metrics::softmax(logits);
+        let predicted = metrics::predicted(logits);
+        Self {
+            cross_entropy: metrics::cross_entropy(logits, label),
+            rank: metrics::rank(logits, label),
+            predicted,
+            probability: softmax[predicted],
+            truth_probability: softmax[label as usize],
+        }
+    }
+
+    fn of_probabilities(probabilities: &[f64], label: u32) -> Self {
+        let predicted = metrics::predicted(probabilities);
+        let truth_probability = probabilities[label as usize];
+        Self {
+            // A probability of 0 is one that f64 cannot tell from it; the loss stays finite.
+            cross_entropy: -truth_probability.max(f64::MIN_POSITIVE).ln(),
+            rank: metrics::rank(probabilities, label),
+            predicted,
+            probability: probabilities[predicted],
+            truth_probability,
+        }
+    }
+}
+
+/// Counts verdicts, image by image in the order of the pack.
+struct Count<'a> {
+    pack: &'a Pack,
+    names: Vec<String>,
+    tally: metrics::Tally,
+    confusion: Vec<Vec<u32>>,
+    mistakes: Vec<Mistake>,
+    rows: Vec<Answer>,
+    /// Probability of each prediction, and whether it is right.
+    confidences: Vec<(f64, bool)>,
+}
+
+impl<'a> Count<'a> {
+    fn new(pack: &'a Pack) -> Self {
+        let (images, classes) = (pack.images.labels.len(), pack.wnids.len());
+        Self {
+            pack,
+            names: pack.image_names(),
+            tally: metrics::Tally::default(),
+            confusion: vec![vec![0; classes]; classes],
+            mistakes: Vec::new(),
+            rows: Vec::with_capacity(images),
+            confidences: Vec::with_capacity(images),
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "classes are at most a million; a probability keeps 24 bits")]
+    fn add(&mut self, image: usize, verdict: &Verdict) {
+        let label = self.pack.images.labels[image];
+        let &Verdict { cross_entropy, rank, predicted, probability, truth_probability } = verdict;
+        let truth = label as usize;
+        self.tally.count(cross_entropy, rank);
+        self.confusion[truth][predicted] += 1;
+        self.confidences.push((probability, predicted == truth));
+        self.rows.push(Answer {
+            truth: label,
+            predicted: predicted as u32,
+            probability: probability as f32,
+            truth_probability: truth_probability as f32,
+        });
+        if predicted != truth {
+            self.mistakes.push(Mistake { file: self.names[image].clone(), truth, predicted, probability });
+        }
+    }
+
+    fn add_all(&mut self, probabilities: &[f64]) {
+        let rows = probabilities.chunks_exact(self.pack.wnids.len().max(1));
+        for (image, (row, label)) in rows.zip(self.pack.images.labels.iter()).enumerate() {
+            self.add(image, &Verdict::of_probabilities(row, *label));
+        }
+    }
+
+    fn finish(self, split: &str) -> (Evaluation, Answers) {
+        let Self { pack, names, tally, confusion, mut mistakes, rows, confidences } = self;
+        // Sorted by file as well, so that equal probabilities do not depend on the sort.
+        mistakes.sort_by(|a, b| b.probability.total_cmp(&a.probability).then_with(|| a.file.cmp(&b.file)));
+        mistakes.truncate(MISTAKES);
+        let scores = tally.scores();
+        let evaluation = Evaluation {
+            schema: SCHEMA.to_owned(),
+            weights_digest: String::new(),
+            split: split.to_owned(),
+            tta: None,
+            images: scores.images,
+            loss: scores.loss,
+            top1: scores.top1,
+            top5: scores.top5,
+            calibration: Some(Calibration::of(confidences)),
+            per_class: per_class(pack, &confusion),
+            confusion,
+            mistakes,
+        };
+        (evaluation, Answers { files: names, rows })
+    }
 }
 
 fn per_class(pack: &Pack, confusion: &[Vec<u32>]) -> Vec<ClassAccuracy> {
@@ -140,6 +247,15 @@ fn per_class(pack: &Pack, confusion: &[Vec<u32>]) -> Vec<ClassAccuracy> {
         }
     })
     .collect()
+}
+
+/// Without labels there is nothing to measure.
+pub(super) fn check_labels(pack: &Pack) -> Result<()> {
+    if !pack.images.labels.is_empty() {
+        return Ok(());
+    }
+    Err(Error::data(&pack.path, "has no labels, so there is nothing to evaluate against")
+        .with_help("`vggkit predict` predicts the test images"))
 }
 
 /// The classes of model and pack must be the same, in the same order.

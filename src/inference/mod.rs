@@ -2,9 +2,13 @@
 //! what it looks at.
 
 pub mod answers;
+pub mod calibration;
+pub mod class_scores;
 pub mod evaluation;
+pub mod fusion;
 pub mod grad_cam;
 pub mod inside;
 pub mod model;
 pub mod predictions;
 pub mod teachers;
+pub mod tta;

@@ -8,8 +8,9 @@ use std::path::Path;
 
 use super::evaluation::check_classes;
 use super::model::Model;
+use super::tta::{self, Tta};
 use crate::dataset::Pack;
-use crate::engine::{Images, Source};
+use crate::engine::Images;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::training::checkpoint::Classes;
@@ -34,10 +35,11 @@ pub struct Predictions {
 }
 
 impl Predictions {
-    /// Predicts all images with all models; the models must agree on their classes. `progress` is told after each
-    /// batch how many images are done, counted over all models.
+    /// Predicts all images with all models, each in the views of `tta`; the models must agree on their classes. `progress`
+    /// is told after each batch how many images are done, counted over all models and views.
     pub fn of(
         models: &mut [Model],
+        tta: Option<Tta>,
         images: &Images,
         files: &[String],
         mut progress: impl FnMut(usize),
@@ -55,29 +57,23 @@ impl Predictions {
         let mut mean_softmax = vec![vec![0.0; classes.wnids.len()]; files.len()];
         let share = 1.0 / models.len() as f64;
         for (turn, model) in models.iter_mut().enumerate() {
-            model.engine.attach(Source::Held, images.clone())?;
-            let visit = |i: usize, logits: &[f32]| {
-                by_model[i].push(metrics::predicted(logits));
-                for (mean, probability) in mean_softmax[i].iter_mut().zip(metrics::softmax(logits)) {
-                    *mean += share * probability;
-                }
-            };
-            let batch_size = model.batch_size();
-            let done_before = turn * files.len();
-            metrics::for_each_logits(model.engine.as_mut(), files.len(), batch_size, visit, |done| {
-                progress(done_before + done);
-            })?;
+            let done_before = turn * files.len() * Tta::passes(tta);
+            let said = tta::probabilities(model, tta, images, |done| progress(done_before + done))?;
+            for (i, row) in said.chunks_exact(classes.wnids.len().max(1)).enumerate() {
+                by_model[i].push(metrics::predicted(row));
+                mean_softmax[i].iter_mut().zip(row).for_each(|(mean, probability)| *mean += share * probability);
+            }
         }
         let names = models.iter().map(|m| m.name.clone()).collect();
         Ok(Self { models: names, files: files.to_vec(), by_model, mean_softmax, classes })
     }
 
     /// Predicts a pack whose classes must be those of the models.
-    pub fn of_pack(models: &mut [Model], pack: &Pack, progress: impl FnMut(usize)) -> Result<Self> {
+    pub fn of_pack(models: &mut [Model], tta: Option<Tta>, pack: &Pack, progress: impl FnMut(usize)) -> Result<Self> {
         for model in models.iter() {
             check_classes(model, pack)?;
         }
-        Self::of(models, &pack.images, &pack.image_names(), progress)
+        Self::of(models, tta, &pack.images, &pack.image_names(), progress)
     }
 
     /// The class that most models name for image `image`.

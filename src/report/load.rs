@@ -213,7 +213,7 @@ fn load_run(
         Vec::new()
     };
     let mut evaluation = |split: &str| {
-        let path = evaluation::path(&folder, split);
+        let path = evaluation::path(&folder, split, None);
         let result = path.exists().then(|| {
             files::read_json::<Evaluation>(&path)
                 .and_then(|e| check_schema(&path, &e.schema.clone(), evaluation::SCHEMA, e))
@@ -300,7 +300,7 @@ fn compare_figures(run: &LoadedRun, again: &str, problems: &mut Problems) {
     let is_of_best = |e: &Evaluation| Some(&e.weights_digest) == digest.as_ref();
     for e in [&run.evaluation, &run.train_evaluation].into_iter().flatten() {
         if digest.is_some() && !e.weights_digest.is_empty() && !is_of_best(e) {
-            let path = evaluation::path(&run.folder, &e.split);
+            let path = evaluation::path(&run.folder, &e.split, e.tta);
             problems.add(&path, "is of weights that are not best.safetensors any more", again);
             return;
         }
@@ -315,7 +315,7 @@ fn compare_figures(run: &LoadedRun, again: &str, problems: &mut Problems) {
             ("it may be older than the weights", again.to_owned())
         };
         problems.add(
-            &evaluation::path(&run.folder, &found.split),
+            &evaluation::path(&run.folder, &found.split, None),
             format!(
                 "says {:.1} % top-1, the best epoch of history.jsonl says {:.1} %: {why}",
                 100.0 * found.top1,

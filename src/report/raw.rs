@@ -120,7 +120,7 @@ fn of_run(d: &Described) -> Result<Vec<RawFile>> {
     let evaluations = [&d.run.evaluation, &d.run.train_evaluation];
     let mut paths: Vec<PathBuf> = vec![Run::path(folder)];
     paths.extend((!d.run.history.is_empty()).then(|| history::path(folder)));
-    paths.extend(evaluations.into_iter().flatten().map(|e| evaluation::path(folder, &e.split)));
+    paths.extend(evaluations.into_iter().flatten().map(|e| evaluation::path(folder, &e.split, e.tta)));
     paths.extend(d.run.answers.iter().map(|_| Answers::path(folder, &d.run.run.data.val)));
     paths.extend(d.run.inside.iter().map(|_| Inside::path(folder)));
     let below = format!("{}/", d.identity.id);

@@ -1,6 +1,6 @@
 //! Loss and accuracy of logits, on the host and in f64: what validation and evaluation report.
 
-use crate::engine::{Batch, Engine, Pick, Source};
+use crate::engine::{Batch, Engine, Pick, Source, View};
 use crate::error::{Error, Kind, Result};
 
 /// Scores over a labelled split.
@@ -33,17 +33,18 @@ pub fn cross_entropy(logits: &[f32], label: u32) -> f64 {
     log_sum_exp(logits) - f64::from(logits[label as usize])
 }
 
-/// How many classes come before `label` when sorted by falling logit; equal logits are sorted by class index.
-pub fn rank(logits: &[f32], label: u32) -> usize {
-    let own = logits[label as usize];
-    logits.iter().enumerate().filter(|&(i, &v)| v > own || (v == own && i < label as usize)).count()
+/// How many classes come before `label` when sorted by falling score, a logit or a probability; equal scores are sorted by
+/// class index.
+pub fn rank<T: PartialOrd>(scores: &[T], label: u32) -> usize {
+    let own = &scores[label as usize];
+    scores.iter().enumerate().filter(|(i, v)| *v > own || (*v == own && *i < label as usize)).count()
 }
 
-/// The class with the highest logit; the lowest index among equals.
-pub fn predicted(logits: &[f32]) -> usize {
+/// The class with the highest score; the lowest index among equals.
+pub fn predicted<T: PartialOrd>(scores: &[T]) -> usize {
     let mut best = 0;
-    for (i, v) in logits.iter().enumerate() {
-        if *v > logits[best] {
+    for (i, v) in scores.iter().enumerate() {
+        if *v > scores[best] {
             best = i;
         }
     }
@@ -56,12 +57,24 @@ pub fn for_each_logits(
     engine: &mut dyn Engine,
     count: usize,
     batch_size: usize,
+    visit: impl FnMut(usize, &[f32]),
+    progress: impl FnMut(usize),
+) -> Result<()> {
+    for_each_view(engine, count, batch_size, View::default(), visit, progress)
+}
+
+/// [`for_each_logits`] of each image as `view` shows it, whatever its index.
+pub fn for_each_view(
+    engine: &mut dyn Engine,
+    count: usize,
+    batch_size: usize,
+    view: View,
     mut visit: impl FnMut(usize, &[f32]),
     mut progress: impl FnMut(usize),
 ) -> Result<()> {
     let count = u32::try_from(count).map_err(|_| Error::new(Kind::Engine, "more than 2^32 images"))?;
     let classes = engine.plan().network.classes;
-    let all: Vec<Pick> = (0..count).map(Pick::of).collect();
+    let all: Vec<Pick> = (0..count).map(|index| View { index, ..view }.into()).collect();
     let mut done = 0;
     let mut batches = all.chunks(batch_size.max(1)).map(|picks| Batch::Picks(Source::Held, picks));
     engine.infer(&mut batches, &mut |logits| {
@@ -96,11 +109,15 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts one image.
+    /// Counts one image by its logits.
     pub fn add(&mut self, logits: &[f32], label: u32) {
+        self.count(cross_entropy(logits, label), rank(logits, label));
+    }
+
+    /// Counts one image of which this is known: its cross-entropy, and how many classes come before its label.
+    pub fn count(&mut self, cross_entropy: f64, rank: usize) {
         self.images += 1;
-        self.loss += cross_entropy(logits, label);
-        let rank = rank(logits, label);
+        self.loss += cross_entropy;
         self.top1 += usize::from(rank < 1);
         self.top5 += usize::from(rank < 5);
     }

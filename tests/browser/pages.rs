@@ -65,7 +65,7 @@ pub fn large() -> Rendered {
     ] {
         let network = Network { depth, conv1x1, classes: 200, ..Network::default() };
         fixture.add(&Made { network, epochs: 9, ..Made::new(name, depth, top1) });
-        let path = evaluation::path(&fixture.run(name), "val");
+        let path = evaluation::path(&fixture.run(name), "val", None);
         let mut evaluation: Evaluation = files::read_json(&path).expect("evaluation");
         evaluation.per_class = (0..200).map(class).collect();
         evaluation.confusion = (0..200).map(|t| (0..200).map(|p| confused(t, p)).collect()).collect();

@@ -163,7 +163,7 @@ impl Fixture {
             files::append_json_line(&history::path(&folder), &epoch_of(made, epoch)).expect("history");
         }
         let evaluation = evaluation_of(made);
-        files::write_json(&evaluation::path(&folder, "val"), &evaluation).expect("evaluation");
+        files::write_json(&evaluation::path(&folder, "val", None), &evaluation).expect("evaluation");
         answers_of(made.shift).write(&Answers::path(&folder, "val")).expect("answers");
         inside_of(made).write(&Inside::path(&folder)).expect("inside");
     }
@@ -323,10 +323,12 @@ fn evaluation_of(made: &Made) -> Evaluation {
         schema: evaluation::SCHEMA.into(),
         weights_digest: String::new(),
         split: "val".into(),
+        tta: None,
         images: 40,
         loss: 1.25,
         top1: made.val_top1,
         top5: 0.875,
+        calibration: None,
         per_class: wnids()
             .into_iter()
             .zip(CLASSES)

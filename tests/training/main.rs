@@ -1,6 +1,7 @@
 //! Training through the command line, with tiny networks (width 0.05 at 32x32 pixels) on a demo set of few images.
 
 mod again;
+mod averaging;
 mod cut_packs;
 mod distilled;
 mod exactness;

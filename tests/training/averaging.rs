@@ -1,0 +1,165 @@
+//! Averaged views and fused runs: their figures are those of the mean softmax, made here by hand from each network's logits.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use vggkit::dataset::Pack;
+use vggkit::engine::{Choice, Images, Source, Target};
+use vggkit::inference::answers::Answers;
+use vggkit::inference::model::Model;
+use vggkit::training::metrics;
+
+use crate::{data, fails, ok, on, train, vggkit};
+
+/// Softmax of every image, by a run's best network.
+fn softmax(runs: &TempDir, run: &str, images: &Images) -> Vec<Vec<f64>> {
+    let target = Target { choice: Choice::Cpu, ..Target::default() };
+    let mut model = Model::open(&runs.path().join(run), &target, 2).expect("a model");
+    model.engine.attach(Source::Held, images.clone()).expect("images");
+    let mut all = Vec::new();
+    let visit = |_: usize, logits: &[f32]| {
+        let exponentials: Vec<f64> = logits.iter().map(|v| f64::from(*v).exp()).collect();
+        let sum: f64 = exponentials.iter().sum();
+        all.push(exponentials.iter().map(|e| e / sum).collect());
+    };
+    metrics::for_each_logits(model.engine.as_mut(), images.count, 8, visit, |_| {}).expect("logits");
+    all
+}
+
+/// The same images seen in a mirror.
+fn mirrored(images: &Images) -> Images {
+    let pixels: &[u8] = (*images.pixels).as_ref();
+    let rows = pixels.chunks_exact(3 * images.width);
+    let turned: Vec<u8> =
+        rows.flat_map(|row| row.chunks_exact(3).rev().flatten().copied().collect::<Vec<u8>>()).collect();
+    assert_ne!(turned, pixels, "images that look the same in a mirror test nothing");
+    Images { pixels: Arc::new(turned), ..images.clone() }
+}
+
+fn mean(of: &[Vec<Vec<f64>>]) -> Vec<Vec<f64>> {
+    let each = |image: usize, class: usize| of.iter().map(|one| one[image][class]).sum::<f64>() / of.len() as f64;
+    (0..of[0].len()).map(|image| (0..of[0][0].len()).map(|class| each(image, class)).collect()).collect()
+}
+
+/// `evaluation` says of `probabilities` what they are.
+fn measures(evaluation: &Value, probabilities: &[Vec<f64>], labels: &[u32]) {
+    let images = labels.len() as f64;
+    let said = |row: &[f64]| (0..row.len()).reduce(|a, b| if row[b] > row[a] { b } else { a }).expect("a class");
+    let hits = probabilities.iter().zip(labels).filter(|(row, label)| said(row) == **label as usize).count();
+    let loss = probabilities.iter().zip(labels).map(|(row, label)| -row[*label as usize].ln()).sum::<f64>() / images;
+    let near = |key: &str, expected: f64| {
+        let found = evaluation[key].as_f64().expect(key);
+        assert!((found - expected).abs() < 1e-9, "{key}: {found} is not {expected}");
+    };
+    near("images", images);
+    near("top1", hits as f64 / images);
+    near("top5", 1.0); // of three classes
+    near("loss", loss);
+    // The expected calibration error by its definition, bin by bin.
+    let mut error = 0.0;
+    for bin in 0..15 {
+        let within = |p: f64| p > f64::from(bin) / 15.0 && p <= f64::from(bin + 1) / 15.0;
+        let (mut confidence, mut right) = (0.0, 0.0);
+        for (row, label) in probabilities.iter().zip(labels) {
+            let predicted = said(row);
+            if within(row[predicted]) {
+                confidence += row[predicted];
+                right += f64::from(u8::from(predicted == *label as usize));
+            }
+        }
+        error += (confidence - right).abs() / images;
+    }
+    let found = evaluation["calibration"]["error"].as_f64().expect("a number");
+    assert!((found - error).abs() < 1e-9 && error > 0.0, "{found} is not {error}");
+}
+
+fn json(output: &str) -> Value {
+    serde_json::from_str(output).expect("one JSON object")
+}
+
+#[test]
+fn views_and_runs_are_averaged_by_their_softmax() {
+    let runs = tempfile::tempdir().expect("a folder");
+    ok(train(runs.path(), "demo-a", &["-e", "2"]));
+    ok(train(runs.path(), "demo-b", &["-e", "1", "-d", "13"]));
+    let pack = Pack::open(data(), "val").expect("val");
+    let (images, labels) = (&pack.images, &pack.images.labels);
+    let [a, b] = ["demo-a", "demo-b"].map(|run| [images.clone(), mirrored(images)].map(|i| softmax(&runs, run, &i)));
+
+    let flip = || json(&ok(on(vggkit(&["evaluate", "demo-a", "--tta", "flip", "--json"]), runs.path())));
+    let flipped = flip();
+    assert_eq!(flipped["tta"], "flip");
+    measures(&flipped, &mean(&a), labels);
+    assert_eq!(flip(), flipped, "again the same");
+    let path = runs.path().join("demo-a/evaluation-val-flip.json");
+    assert_eq!(json(&std::fs::read_to_string(&path).expect("the file")), flipped, "what is printed is what is kept");
+    let answers = Answers::read(&Answers::beside(&path), 3).expect("the answers beside it");
+    assert_eq!(answers.rows.len(), labels.len());
+    assert!(!runs.path().join("demo-a/evaluation.json").exists(), "the plain figures are another file");
+    let plain = json(&ok(on(vggkit(&["evaluate", "demo-a", "--json"]), runs.path())));
+    assert!(plain.get("tta").is_none() && plain["loss"] != flipped["loss"]);
+    measures(&plain, &a[0], labels);
+
+    let fuse = |more: &[&str]| json(&ok(on(vggkit(&[&["evaluate", "--fuse", "--json"], more].concat()), runs.path())));
+    let both = fuse(&["demo-a", "demo-b"]);
+    assert_eq!(both["schema"], "vggkit/fusion/1");
+    measures(&both["evaluation"], &mean(&[a[0].clone(), b[0].clone()]), labels);
+    assert_eq!(both["runs"][0]["top1"], plain["top1"]);
+    assert_eq!((&both["runs"][0]["run"], &both["runs"][1]["run"]), (&"demo-a".into(), &"demo-b".into()));
+    assert_eq!(both["runs"][0]["weights_digest"], plain["weights_digest"]);
+    assert_eq!(fuse(&["demo-b", "demo-a"]), both, "in any order");
+    assert_eq!(fuse(&[]), both, "or not named");
+    let views = fuse(&["demo-a", "demo-b", "--tta", "flip"]);
+    measures(&views["evaluation"], &mean(&[mean(&a), mean(&b)]), labels);
+    let kept = std::fs::read_dir(runs.path()).expect("a folder").map(|e| e.expect("a file").file_name());
+    let mut kept: Vec<String> = kept.map(|name| name.to_string_lossy().into_owned()).collect();
+    kept.retain(|name| name.starts_with("fusion-") && name.ends_with(".json"));
+    assert_eq!(kept.len(), 2, "with and without views: {kept:?}");
+
+    // predict averages likewise, and is asked of one test image here.
+    let test = Pack::open(data(), "test").expect("test").images;
+    let expected = mean(&[mean(&[softmax(&runs, "demo-a", &test), softmax(&runs, "demo-a", &mirrored(&test))])]);
+    let csv = runs.path().join("predictions.csv");
+    let mut predict = vggkit(&["predict", "demo-a", "--quiet", "--tta", "flip", "--out"]);
+    predict.arg(&csv);
+    ok(on(predict, runs.path()));
+    let mut reader = csv::Reader::from_path(&csv).expect("a table");
+    for (row, expected) in reader.records().map(|row| row.expect("a row")).zip(expected) {
+        let (class, confidence): (usize, f64) = (row[2].parse().expect("a class"), row[7].parse().expect("a number"));
+        assert!((confidence - expected[class]).abs() < 1e-6, "{row:?}: {expected:?}");
+    }
+
+    // What a training makes obsolete it removes.
+    ok(train(runs.path(), "demo-a", &["-e", "1", "--overwrite"]));
+    assert!(!path.exists() && !Answers::beside(&path).exists());
+}
+
+#[test]
+fn what_cannot_be_fused_is_told() {
+    let runs = tempfile::tempdir().expect("a folder");
+    ok(train(runs.path(), "demo-a", &["--max-steps", "1"]));
+    let error = fails(on(vggkit(&["evaluate", "--fuse", "demo-a"]), runs.path()), 2);
+    assert!(error.contains("1 network cannot be fused: it takes two"), "{error}");
+    let error = fails(on(vggkit(&["evaluate", "--fuse", "demo-a", "--split", "test"]), runs.path()), 2);
+    assert!(error.contains("it takes two"), "{error}");
+    let error = fails(on(vggkit(&["evaluate", "demo-a", "--tta", "fip"]), runs.path()), 2);
+    assert!(error.contains("choose one of flip"), "{error}");
+
+    let other = tempfile::tempdir().expect("a folder");
+    let mut prepare = vggkit(&["prepare", "--demo", "--quiet", "--classes", "2", "--per-class", "4", "--data"]);
+    prepare.arg(other.path());
+    ok(prepare);
+    let mut two = vggkit(&["train", "--quiet", "--engine", "cpu", "--run", "demo-two", "--max-steps", "1", "-b", "4"]);
+    two.args(["--width", "0.05", "-i", "32", "--data"]).arg(other.path().join("demo")).arg("--runs").arg(runs.path());
+    ok(two);
+    let fuse = || vggkit(&["evaluate", "--fuse", "demo-a", "demo-two", "--runs", runs.path().to_str().expect("text")]);
+    let error = fails(fuse(), 2);
+    assert!(error.contains("were trained on different data") && error.contains("--data DIR"), "{error}");
+    let mut on_ours = fuse();
+    on_ours.arg("--data").arg(data());
+    let error = fails(on_ours, 1);
+    assert!(error.contains("has other classes (3) than run demo-two was trained on (2)"), "{error}");
+    let left = std::fs::read_dir(runs.path()).expect("a folder").filter_map(Result::ok);
+    assert!(left.into_iter().all(|e| !e.file_name().to_string_lossy().starts_with("fusion-")), "nothing is written");
+}
