@@ -73,9 +73,12 @@ const readable = (figure) => {
   slider.dataset.scripted = "";
   const set = (name, value) => slider.setAttribute(name, value);
   set("role", "slider");
-  set("aria-label", `${chart.querySelector("title").textContent}: values by epoch`);
-  set("aria-valuemin", rows[0].cells[0].textContent);
-  set("aria-valuemax", rows[rows.length - 1].cells[0].textContent);
+  // What heads the rows: epochs, which are numbers, or something else, whose places are.
+  const head = names[0].toLowerCase();
+  const place = (row) => (head === "epoch" ? rows[row].cells[0].textContent : String(row + 1));
+  set("aria-label", `${chart.querySelector("title").textContent}: values by ${head}`);
+  set("aria-valuemin", place(0));
+  set("aria-valuemax", place(rows.length - 1));
   const frame = make("div", { className: "chart-frame" });
   chart.replaceWith(frame);
   frame.append(chart, slider, box);
@@ -83,8 +86,8 @@ const readable = (figure) => {
   let current = rows.length - 1;
   const announce = () => {
     const values = at[current].map((p) => `${names[p.column]} ${rows[current].cells[p.column].textContent}`);
-    set("aria-valuenow", rows[current].cells[0].textContent);
-    set("aria-valuetext", `Epoch ${rows[current].cells[0].textContent}: ${values.join(", ")}`);
+    set("aria-valuenow", place(current));
+    set("aria-valuetext", `${names[0]} ${rows[current].cells[0].textContent}: ${values.join(", ")}`);
   };
   const show = (row) => {
     if (places[row] === null) return;
@@ -104,7 +107,7 @@ const readable = (figure) => {
       const name = make("span", { className: "name", textContent: names[point.column] });
       return make("div", {}, key, name, make("b", { textContent: rows[row].cells[point.column].textContent }));
     };
-    box.replaceChildren(make("div", { textContent: `epoch ${rows[row].cells[0].textContent}` }), ...points.map(value));
+    box.replaceChildren(make("div", { textContent: `${head} ${rows[row].cells[0].textContent}` }), ...points.map(value));
     box.hidden = false;
     const right = places[row] > width / 2;
     // Beside the line, away from the nearer edge, and on a narrow screen rather over the line than beyond the chart.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::{Shared, output};
@@ -39,7 +40,8 @@ pub struct Arguments {
     /// The labelled split to measure on
     #[arg(long, value_name = "SPLIT", default_value = "val")]
     split: String,
-    /// Average the softmax over several views of each image (test-time augmentation): flip, the image and its mirror image
+    /// Average the softmax over several views of each image (test-time augmentation), all of them mirrored too: flip, the
+    /// image; multi, at 7/8, 1 and 9/8 of the size; dense, the classifier at every position of an image 16 pixels larger
     #[arg(long, value_name = "VIEWS")]
     tta: Option<Tta>,
     /// Measure the runs together, by the mean of their softmax, instead of each by itself
@@ -165,10 +167,10 @@ fn pack(arguments: &Arguments, own: &str) -> Result<Pack> {
         .map_err(|e| if Manifest::path(Path::new(own)).exists() { e } else { e.with_help(help) })
 }
 
-/// Over all views of all images, by so many networks.
-fn bar(arguments: &Arguments, what: &'static str, pack: &Pack, networks: usize) -> indicatif::ProgressBar {
-    let total = pack.images.count * Tta::passes(arguments.tta) * networks;
-    progress::bar(what, total as u64, "images", arguments.shared.quiet || arguments.shared.json)
+/// Over all images, by so many networks.
+fn bar(arguments: &Arguments, what: &str, pack: &Pack, networks: usize) -> ProgressBar {
+    let total = (pack.images.count * networks) as u64;
+    progress::bar(what, total, "images", arguments.shared.quiet || arguments.shared.json)
 }
 
 /// Writes inside.json.

@@ -49,7 +49,7 @@ pub struct Arguments {
     /// Where the predictions go
     #[arg(long, value_name = "FILE", default_value = "predictions.csv", conflicts_with = "image")]
     out: PathBuf,
-    /// Average the softmax over several views of each image, as `vggkit evaluate --tta` measures it
+    /// Average the softmax over several views of each image: flip, multi or dense, as `vggkit evaluate --tta` has them
     #[arg(long, value_name = "VIEWS")]
     tta: Option<Tta>,
     #[command(flatten)]
@@ -102,7 +102,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
 fn test_images(arguments: &Arguments, models: &mut [Model]) -> Result<()> {
     let shared = &arguments.shared;
     let pack = Pack::open(shared.data(), &arguments.split)?;
-    let total = (pack.images.count * models.len() * Tta::passes(arguments.tta)) as u64;
+    let total = (pack.images.count * models.len()) as u64;
     let bar = progress::bar("predict", total, "images", shared.quiet || shared.json);
     let predictions = Predictions::of_pack(models, arguments.tta, &pack, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();

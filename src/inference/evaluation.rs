@@ -89,7 +89,7 @@ pub fn path(run: &Path, split: &str, tta: Option<Tta>) -> PathBuf {
 }
 
 /// Measures a model on a labelled pack, in the views of `tta` where one is given, and says what it answered for each image.
-/// `progress` is told how many images are done, counted over all views.
+/// `progress` is told how many images are done.
 pub fn evaluate(
     model: &mut Model,
     pack: &Pack,

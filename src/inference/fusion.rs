@@ -88,7 +88,7 @@ impl<'a> Fusing<'a> {
         Ok(Self { pack, split, tta, sums: vec![0.0; pack.images.count * pack.wnids.len()], members: Vec::new() })
     }
 
-    /// Adds what `model`, called `run`, says. `progress` is told how many images are done, counted over all views. Errors:
+    /// Adds what `model`, called `run`, says. `progress` is told how many images are done. Errors:
     /// other classes than those of the pack and so of the others.
     pub fn add(&mut self, run: String, model: &mut Model, progress: impl FnMut(usize)) -> Result<()> {
         check_classes(model, self.pack)?;

@@ -4,6 +4,7 @@
 pub mod answers;
 pub mod calibration;
 pub mod class_scores;
+pub mod dense;
 pub mod evaluation;
 pub mod fusion;
 pub mod grad_cam;

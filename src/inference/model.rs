@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::dataset::Identity;
-use crate::engine::{self, Engine, Settings, Target, Update};
+use crate::engine::{self, Engine, Settings, State, Target, Update};
 use crate::error::{Error, Result};
 use crate::files::fs;
 use crate::shell::quote;
 use crate::training::checkpoint::{self, Classes};
 use crate::training::run::Run;
+use crate::vgg::Plan;
 
 /// A run that can predict.
 pub struct Model {
@@ -24,6 +25,8 @@ pub struct Model {
     pub digest: String,
     /// The network.
     pub engine: Box<dyn Engine>,
+    target: Target,
+    threads: usize,
 }
 
 impl Model {
@@ -51,7 +54,12 @@ impl Model {
         let name =
             folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
         let (classes, digest) = (checkpoint.classes, checkpoint.digest);
-        Ok(Self { name, folder: folder.to_owned(), run, classes, digest, engine })
+        Ok(Self { name, folder: folder.to_owned(), run, classes, digest, engine, target: target.clone(), threads })
+    }
+
+    /// Another network on the same device, for the same images. Errors: the engine's, e.g. no memory.
+    pub fn engine_of(&self, plan: Plan, state: State) -> Result<Box<dyn Engine>> {
+        engine::open(&self.target, plan, inference_settings(&self.run, self.threads, self.target.precise), state)
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Predictions {
 
 impl Predictions {
     /// Predicts all images with all models, each in the views of `tta`; the models must agree on their classes. `progress`
-    /// is told after each batch how many images are done, counted over all models and views.
+    /// is told after each batch how many images are done, counted over all models.
     pub fn of(
         models: &mut [Model],
         tta: Option<Tta>,
@@ -57,7 +57,7 @@ impl Predictions {
         let mut mean_softmax = vec![vec![0.0; classes.wnids.len()]; files.len()];
         let share = 1.0 / models.len() as f64;
         for (turn, model) in models.iter_mut().enumerate() {
-            let done_before = turn * files.len() * Tta::passes(tta);
+            let done_before = turn * files.len();
             let said = tta::probabilities(model, tta, images, |done| progress(done_before + done))?;
             for (i, row) in said.chunks_exact(classes.wnids.len().max(1)).enumerate() {
                 by_model[i].push(metrics::predicted(row));

@@ -1,35 +1,46 @@
-//! Test-time augmentation: an image is shown in several views, and the mean of the softmax over them is what the network
+//! Test-time augmentation: an image is looked at in several ways, and the mean of the softmax over them is what the network
 //! says of it.
 //!
-//! Views are drawn from nothing: the same ones in the same order for each image, added up in f64 in that order, so that the
-//! result is the same for any number of threads.
+//! Nothing is drawn: they are the same ones in the same order for each image, added up in f64 in that order, so that the
+//! result is the same for any number of threads. Sizes are ratios of the image size that the network was trained at, which
+//! stands for the 224 pixels of Simonyan and Zisserman (2015).
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::dense::{self, Dense};
 use super::model::Model;
-use crate::engine::{Images, Source, View};
+use crate::engine::{Engine, Images, Source, State, View};
 use crate::error::Result;
 use crate::training::metrics;
+use crate::vgg::Network;
 
-/// In which views.
+/// In which ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tta {
     /// The image and its mirror image.
     Flip,
+    /// The whole image at 7/8, 1 and 9/8 of the size, which are the paper's S - 32, S and S + 32 for S = 256, each mirrored
+    /// too. Average pooling makes the classifier's input of any feature map.
+    Multi,
+    /// The classifier at every position of the last feature map of the image 16 pixels larger (the paper's 256 for 224: one
+    /// position more across and down), its class scores averaged over them; of the image and its mirror image.
+    Dense,
 }
 
 impl Tta {
     /// All there are, in the order of the page.
-    pub const ALL: [Self; 1] = [Self::Flip];
+    pub const ALL: [Self; 3] = [Self::Flip, Self::Multi, Self::Dense];
 
     /// As it is typed and kept.
     pub fn name(self) -> &'static str {
         match self {
             Self::Flip => "flip",
+            Self::Multi => "multi",
+            Self::Dense => "dense",
         }
     }
 
@@ -37,6 +48,8 @@ impl Tta {
     pub fn words(self) -> &'static str {
         match self {
             Self::Flip => "the image and its mirror image",
+            Self::Multi => "three sizes and their mirror images",
+            Self::Dense => "all positions in a larger image and its mirror image",
         }
     }
 }
@@ -52,50 +65,133 @@ impl FromStr for Tta {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|tta| tta.name() == text).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            format!("choose one of {names}")
-        })
+        let named = Self::ALL.into_iter().find(|tta| tta.name() == text);
+        named.ok_or_else(|| format!("choose one of {}", Self::ALL.map(Self::name).join(", ")))
     }
 }
 
+/// The sizes of [`Tta::Multi`]: to the nearest pixel, and none that no network takes.
+fn sizes(trained: usize) -> Vec<usize> {
+    let limits = Network::IMAGE_SIZES;
+    let mut sizes =
+        [7, 8, 9].map(|eighths| ((trained * eighths + 4) / 8).clamp(*limits.start(), *limits.end())).to_vec();
+    sizes.dedup();
+    sizes
+}
+
 /// What `model` says of images: for each the softmax, or the mean of it over the views, [images][classes] row by row.
-/// `progress` is told how many images are done, counted over all views.
+/// `progress` is told how many images are done; one is done when it was seen in all its views. Errors: the engine's.
 pub fn probabilities(
     model: &mut Model,
     tta: Option<Tta>,
     images: &Images,
     mut progress: impl FnMut(usize),
 ) -> Result<Vec<f64>> {
-    let views: &[View] = match tta {
-        None => &[View::default()],
-        Some(Tta::Flip) => &[
-            View::default(),
-            View { flip: true, ..View::default() },
-        ],
+    let mirror = [false, true].map(|flip| View { flip, ..View::default() });
+    let sizes = match tta {
+        Some(Tta::Dense) => return dense(model, images, &mirror, progress),
+        Some(Tta::Multi) => sizes(model.run.network.image_size),
+        _ => vec![model.run.network.image_size],
     };
+    let views = if tta.is_some() { &mirror[..] } else { &mirror[..1] };
     let (classes, batch_size) = (model.classes.wnids.len(), model.batch_size());
     let mut mean = vec![0.0; images.count * classes];
-    let share = 1.0 / views.len() as f64;
-    model.engine.attach(Source::Held, images.clone())?;
-    for (turn, view) in views.iter().enumerate() {
-        let visit = |i: usize, logits: &[f32]| {
-            let row = &mut mean[i * classes..][..classes];
+    let passes = sizes.len() * views.len();
+    let share = 1.0 / passes as f64;
+    for (turn, size) in sizes.iter().enumerate() {
+        let mut other;
+        let engine = if *size == model.run.network.image_size {
+            model.engine.as_mut()
+        } else {
+            let plan = Network { image_size: *size, ..model.run.network.clone() }.plan()?;
+            let tensors = model.engine.state()?.tensors;
+            other = model.engine_of(plan, State::new(tensors))?;
+            other.as_mut()
+        };
+        engine.attach(Source::Held, images.clone())?;
+        let add = |_, image: usize, logits: &[f32]| {
+            let row = &mut mean[image * classes..][..classes];
             row.iter_mut().zip(metrics::softmax(logits)).for_each(|(mean, p)| *mean += share * p);
         };
-        let before = turn * images.count;
-        let engine = model.engine.as_mut();
-        metrics::for_each_view(engine, images.count, batch_size, *view, visit, |done| progress(before + done))?;
+        let before = turn * views.len() * images.count;
+        look(engine, images.count, batch_size, views, add, |done| progress((before + done) / passes))?;
     }
     Ok(mean)
 }
 
-impl Tta {
-    /// How often each image is looked at: for a bar.
-    pub fn passes(tta: Option<Self>) -> usize {
-        match tta {
-            None => 1,
-            Some(Self::Flip) => 2,
+/// [`Tta::Dense`] in each of `views`.
+fn dense(model: &mut Model, images: &Images, views: &[View], mut progress: impl FnMut(usize)) -> Result<Vec<f64>> {
+    let (classes, batch_size) = (model.classes.wnids.len(), model.batch_size());
+    let tensors = model.engine.state()?.tensors;
+    let dense = Dense::new(model.engine.plan(), model.run.network.image_size + dense::STRIDE)?;
+    let (runs, passes) = (dense.count() as f64, dense.count() * views.len());
+    let mut scores = vec![vec![0.0; images.count * classes]; views.len()];
+    let mut engine: Option<Box<dyn Engine>> = None;
+    for (turn, tensors) in dense.runs(&tensors).enumerate() {
+        let state = State::new(tensors);
+        let engine = match &mut engine {
+            Some(engine) => {
+                engine.load_state(&state)?;
+                engine
+            }
+            none => {
+                let engine = none.insert(model.engine_of(dense.plan.clone(), state)?);
+                engine.attach(Source::Held, images.clone())?;
+                engine
+            }
+        };
+        let add = |view: usize, image: usize, logits: &[f32]| {
+            let row = &mut scores[view][image * classes..][..classes];
+            row.iter_mut().zip(logits).for_each(|(score, logit)| *score += f64::from(*logit) / runs);
+        };
+        let before = turn * views.len() * images.count;
+        look(engine.as_mut(), images.count, batch_size, views, add, |done| progress((before + done) / passes))?;
+    }
+    let mut mean = vec![0.0; images.count * classes];
+    let share = 1.0 / views.len() as f64;
+    for scores in &scores {
+        for (row, scores) in mean.chunks_exact_mut(classes).zip(scores.chunks_exact(classes)) {
+            row.iter_mut().zip(metrics::softmax(scores)).for_each(|(mean, p)| *mean += share * p);
         }
+    }
+    Ok(mean)
+}
+
+/// Shows `visit` the logits of each of `count` attached images in each of `views`: index of the view, of the image. `done` is
+/// told how many views of images are.
+fn look(
+    engine: &mut dyn Engine,
+    count: usize,
+    batch_size: usize,
+    views: &[View],
+    mut visit: impl FnMut(usize, usize, &[f32]),
+    mut done: impl FnMut(usize),
+) -> Result<()> {
+    for (turn, view) in views.iter().enumerate() {
+        let visit = |image: usize, logits: &[f32]| visit(turn, image, logits);
+        metrics::for_each_view(engine, count, batch_size, *view, visit, |n| done(turn * count + n))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_the_papers_ratios() {
+        assert_eq!(sizes(64), [56, 64, 72]);
+        assert_eq!(sizes(224), [196, 224, 252]);
+        assert_eq!(sizes(100), [88, 100, 113]);
+        assert_eq!(sizes(32), [32, 36], "none below 32");
+        assert_eq!(sizes(4096), [3584, 4096]);
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for tta in Tta::ALL {
+            assert_eq!(tta.name().parse(), Ok(tta));
+        }
+        assert!("Flip".parse::<Tta>().is_err_and(|e| e.starts_with("choose one of flip, ")));
     }
 }

@@ -1,38 +1,12 @@
-//! Curves over epochs as SVG for an HTML page: drawn by plotters, then stripped of everything that CSS decides.
-//!
-//! plotters writes fixed colours and fonts. Each colour given to it here stands for an [`Ink`]; afterwards it is
-//! replaced by a class, so that the page's style sheet colours the chart for light, dark and print. Coordinates are
-//! [`SCALE`] times finer than the sizes below say, since plotters rounds them to whole units.
+//! Curves over epochs as SVG for an HTML page, drawn with [`ink`](super::ink).
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use serde::Serialize;
 
 use super::axes::{Axis, epoch_ticks, plain, tick_texts, y_axis};
 use super::format;
+use super::ink::{Heading, Ink, SCALE, Svg, text, themed};
 use crate::error::{Error, Kind, Result};
-
-/// Finished SVG; the only markup that the page takes as it is.
-#[derive(Clone, Serialize)]
-#[serde(transparent)]
-pub struct Svg(String);
-
-/// What a colour stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ink {
-    /// Axes.
-    Axis,
-    /// Lines of the mesh.
-    Mesh,
-    /// Labels.
-    Label,
-    /// A vertical mark.
-    Mark,
-    /// A run: colour and dash of its identity.
-    Run(usize, usize),
-    /// A run's training curve: its colour, thinner.
-    Train(usize),
-}
 
 /// What the y axis measures.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,7 +46,6 @@ pub struct Spec<'a> {
     pub marks: &'a [(usize, String)],
 }
 
-const SCALE: i32 = 4;
 const WIDTH: i32 = 440;
 const HEIGHT: i32 = 268;
 /// Left of the plot, above and below.
@@ -84,10 +57,12 @@ const LINE: i32 = 14;
 pub fn draw(spec: &Spec) -> Result<Svg> {
     let mut drawn = String::new();
     plot(spec, &mut drawn).map_err(|e| Error::new(Kind::Data, format!("cannot draw {:?}: {e}", spec.title)))?;
-    Ok(Svg(themed(&drawn, spec)))
+    let Spec { id, title, description, .. } = *spec;
+    let columns = spec.curves.iter().filter(|c| !c.points.is_empty()).map(|c| c.column);
+    Ok(themed(&drawn, &Heading { id, title, description, size: (WIDTH, HEIGHT) }, columns))
 }
 
-type Failed = Box<dyn std::error::Error + Send + Sync>;
+pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Draws into `svg`: axes, marks, the curves in their order, labels.
 fn plot(spec: &Spec, svg: &mut String) -> Result<(), Failed> {
@@ -189,10 +164,6 @@ fn fit(label: &str) -> String {
     cut
 }
 
-fn text(ink: Ink) -> TextStyle<'static> {
-    TextStyle { color: ink.colour().to_backend_color(), ..TextStyle::from(("sans-serif", 11 * SCALE).into_font()) }
-}
-
 /// A value in words.
 pub fn value_text(value: f64, measure: Measure) -> String {
     match measure {
@@ -219,90 +190,6 @@ fn spread(mut heights: Vec<i32>, gap: i32, top: i32, bottom: i32) -> Vec<i32> {
     heights
 }
 
-impl Ink {
-    /// The colour that stands for it while plotters draws.
-    fn colour(self) -> RGBColor {
-        let (kind, variant) = match self {
-            Self::Axis => (0, 0),
-            Self::Mesh => (1, 0),
-            Self::Label => (2, 0),
-            Self::Mark => (3, 0),
-            Self::Run(colour, dash) => (4 + colour, dash),
-            Self::Train(colour) => (4 + colour, 255),
-        };
-        RGBColor(1, u8::try_from(kind).unwrap_or(2), u8::try_from(variant).unwrap_or(0))
-    }
-
-    /// The class of a stand-in as plotters writes it, e.g. `#010400`.
-    fn class(written: &str) -> Option<String> {
-        let code = u32::from_str_radix(written.strip_prefix("#01")?, 16).ok()?;
-        Some(match (code >> 8, code & 255) {
-            (0, _) => "axis".into(),
-            (1, _) => "mesh".into(),
-            (2, _) => "label".into(),
-            (3, _) => "mark".into(),
-            (kind, 255) => format!("c{} train", kind - 4),
-            (kind, dash) => format!("c{} d{dash}", kind - 4),
-        })
-    }
-}
-
-/// plotters' SVG with classes instead of colours and fonts, a title and a description. Each curve says which column of
-/// the table behind the chart has its values: that is what a read-out is made of.
-fn themed(drawn: &str, spec: &Spec) -> String {
-    let escape = |t: &str| t.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
-    let id = escape(spec.id);
-    let mut svg = format!(
-        "<svg class=\"chart\" role=\"img\" aria-labelledby=\"{id}-title {id}-desc\" viewBox=\"0 0 {} {}\">\
-         <title id=\"{id}-title\">{}</title><desc id=\"{id}-desc\">{}</desc>\n",
-        WIDTH * SCALE,
-        HEIGHT * SCALE,
-        escape(spec.title),
-        escape(spec.description)
-    );
-    let mut columns = spec.curves.iter().filter(|c| !c.points.is_empty()).map(|c| c.column);
-    // One tag or one text a line; texts are escaped, so a line that starts with `<` is a tag.
-    for line in drawn.lines().filter(|l| !l.starts_with("<svg") && !l.starts_with("</svg")) {
-        match line.strip_prefix('<') {
-            Some(tag) if !tag.starts_with('/') => {
-                let tag = themed_tag(tag);
-                // Curves are drawn ahead of the lines beside their labels, which find no column left.
-                let curve = tag.strip_prefix("<polyline ").filter(|rest| rest.contains("class=\"c"));
-                match curve.and_then(|rest| Some((rest, columns.next()?))) {
-                    Some((rest, column)) => svg.push_str(&format!("<polyline data-column=\"{column}\" {rest}")),
-                    None => svg.push_str(&tag),
-                }
-            }
-            _ => svg.push_str(line.trim_end()),
-        }
-    }
-    svg + "</svg>"
-}
-
-/// One opening tag, without its `<`.
-fn themed_tag(tag: &str) -> String {
-    let (name, rest) = tag.split_once(' ').unwrap_or((tag, ""));
-    let (rest, end) = match rest.strip_suffix("/>") {
-        Some(rest) => (rest, "/>"),
-        None => (rest.trim_end_matches('>'), ">"),
-    };
-    let mut out = format!("<{name}");
-    for attribute in rest.split("\" ") {
-        let Some((key, value)) = attribute.split_once("=\"") else { continue };
-        let value = value.trim_end_matches('"').trim_end();
-        match key {
-            "font-family" | "font-size" | "opacity" | "stroke-width" => {}
-            "stroke" | "fill" if value == "none" && (key == "stroke" || name != "polyline") => {}
-            "stroke" | "fill" => match Ink::class(value) {
-                Some(class) => out.push_str(&format!(" class=\"{class}\"")),
-                None => out.push_str(&format!(" {key}=\"{value}\"")),
-            },
-            _ => out.push_str(&format!(" {key}=\"{value}\"")),
-        }
-    }
-    out + end
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,7 +207,8 @@ mod tests {
             points: vec![(1, 2.0), (2, 1.5), (3, 1.7)],
             best: Some(2),
         }];
-        let Svg(svg) = draw(&spec(&curves, &[(2, "best".into())]))?;
+        let svg = draw(&spec(&curves, &[(2, "best".into())]))?;
+        let svg = svg.as_str();
         for never in ["#0", "font", "http", "<b>", "style="] {
             assert!(!svg.contains(never), "{never} in {svg}");
         }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::commands::Commands;
 use super::discover;
-use super::evaluated;
+use super::evaluated::{self, check_schema, fraction};
 use super::predictions::Predictions;
 use crate::dataset::verify::{self, Verification};
 use crate::dataset::{Identity, Manifest, Pack, manifest};
@@ -18,7 +18,9 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::inference::answers::Answers;
 use crate::inference::evaluation::{self, Evaluation};
+use crate::inference::fusion::Fusion;
 use crate::inference::inside::Inside;
+use crate::inference::tta::Tta;
 use crate::training::checkpoint;
 use crate::training::history::{self, Epoch};
 use crate::training::run::{self, Run};
@@ -53,6 +55,8 @@ pub struct Inputs {
     pub runs: Vec<LoadedRun>,
     pub data: Option<LoadedData>,
     pub predictions: Option<Predictions>,
+    /// Runs fused, the best ones first.
+    pub fusions: Vec<LoadedFusion>,
     pub problems: Vec<Problem>,
     /// How to do what the page suggests.
     pub commands: Commands,
@@ -74,10 +78,18 @@ pub struct LoadedRun {
     pub evaluation: Option<Evaluation>,
     /// On the split that it was trained on.
     pub train_evaluation: Option<Evaluation>,
+    /// On the split that it validated on, in averaged views.
+    pub averaged: Vec<Evaluation>,
     /// What `evaluation` counted, image by image.
     pub answers: Option<Answers>,
     /// Filters and maps of attention.
     pub inside: Option<Inside>,
+}
+
+/// What several runs say together.
+pub struct LoadedFusion {
+    pub path: PathBuf,
+    pub fusion: Fusion,
 }
 
 /// A prepared data set.
@@ -155,7 +167,13 @@ pub fn load(sources: &Sources) -> Inputs {
         None
     };
 
-    Inputs { sources: sources.clone(), runs, data, predictions, problems: problems.0, commands, missing }
+    let mut fusions = Vec::new();
+    for (path, fusion) in evaluated::fusions(&sources.runs, &runs) {
+        fusions.extend(problems.keep(&path, fusion).map(|fusion| LoadedFusion { path, fusion }));
+    }
+    let top1 = |loaded: &LoadedFusion| loaded.fusion.evaluation.top1;
+    fusions.sort_by(|a, b| top1(b).total_cmp(&top1(a))); // stable: by name among equals
+    Inputs { sources: sources.clone(), runs, data, predictions, fusions, problems: problems.0, commands, missing }
 }
 
 /// The order on the page: depth, the 1x1 variant ahead of the 3x3 one as in Table 1, then the name.
@@ -212,19 +230,16 @@ fn load_run(
     } else {
         Vec::new()
     };
-    let mut evaluation = |split: &str| {
-        let path = evaluation::path(&folder, split, None);
-        let result = path.exists().then(|| {
-            files::read_json::<Evaluation>(&path)
-                .and_then(|e| check_schema(&path, &e.schema.clone(), evaluation::SCHEMA, e))
-                .and_then(|e| {
-                    check_evaluation(&path, e, run.network.classes, split).map_err(|e| e.with_help(again.clone()))
-                })
-        });
-        result.and_then(|r| problems.keep(&path, r))
+    let mut evaluation = |split: &str, tta: Option<Tta>| {
+        let path = evaluation::path(&folder, split, tta);
+        let views = tta.map_or_else(String::new, |tta| format!(" --tta {tta}"));
+        let again = format!("run `{}{views}` again", commands.evaluate_runs([name.as_str()]));
+        let result = path.exists().then(|| evaluated::evaluation(&path, run.network.classes, split, tta));
+        result.and_then(|r| problems.keep(&path, r.map_err(|e| e.or_help(again))))
     };
-    let on_val = evaluation(&run.data.val);
-    let on_train = evaluation(&run.data.train);
+    let on_val = evaluation(&run.data.val, None);
+    let on_train = evaluation(&run.data.train, None);
+    let averaged: Vec<_> = Tta::ALL.into_iter().filter_map(|tta| evaluation(&run.data.val, Some(tta))).collect();
     let path = Answers::path(&folder, &run.data.val);
     let answers = on_val.as_ref().filter(|_| path.exists()).map(|e| evaluated::answers(&path, e));
     let answers = answers.and_then(|a| problems.keep(&path, a.map_err(|e| e.or_help(again.clone()))));
@@ -240,24 +255,13 @@ fn load_run(
         history,
         evaluation: on_val,
         train_evaluation: on_train,
+        averaged,
         answers,
         inside,
         run,
     };
     compare_figures(&loaded, &again, problems);
     Some(loaded)
-}
-
-fn check_schema<T>(path: &Path, found: &str, expected: &str, value: T) -> Result<T> {
-    if found == expected {
-        return Ok(value);
-    }
-    Err(Error::data(path, format!("its schema is {found:?}; this version of vggkit reads {expected:?}"))
-        .with_help("use the version of vggkit that wrote it, or make it again"))
-}
-
-fn fraction(value: f64) -> bool {
-    (0.0..=1.0).contains(&value)
 }
 
 fn check_history(path: &Path, history: Vec<Epoch>) -> Result<Vec<Epoch>> {
@@ -276,32 +280,19 @@ fn check_history(path: &Path, history: Vec<Epoch>) -> Result<Vec<Epoch>> {
     Ok(history)
 }
 
-fn check_evaluation(path: &Path, e: Evaluation, classes: usize, split: &str) -> Result<Evaluation> {
-    let wrong = |what: String| Err(Error::data(path, what));
-    if e.split != split {
-        return wrong(format!("it is of the split {:?}, the run's is {split:?}", e.split));
-    }
-    if e.per_class.len() != classes || e.confusion.len() != classes || e.confusion.iter().any(|r| r.len() != classes) {
-        return wrong(format!("it does not have the run's {classes} classes"));
-    }
-    if ![e.top1, e.top5].into_iter().chain(e.per_class.iter().map(|c| c.top1)).all(fraction) || !e.loss.is_finite() {
-        return wrong("it has a value out of its range".into());
-    }
-    if e.mistakes.iter().any(|m| m.truth >= classes || m.predicted >= classes || !fraction(m.probability)) {
-        return wrong("one of its mistakes names a class or a probability that cannot be".into());
-    }
-    Ok(e)
-}
-
 /// An evaluation belongs to other weights where it says so, or, if it is too old to say, where it is a point off the
 /// history.
 fn compare_figures(run: &LoadedRun, again: &str, problems: &mut Problems) {
     let digest = checkpoint::digest_of(&checkpoint::best_path(&run.folder)).ok();
     let is_of_best = |e: &Evaluation| Some(&e.weights_digest) == digest.as_ref();
-    for e in [&run.evaluation, &run.train_evaluation].into_iter().flatten() {
+    for e in run.evaluation.iter().chain(&run.train_evaluation).chain(&run.averaged) {
         if digest.is_some() && !e.weights_digest.is_empty() && !is_of_best(e) {
             let path = evaluation::path(&run.folder, &e.split, e.tta);
-            problems.add(&path, "is of weights that are not best.safetensors any more", again);
+            let again = e.tta.map_or_else(
+                || again.to_owned(),
+                |tta| again.replacen("evaluate", &format!("evaluate --tta {tta}"), 1),
+            );
+            problems.add(&path, evaluated::OLD_WEIGHTS, again);
             return;
         }
     }

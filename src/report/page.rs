@@ -16,16 +16,18 @@ const STYLE: &str = concat!(include_str!("../../templates/style.css"), include_s
 const SCRIPT: &str = concat!(include_str!("../../templates/script.js"), include_str!("../../templates/matrix.js"));
 
 /// Name and text of each template.
-const TEMPLATES: [(&str, &str); 12] = [
+const TEMPLATES: [(&str, &str); 14] = [
     ("page.html", include_str!("../../templates/page.html")),
     ("macros.html", include_str!("../../templates/macros.html")),
     ("live.html", include_str!("../../templates/live.html")),
     ("verdict.html", include_str!("../../templates/verdict.html")),
     ("results.html", include_str!("../../templates/results.html")),
+    ("averaged.html", include_str!("../../templates/averaged.html")),
     ("architectures.html", include_str!("../../templates/architectures.html")),
     ("curves.html", include_str!("../../templates/curves.html")),
     ("data.html", include_str!("../../templates/data.html")),
     ("mistakes.html", include_str!("../../templates/mistakes.html")),
+    ("calibration.html", include_str!("../../templates/calibration.html")),
     ("inside.html", include_str!("../../templates/inside.html")),
     ("provenance.html", include_str!("../../templates/provenance.html")),
     ("problems.html", include_str!("../../templates/problems.html")),

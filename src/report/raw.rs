@@ -39,7 +39,7 @@ impl RawFile {
 
 /// All of them.
 pub struct RawFiles {
-    /// `runs.csv`, `history.csv` and, where there is one, `predictions.csv`.
+    /// `runs.csv`, `history.csv` and, where there are such, `predictions.csv` and what was fused.
     pub tables: Vec<RawFile>,
     /// By run, in the order of the page.
     pub by_run: Vec<Vec<RawFile>>,
@@ -111,21 +111,29 @@ pub fn collect(inputs: &Inputs, runs: &Runs) -> Result<RawFiles> {
     if inputs.predictions.is_some() {
         tables.extend(copy("predictions.csv", String::new(), &inputs.sources.predictions)?);
     }
+    for fusion in &inputs.fusions {
+        for path in [fusion.path.clone(), Answers::beside(&fusion.path)] {
+            tables.extend(copy(&name_of(&path), String::new(), &path)?);
+        }
+    }
     let by_run = runs.iter().map(of_run).collect::<Result<_>>()?;
     Ok(RawFiles { tables, by_run })
 }
 
 fn of_run(d: &Described) -> Result<Vec<RawFile>> {
     let folder = &d.run.folder;
-    let evaluations = [&d.run.evaluation, &d.run.train_evaluation];
+    let evaluations = d.run.evaluation.iter().chain(&d.run.train_evaluation).chain(&d.run.averaged);
     let mut paths: Vec<PathBuf> = vec![Run::path(folder)];
     paths.extend((!d.run.history.is_empty()).then(|| history::path(folder)));
-    paths.extend(evaluations.into_iter().flatten().map(|e| evaluation::path(folder, &e.split, e.tta)));
+    paths.extend(evaluations.map(|e| evaluation::path(folder, &e.split, e.tta)));
     paths.extend(d.run.answers.iter().map(|_| Answers::path(folder, &d.run.run.data.val)));
     paths.extend(d.run.inside.iter().map(|_| Inside::path(folder)));
     let below = format!("{}/", d.identity.id);
-    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    paths.iter().filter_map(|path| copy(&name(path), below.clone(), path).transpose()).collect()
+    paths.iter().filter_map(|path| copy(&name_of(path), below.clone(), path).transpose()).collect()
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// A file as it is; `None` where it is gone by now: a training that goes on takes the evaluation of older weights away.
@@ -201,7 +209,8 @@ fn epoch_row<'a>(run: &'a str, e: &'a history::Epoch) -> EpochRow<'a> {
 
 /// Whether a table over all runs may be called so.
 pub fn is_table(name: &str) -> bool {
-    matches!(name, "runs.csv" | "history.csv" | "predictions.csv")
+    let fused = |end| name.starts_with("fusion-") && name.ends_with(end);
+    matches!(name, "runs.csv" | "history.csv" | "predictions.csv") || fused(".json") || fused(".csv")
 }
 
 /// Whether the folder of a run's own files may be called so: as the run's anchor on the page.

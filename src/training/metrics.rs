@@ -17,15 +17,15 @@ pub struct Scores {
 }
 
 /// Natural logarithm of the sum of exponentials, without overflow.
-pub fn log_sum_exp(logits: &[f32]) -> f64 {
-    let largest = logits.iter().fold(f64::NEG_INFINITY, |m, &v| m.max(f64::from(v)));
-    largest + logits.iter().map(|&v| (f64::from(v) - largest).exp()).sum::<f64>().ln()
+pub fn log_sum_exp<T: Copy + Into<f64>>(logits: &[T]) -> f64 {
+    let largest = logits.iter().fold(f64::NEG_INFINITY, |m, &v| m.max(v.into()));
+    largest + logits.iter().map(|&v| (v.into() - largest).exp()).sum::<f64>().ln()
 }
 
 /// Softmax probabilities.
-pub fn softmax(logits: &[f32]) -> Vec<f64> {
+pub fn softmax<T: Copy + Into<f64>>(logits: &[T]) -> Vec<f64> {
     let total = log_sum_exp(logits);
-    logits.iter().map(|&v| (f64::from(v) - total).exp()).collect()
+    logits.iter().map(|&v| (v.into() - total).exp()).collect()
 }
 
 /// Cross-entropy of one sample.

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use predicates::prelude::PredicateBooleanExt as _;
 use sha2::{Digest, Sha256};
 
+mod averaged;
 mod beside;
 mod commands;
 mod fixture;
@@ -111,7 +112,7 @@ fn links_arrive_and_readers_without_sight_are_told() {
     let count = |name: &str| tags.iter().filter(|t| t.name == name).count();
     assert_eq!(count("table"), count("caption"), "a table without caption");
     assert_eq!(count("h1"), 1);
-    assert_eq!(tags.iter().filter(|t| t.get("class") == Some("chart")).count(), 4 + 3 * 2, "overlays, and two a run");
+    assert_eq!(tags.iter().filter(|t| t.get("class") == Some("chart")).count(), 4 + 3 * 3, "overlays, and three a run");
 }
 
 #[test]
@@ -304,6 +305,7 @@ fn two_hundred_classes_fit_in_a_picture_and_in_four_megabytes() {
         .collect();
     // Classes i and i + 100 are taken for each other.
     let count = |t: usize, p: usize| if t == p { 30 } else { 20 * u32::from(t % 100 == p % 100) };
+    evaluation.images = 10_000;
     evaluation.confusion = (0..200).map(|t| (0..200).map(|p| count(t, p)).collect()).collect();
     vggkit::files::write_json(&path, &evaluation).expect("evaluation");
     fs::remove_file(fixture.run("large").join("evaluation.csv")).expect("a file");

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::super::charts::{Curve, Ink, Measure, Spec, draw, value_text};
+use super::super::charts::{Curve, Measure, Spec, draw, value_text};
 use super::super::format;
+use super::super::ink::Ink;
 use super::identity::{Described, Identity, Runs};
 use super::{Chart, Table};
 use crate::error::Result;

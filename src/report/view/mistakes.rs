@@ -9,6 +9,7 @@ use super::super::format;
 use super::super::images::thumbnail;
 use super::super::load::Inputs;
 use super::agreement::{self, Agreement};
+use super::class_scores::{self, ScoreTable};
 use super::confusion::{self, Confusion, Order, Pair};
 use super::identity::{Described, Identity, Runs};
 use super::{Cell, Picture};
@@ -52,6 +53,7 @@ pub struct RunMistakes {
     /// Empty where `best` holds all classes.
     pub worst: Vec<ClassBar>,
     pub pairs: Vec<Pair>,
+    pub scores: ScoreTable,
     pub confusion: Confusion,
     /// The first matrix of its order: it draws the names that the others use again.
     pub draws_names: bool,
@@ -155,6 +157,7 @@ fn of_run(d: &Described, e: &Evaluation, inputs: &Inputs, orders: &[Order], rank
         best: bars(best),
         worst: bars(worst),
         pairs: confusion::pairs(e),
+        scores: class_scores::build(e),
         confusion: confusion::build(e, orders)?,
         draws_names: false,
         mistakes: album.mistakes(MISTAKES[rank])?,

@@ -1,15 +1,15 @@
 //! The page as one typed value: what the templates show, already in words and in order. No loose keys.
 //!
-//! Everything here is plain text that the templates escape, except [`Svg`] and [`DataUri`], which only `charts` and
+//! Everything here is plain text that the templates escape, except [`Svg`] and [`DataUri`], which only `ink` and
 //! `images` make.
 
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::charts::Svg;
 use super::commands::Commands;
 use super::images::DataUri;
+use super::ink::Svg;
 use super::load::{Inputs, Problem};
 use super::raw::{RawFile, RawFiles};
 use super::reference::REPLACED_PROJECT;
@@ -17,6 +17,9 @@ use crate::error::Result;
 
 mod agreement;
 mod architectures;
+mod averaged;
+mod calibration;
+mod class_scores;
 mod confusion;
 mod curves;
 mod data;
@@ -48,12 +51,14 @@ pub struct Page {
     pub problems: Vec<Problem>,
     pub verdict: Option<verdict::Verdict>,
     pub results: results::Results,
+    pub averaged: averaged::Averaged,
     pub architectures: architectures::Architectures,
     /// What the trained networks are made of.
     pub anatomies: Vec<layers::Anatomy>,
     pub curves: curves::Curves,
     pub data: data::Data,
     pub mistakes: mistakes::Mistakes,
+    pub calibration: calibration::Calibrations,
     pub inside: inside::Inside,
     pub provenance: Vec<provenance::Provenance>,
     /// Tables over all runs that lie beside the page.
@@ -80,12 +85,21 @@ pub struct Suggested {
     pub evaluate_unevaluated: String,
     pub evaluate_unanswered: String,
     pub evaluate_unseen: String,
+    pub evaluate_uncalibrated: String,
+    /// Of averaged views, and of runs together.
+    pub evaluate_views: String,
+    pub evaluate_fused: String,
     /// The page with the data set of its first run.
     pub report_with_data: String,
 }
 
 impl Suggested {
-    fn new(inputs: &Inputs, mistakes: &mistakes::Mistakes, inside: &inside::Inside) -> Self {
+    fn new(
+        inputs: &Inputs,
+        mistakes: &mistakes::Mistakes,
+        inside: &inside::Inside,
+        calibration: &calibration::Calibrations,
+    ) -> Self {
         let commands = &inputs.commands;
         let of = |runs: &[Identity]| commands.evaluate_runs(runs.iter().map(|run| run.name.as_str()));
         let own = inputs.runs.first().map_or(Path::new("data"), |run| Path::new(&run.run.data.folder));
@@ -99,6 +113,9 @@ impl Suggested {
             evaluate_unevaluated: of(&mistakes.unevaluated),
             evaluate_unanswered: of(&mistakes.unanswered),
             evaluate_unseen: of(&inside.missing),
+            evaluate_uncalibrated: of(&calibration.absent),
+            evaluate_views: format!("{} --tta flip", commands.evaluate()),
+            evaluate_fused: format!("{} --fuse", commands.evaluate()),
             report_with_data: Commands::new(&inputs.sources, own, false).report(),
         }
     }
@@ -157,6 +174,7 @@ pub fn build(inputs: &Inputs, runs: &Runs, raw: &RawFiles, live: Option<Live>) -
     let mistakes = mistakes::build(inputs, runs)?;
     let verdict = verdict::build(inputs, runs, mistakes.agreement.as_ref())?;
     let inside = inside::build(inputs, runs)?;
+    let calibration = calibration::build(inputs, runs)?;
     Ok(Page {
         title: verdict
             .as_ref()
@@ -166,13 +184,15 @@ pub fn build(inputs: &Inputs, runs: &Runs, raw: &RawFiles, live: Option<Live>) -
         date: date(inputs),
         verdict,
         results: results::build(inputs, runs),
+        averaged: averaged::build(inputs, runs),
         architectures: architectures::build(inputs, runs)?,
         anatomies: layers::build(runs),
         curves: curves::build(runs)?,
         data,
-        commands: Suggested::new(inputs, &mistakes, &inside),
+        commands: Suggested::new(inputs, &mistakes, &inside, &calibration),
         replaced: REPLACED_PROJECT,
         mistakes,
+        calibration,
         inside,
         provenance: runs
             .iter()
