@@ -28,6 +28,7 @@ Examples:
   vggkit evaluate runs/vgg16c --split train
   vggkit evaluate                           every run in turn
   vggkit evaluate --tta flip                the same, each image and its mirror image averaged
+  vggkit evaluate vgg16 --tta dense         the paper's dense evaluation
   vggkit evaluate --fuse                    the mean softmax of all runs
   vggkit evaluate --fuse vgg11 vgg16c --tta flip
 
@@ -41,7 +42,8 @@ pub struct Arguments {
     #[arg(long, value_name = "SPLIT", default_value = "val")]
     split: String,
     /// Average the softmax over several views of each image (test-time augmentation), all of them mirrored too: flip, the
-    /// image; multi, at 7/8, 1 and 9/8 of the size; dense, the classifier at every position of an image 16 pixels larger
+    /// image; multi, at 7/8, 1 and 9/8 of the size; dense, the classifier at every position of an image 16 pixels larger;
+    /// crops, the four corners and the centre of an image at 8/7 of the size
     #[arg(long, value_name = "VIEWS")]
     tta: Option<Tta>,
     /// Measure the runs together, by the mean of their softmax, instead of each by itself

@@ -49,7 +49,7 @@ pub struct Arguments {
     /// Where the predictions go
     #[arg(long, value_name = "FILE", default_value = "predictions.csv", conflicts_with = "image")]
     out: PathBuf,
-    /// Average the softmax over several views of each image: flip, multi or dense, as `vggkit evaluate --tta` has them
+    /// Average the softmax over several views of each image: flip, multi, dense or crops, as `vggkit evaluate --tta` has them
     #[arg(long, value_name = "VIEWS")]
     tta: Option<Tta>,
     #[command(flatten)]

@@ -107,14 +107,21 @@ mod tests {
     use super::*;
     use crate::engine::cpu::CpuEngine;
     use crate::engine::{Batch, Engine, Settings, State};
-    use crate::inference::grad_cam::Head;
-    use crate::vgg::initialisation;
+    use crate::inference::grad_cam;
+    use crate::vgg::{Head, initialisation};
 
     /// The definition: features of the larger image, and on each window of them the classifier as it was trained.
     #[test]
     fn it_is_the_mean_of_the_classifier_over_all_windows() -> Result<()> {
-        for (depth, batch_norm, image_size, larger) in [(11, true, 64, 80), (13, false, 32, 64), (16, true, 49, 70)] {
-            let base = Network { depth, batch_norm, image_size, width: 0.04, classes: 5, ..Network::default() };
+        let (classic, linear, average) = (Head::Classic, Head::Linear, Head::Average);
+        for (depth, batch_norm, image_size, larger, head) in [
+            (11, true, 64, 80, classic),
+            (13, false, 32, 64, classic),
+            (16, true, 49, 70, classic),
+            (11, true, 49, 80, linear),
+            (13, true, 64, 96, average),
+        ] {
+            let base = Network { depth, batch_norm, image_size, head, width: 0.04, classes: 5, ..Network::default() };
             let plan = base.plan()?;
             let tensors = initialisation::initialise(&plan, 3);
             let settings = Settings {
@@ -122,6 +129,7 @@ mod tests {
                 normalisation: Default::default(),
                 optimizer: None,
                 label_smoothing: 0.0,
+                taught: 0.0,
                 seed: 0,
                 threads: 2,
                 precise: true,
@@ -140,15 +148,16 @@ mod tests {
                 runs += 1;
             }
             assert_eq!(runs, dense.count());
+            assert_eq!(runs == 1, head != classic, "one layer is applied everywhere at once");
 
             let whole = Network { image_size: larger, ..base }.plan()?;
-            let head = Head::new(&plan, &tensors).expect("every plan has one");
-            let Shape { height: window, channels, .. } = head.features;
+            let classifier = grad_cam::Head::new(&plan, &tensors).expect("every plan has one");
+            let Shape { height: window, channels, .. } = classifier.features;
             let mut engine = CpuEngine::new(whole.clone(), settings, State::new(tensors.clone()))?;
-            let map = Head::new(&whole, &tensors).expect("every plan has one").features.height;
+            let map = grad_cam::Head::new(&whole, &tensors).expect("every plan has one").features.height;
             let features = engine.features(batch())?;
             let positions = (map - window + 1).pow(2);
-            assert!(positions > 1 && positions == dense.count(), "{positions} positions");
+            assert!(positions > 1 && (positions == dense.count() || head != classic), "{positions} positions");
             let mut expected = vec![0.0; 10];
             for (features, sums) in features.chunks_exact(map * map * channels).zip(expected.chunks_exact_mut(5)) {
                 for at in 0..positions {
@@ -156,7 +165,7 @@ mod tests {
                     let part = (row..row + window)
                         .flat_map(|y| &features[(y * map + column) * channels..][..window * channels])
                         .copied();
-                    let logits = head.logits(&part.collect::<Vec<_>>());
+                    let logits = classifier.logits(&part.collect::<Vec<_>>());
                     sums.iter_mut().zip(logits).for_each(|(sum, v)| *sum += f64::from(v) / positions as f64);
                 }
             }

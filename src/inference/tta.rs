@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dense::{self, Dense};
 use super::model::Model;
+use crate::engine::sample::{Geometry, Warp};
 use crate::engine::{Engine, Images, Source, State, View};
 use crate::error::Result;
 use crate::training::metrics;
@@ -29,11 +30,14 @@ pub enum Tta {
     /// The classifier at every position of the last feature map of the image 16 pixels larger (the paper's 256 for 224: one
     /// position more across and down), its class scores averaged over them; of the image and its mirror image.
     Dense,
+    /// Five crops of the size out of the image at 8/7 of it (the paper's 224 out of 256), in the corners and the centre, each
+    /// mirrored too: the ten of Krizhevsky et al. (2012), where the paper has a grid of 5 x 5.
+    Crops,
 }
 
 impl Tta {
     /// All there are, in the order of the page.
-    pub const ALL: [Self; 3] = [Self::Flip, Self::Multi, Self::Dense];
+    pub const ALL: [Self; 4] = [Self::Flip, Self::Multi, Self::Dense, Self::Crops];
 
     /// As it is typed and kept.
     pub fn name(self) -> &'static str {
@@ -41,6 +45,7 @@ impl Tta {
             Self::Flip => "flip",
             Self::Multi => "multi",
             Self::Dense => "dense",
+            Self::Crops => "crops",
         }
     }
 
@@ -50,6 +55,7 @@ impl Tta {
             Self::Flip => "the image and its mirror image",
             Self::Multi => "three sizes and their mirror images",
             Self::Dense => "all positions in a larger image and its mirror image",
+            Self::Crops => "ten crops of a larger image",
         }
     }
 }
@@ -79,6 +85,20 @@ fn sizes(trained: usize) -> Vec<usize> {
     sizes
 }
 
+/// The crops of [`Tta::Crops`]. Resizing sees beyond them, as it does where the whole image is resized ahead of the crop.
+fn crops(images: &Images, trained: usize) -> Vec<View> {
+    let larger = (8 * trained + 3) / 7; // to the nearest pixel
+    let share = trained as f64 / larger as f64;
+    let whole = Warp::crop(0, 0, images.width as u16, images.height as u16);
+    let corners = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [0.5, 0.5]];
+    let crop = |[down, across]: [f64; 2]| {
+        let start = |place: f64| place * (1.0 - share);
+        Geometry::Warped(whole.after([[share, 0.0, start(across)], [0.0, share, start(down)]]))
+    };
+    let crops = corners.into_iter().map(crop);
+    crops.flat_map(|geometry| [false, true].map(|flip| View { geometry, flip, ..View::default() })).collect()
+}
+
 /// What `model` says of images: for each the softmax, or the mean of it over the views, [images][classes] row by row.
 /// `progress` is told how many images are done; one is done when it was seen in all its views. Errors: the engine's.
 pub fn probabilities(
@@ -87,20 +107,22 @@ pub fn probabilities(
     images: &Images,
     mut progress: impl FnMut(usize),
 ) -> Result<Vec<f64>> {
-    let mirror = [false, true].map(|flip| View { flip, ..View::default() });
-    let sizes = match tta {
+    let trained = model.run.network.image_size;
+    let mirror = [false, true].map(|flip| View { flip, ..View::default() }).to_vec();
+    let (sizes, views) = match tta {
+        None => (vec![trained], mirror[..1].to_vec()),
+        Some(Tta::Flip) => (vec![trained], mirror),
+        Some(Tta::Multi) => (sizes(trained), mirror),
         Some(Tta::Dense) => return dense(model, images, &mirror, progress),
-        Some(Tta::Multi) => sizes(model.run.network.image_size),
-        _ => vec![model.run.network.image_size],
+        Some(Tta::Crops) => (vec![trained], crops(images, trained)),
     };
-    let views = if tta.is_some() { &mirror[..] } else { &mirror[..1] };
     let (classes, batch_size) = (model.classes.wnids.len(), model.batch_size());
     let mut mean = vec![0.0; images.count * classes];
     let passes = sizes.len() * views.len();
     let share = 1.0 / passes as f64;
     for (turn, size) in sizes.iter().enumerate() {
         let mut other;
-        let engine = if *size == model.run.network.image_size {
+        let engine = if *size == trained {
             model.engine.as_mut()
         } else {
             let plan = Network { image_size: *size, ..model.run.network.clone() }.plan()?;
@@ -114,7 +136,7 @@ pub fn probabilities(
             row.iter_mut().zip(metrics::softmax(logits)).for_each(|(mean, p)| *mean += share * p);
         };
         let before = turn * views.len() * images.count;
-        look(engine, images.count, batch_size, views, add, |done| progress((before + done) / passes))?;
+        look(engine, images.count, batch_size, &views, add, |done| progress((before + done) / passes))?;
     }
     Ok(mean)
 }
@@ -185,6 +207,23 @@ mod tests {
         assert_eq!(sizes(100), [88, 100, 113]);
         assert_eq!(sizes(32), [32, 36], "none below 32");
         assert_eq!(sizes(4096), [3584, 4096]);
+    }
+
+    #[test]
+    fn crops_reach_every_border_and_no_further() {
+        // Square images, and others: 49 of 56 is 7/8.
+        let pixels = std::sync::Arc::new(vec![0; 80 * 64 * 3]);
+        let images = Images { pixels, count: 1, height: 80, width: 64, labels: [].into() };
+        let views = crops(&images, 49);
+        assert_eq!(views.len(), 10);
+        let mut seen = Vec::new();
+        for pair in views.chunks_exact(2) {
+            assert!(!pair[0].flip && pair[1].flip && pair[0].geometry == pair[1].geometry);
+            let Geometry::Warped(Warp { x, y, cut }) = pair[0].geometry else { panic!("a crop") };
+            assert_eq!((x[0], y[1], x[1], y[0], cut), (56.0, 70.0, 0.0, 0.0, [0, 0, 64, 80]));
+            seen.push((x[2], y[2]));
+        }
+        assert_eq!(seen, [(0.0, 0.0), (8.0, 0.0), (0.0, 10.0), (8.0, 10.0), (4.0, 5.0)]);
     }
 
     #[test]

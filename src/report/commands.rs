@@ -52,6 +52,11 @@ impl Commands {
         format!("vggkit evaluate{}{}", self.data, self.runs)
     }
 
+    /// The same with more flags.
+    pub fn evaluate_with(&self, flags: &str) -> String {
+        format!("vggkit evaluate {flags}{}{}", self.data, self.runs)
+    }
+
     /// Evaluates runs by name, each on its own data.
     pub fn evaluate_runs<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> String {
         let mut command = format!("vggkit evaluate{}", self.runs);
@@ -100,6 +105,7 @@ mod tests {
         assert_eq!(commands.train("-d 13"), "vggkit train -d 13 --data data/demo");
         assert_eq!(commands.prepare(), "vggkit prepare --demo");
         assert_eq!(commands.evaluate(), "vggkit evaluate --data data/demo");
+        assert_eq!(commands.evaluate_with("--fuse"), "vggkit evaluate --fuse --data data/demo");
         assert_eq!(commands.predict(), "vggkit predict --data data/demo --out data/demo/predictions.csv");
         assert_eq!(commands.report(), "vggkit report --data data/demo --predictions data/demo/predictions.csv");
         let elsewhere = Sources { runs: "old runs".into(), ..demo };

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use serde_json::Value;
 use tempfile::TempDir;
 use vggkit::dataset::Pack;
-use vggkit::engine::{Choice, Images, Source, Target};
+use vggkit::engine::cpu::CpuEngine;
+use vggkit::engine::resample::{Window, windows};
+use vggkit::engine::{Batch, Choice, Engine as _, Images, Settings, Source, State, Target};
 use vggkit::inference::answers::Answers;
 use vggkit::inference::model::Model;
 use vggkit::training::metrics;
+use vggkit::vgg::Network;
 
 use crate::{data, fails, ok, on, train, vggkit};
 
@@ -40,6 +43,125 @@ fn mirrored(images: &Images) -> Images {
 fn mean(of: &[Vec<Vec<f64>>]) -> Vec<Vec<f64>> {
     let each = |image: usize, class: usize| of.iter().map(|one| one[image][class]).sum::<f64>() / of.len() as f64;
     (0..of[0].len()).map(|image| (0..of[0][0].len()).map(|class| each(image, class)).collect()).collect()
+}
+
+/// The run's network on images of `size`, in batches that are ready.
+fn network(runs: &TempDir, run: &str, size: usize) -> CpuEngine {
+    let target = Target { choice: Choice::Cpu, ..Target::default() };
+    let mut model = Model::open(&runs.path().join(run), &target, 2).expect("a model");
+    let plan = Network { image_size: size, ..model.run.network.clone() }.plan().expect("a plan");
+    let state = State::new(model.engine.state().expect("weights").tensors);
+    let settings = Settings {
+        batch_size: 8,
+        normalisation: model.run.training.normalisation,
+        optimizer: None,
+        label_smoothing: 0.0,
+        taught: 0.0,
+        seed: 0,
+        threads: 2,
+        precise: false,
+    };
+    CpuEngine::new(plan, settings, state).expect("an engine")
+}
+
+/// Image `index` at `size` x `size`, each pixel as the network is given it. The normalisation is a half and a half.
+fn resized(images: &Images, index: usize, size: usize) -> Vec<[f32; 3]> {
+    let (rows, columns) = (windows(images.height, size), windows(images.width, size));
+    let pixels = &(*images.pixels).as_ref()[index * images.height * images.width * 3..];
+    let pixel = |row: &Window, column: &Window| {
+        std::array::from_fn(|c| {
+            let mut sum = 0.0;
+            for (y, down) in row.weights.iter().enumerate() {
+                for (x, across) in column.weights.iter().enumerate() {
+                    let at = ((row.start + y) * images.width + column.start + x) * 3 + c;
+                    sum += down * across * f64::from(pixels[at]);
+                }
+            }
+            (sum / 127.5 - 1.0) as f32
+        })
+    };
+    rows.iter().flat_map(|row| columns.iter().map(|column| pixel(row, column)).collect::<Vec<_>>()).collect()
+}
+
+/// Softmax of one input.
+fn said(engine: &mut CpuEngine, input: &[[f32; 3]]) -> Vec<f64> {
+    let mut logits = Vec::new();
+    engine.logits(Batch::Activations { input: input.as_flattened(), labels: &[] }, &mut logits).expect("logits");
+    metrics::softmax(&logits)
+}
+
+/// Rows from right to left.
+fn turned(input: &[[f32; 3]], size: usize) -> Vec<[f32; 3]> {
+    input.chunks_exact(size).flat_map(|row| row.iter().rev().copied()).collect()
+}
+
+/// Means over the views of every image.
+fn over(images: &Images, mut views: impl FnMut(usize) -> Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+    let each = |i: usize| mean(&views(i).into_iter().map(|row| vec![row]).collect::<Vec<_>>()).remove(0);
+    (0..images.count).map(each).collect()
+}
+
+#[test]
+fn sizes_and_crops_are_what_they_are_called() {
+    let runs = tempfile::tempdir().expect("a folder");
+    ok(train(runs.path(), "demo-a", &["-e", "2", "-i", "42"]));
+    let pack = Pack::open(data(), "val").expect("val");
+    let (images, labels) = (&pack.images, &pack.images.labels);
+    let measured = |tta: &str| {
+        let printed = json(&ok(on(vggkit(&["evaluate", "demo-a", "--json", "--tta", tta]), runs.path())));
+        printed["loss"].as_f64().expect("a number")
+    };
+    let loss = |probabilities: &[Vec<f64>]| {
+        let each = probabilities.iter().zip(labels.iter()).map(|(row, label)| -row[*label as usize].ln());
+        each.sum::<f64>() / labels.len() as f64
+    };
+
+    let mut engines = [37, 42, 47].map(|size| (size, network(&runs, "demo-a", size)));
+    let views = |i: usize| {
+        let each = engines.each_mut().map(|(size, engine)| {
+            let input = resized(images, i, *size);
+            [said(engine, &input), said(engine, &turned(&input, *size))]
+        });
+        each.as_flattened().to_vec()
+    };
+    let multi = loss(&over(images, views));
+
+    // 42 out of 48, in the corners and the centre.
+    let mut engine = network(&runs, "demo-a", 42);
+    let views = |i: usize| {
+        let larger = resized(images, i, 48);
+        let crop = |top: usize, left: usize| -> Vec<[f32; 3]> {
+            (top..top + 42).flat_map(|row| larger[row * 48 + left..][..42].to_vec()).collect()
+        };
+        let crops = [(0, 0), (0, 6), (6, 0), (6, 6), (3, 3)].map(|(top, left)| crop(top, left));
+        crops.iter().flat_map(|crop| [said(&mut engine, crop), said(&mut engine, &turned(crop, 42))]).collect()
+    };
+    let crops = loss(&over(images, views));
+
+    for (tta, expected) in [("multi", multi), ("crops", crops)] {
+        let found = measured(tta);
+        assert!((found - expected).abs() < 1e-5, "{tta}: {found} is not {expected}");
+    }
+    assert!((multi - crops).abs() > 1e-4, "a figure that both have tests neither");
+}
+
+#[test]
+fn every_engine_measures_the_same_views() {
+    let runs = tempfile::tempdir().expect("a folder");
+    ok(train(runs.path(), "demo-a", &["-e", "2"]));
+    for tta in ["multi", "dense", "crops"] {
+        let on_engine = |engine: &[&str]| {
+            let arguments = [&["evaluate", "demo-a", "--json", "--tta", tta], engine].concat();
+            json(&ok(on(vggkit(&arguments), runs.path())))
+        };
+        let cpu = on_engine(&["--engine", "cpu"]);
+        let gpu = on_engine(&["--engine", "gpu", "--adapter", "llvmpipe"]);
+        for key in ["loss", "top5"] {
+            let [cpu, gpu] = [&cpu, &gpu].map(|evaluation| evaluation[key].as_f64().expect("a number"));
+            assert!((cpu - gpu).abs() < 1e-4, "{tta}: {key} is {cpu} on the CPU and {gpu} on the GPU");
+        }
+        assert_eq!(on_engine(&["--engine", "cpu", "--threads", "1"]), cpu, "{tta}: for any number of threads");
+    }
 }
 
 /// `evaluation` says of `probabilities` what they are.

@@ -114,8 +114,8 @@ impl Suggested {
             evaluate_unanswered: of(&mistakes.unanswered),
             evaluate_unseen: of(&inside.missing),
             evaluate_uncalibrated: of(&calibration.absent),
-            evaluate_views: format!("{} --tta flip", commands.evaluate()),
-            evaluate_fused: format!("{} --fuse", commands.evaluate()),
+            evaluate_views: commands.evaluate_with("--tta flip"),
+            evaluate_fused: commands.evaluate_with("--fuse"),
             report_with_data: Commands::new(&inputs.sources, own, false).report(),
         }
     }
