@@ -128,6 +128,7 @@ mod tests {
                 batch_size: 2,
                 normalisation: Default::default(),
                 optimizer: None,
+                update: Default::default(),
                 label_smoothing: 0.0,
                 taught: 0.0,
                 seed: 0,

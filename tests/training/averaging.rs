@@ -55,6 +55,7 @@ fn network(runs: &TempDir, run: &str, size: usize) -> CpuEngine {
         batch_size: 8,
         normalisation: model.run.training.normalisation,
         optimizer: None,
+        update: Default::default(),
         label_smoothing: 0.0,
         taught: 0.0,
         seed: 0,
