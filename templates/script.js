@@ -60,6 +60,9 @@ const readable = (figure) => {
       if (i < curve.points.length) at[row].push({ curve, column, x: curve.points[i].x, y: curve.points[i].y });
     });
   }
+  // Columns without a curve: those of a diagram are few, and belong to its bin.
+  const drawn = new Set(curves.map((curve) => Number(curve.dataset.column)));
+  const others = names.map((_, column) => column).filter((column) => figure.closest("#calibration") && column && !drawn.has(column));
   const places = at.map((points) => (points.length ? points[0].x : null));
   const [, , width, height] = chart.getAttribute("viewBox").split(" ").map(Number);
 
@@ -85,7 +88,8 @@ const readable = (figure) => {
 
   let current = rows.length - 1;
   const announce = () => {
-    const values = at[current].map((p) => `${names[p.column]} ${rows[current].cells[p.column].textContent}`);
+    const columns = at[current].map((p) => p.column).concat(others);
+    const values = columns.map((column) => `${names[column]} ${rows[current].cells[column].textContent}`);
     set("aria-valuenow", place(current));
     set("aria-valuetext", `${names[0]} ${rows[current].cells[0].textContent}: ${values.join(", ")}`);
   };
@@ -107,7 +111,10 @@ const readable = (figure) => {
       const name = make("span", { className: "name", textContent: names[point.column] });
       return make("div", {}, key, name, make("b", { textContent: rows[row].cells[point.column].textContent }));
     };
-    box.replaceChildren(make("div", { textContent: `${head} ${rows[row].cells[0].textContent}` }), ...points.map(value));
+    const other = (column) => make("div", {}, make("span", { className: "name", textContent: names[column] }),
+      make("b", { textContent: rows[row].cells[column].textContent }));
+    const title = make("div", { textContent: `${head} ${rows[row].cells[0].textContent}` });
+    box.replaceChildren(title, ...points.map(value), ...others.map(other));
     box.hidden = false;
     const right = places[row] > width / 2;
     // Beside the line, away from the nearer edge, and on a narrow screen rather over the line than beyond the chart.

@@ -1,4 +1,4 @@
-//! The figures behind the page as files beside it: two tables over all runs, and each run's own files as they are.
+//! The figures behind the page as files beside it: tables over all runs, and each run's own files as they are.
 //!
 //! It makes no figure of its own; what a run lacks is left empty.
 
@@ -12,7 +12,8 @@ use super::view::{Described, Runs};
 use crate::error::{Error, Result};
 use crate::files::{self, fs};
 use crate::inference::answers::Answers;
-use crate::inference::evaluation;
+use crate::inference::class_scores;
+use crate::inference::evaluation::{self, Evaluation};
 use crate::inference::inside::Inside;
 use crate::training::history;
 use crate::training::run::Run;
@@ -39,7 +40,7 @@ impl RawFile {
 
 /// All of them.
 pub struct RawFiles {
-    /// `runs.csv`, `history.csv` and, where there are such, `predictions.csv` and what was fused.
+    /// `runs.csv`, `history.csv`, `classes.csv` and, where there are such, `predictions.csv` and what was fused.
     pub tables: Vec<RawFile>,
     /// By run, in the order of the page.
     pub by_run: Vec<Vec<RawFile>>,
@@ -83,6 +84,19 @@ struct RunRow<'a> {
     content_sha256: &'a str,
 }
 
+/// A row of `classes.csv`: fractions in 0..1.
+#[derive(Serialize)]
+struct ClassRow<'a> {
+    run: &'a str,
+    class: usize,
+    wnid: &'a str,
+    name: &'a str,
+    images: usize,
+    precision: Option<f64>,
+    recall: Option<f64>,
+    f1: Option<f64>,
+}
+
 /// A row of `history.csv`, as `history.jsonl` has it, with its run.
 #[derive(Serialize)]
 struct EpochRow<'a> {
@@ -107,6 +121,11 @@ pub fn collect(inputs: &Inputs, runs: &Runs) -> Result<RawFiles> {
         tables.push(table("runs.csv", runs.iter().map(run_row))?);
         let epochs = runs.iter().flat_map(|d| d.run.history.iter().map(|epoch| epoch_row(&d.identity.name, epoch)));
         tables.push(table("history.csv", epochs)?);
+        let evaluated = runs.iter().filter_map(|d| Some((d, d.run.evaluation.as_ref()?)));
+        let rows: Vec<_> = evaluated.flat_map(|(d, evaluation)| class_rows(&d.identity.name, evaluation)).collect();
+        if !rows.is_empty() {
+            tables.push(table("classes.csv", rows.into_iter())?);
+        }
     }
     if inputs.predictions.is_some() {
         tables.extend(copy("predictions.csv", String::new(), &inputs.sources.predictions)?);
@@ -127,6 +146,7 @@ fn of_run(d: &Described) -> Result<Vec<RawFile>> {
     paths.extend((!d.run.history.is_empty()).then(|| history::path(folder)));
     paths.extend(evaluations.map(|e| evaluation::path(folder, &e.split, e.tta)));
     paths.extend(d.run.answers.iter().map(|_| Answers::path(folder, &d.run.run.data.val)));
+    paths.extend(d.run.averaged.iter().map(|e| Answers::beside(&evaluation::path(folder, &e.split, e.tta))));
     paths.extend(d.run.inside.iter().map(|_| Inside::path(folder)));
     let below = format!("{}/", d.identity.id);
     paths.iter().filter_map(|path| copy(&name_of(path), below.clone(), path).transpose()).collect()
@@ -207,10 +227,24 @@ fn epoch_row<'a>(run: &'a str, e: &'a history::Epoch) -> EpochRow<'a> {
     }
 }
 
+fn class_rows<'a>(run: &'a str, evaluation: &'a Evaluation) -> impl Iterator<Item = ClassRow<'a>> {
+    let scores = class_scores::scores(&evaluation.confusion).classes;
+    evaluation.per_class.iter().zip(scores).enumerate().map(move |(class, (of, scores))| ClassRow {
+        run,
+        class,
+        wnid: &of.wnid,
+        name: &of.name,
+        images: of.images,
+        precision: scores.map(|s| s.precision),
+        recall: scores.map(|s| s.recall),
+        f1: scores.map(|s| s.f1),
+    })
+}
+
 /// Whether a table over all runs may be called so.
 pub fn is_table(name: &str) -> bool {
     let fused = |end| name.starts_with("fusion-") && name.ends_with(end);
-    matches!(name, "runs.csv" | "history.csv" | "predictions.csv") || fused(".json") || fused(".csv")
+    matches!(name, "runs.csv" | "history.csv" | "classes.csv" | "predictions.csv") || fused(".json") || fused(".csv")
 }
 
 /// Whether the folder of a run's own files may be called so: as the run's anchor on the page.

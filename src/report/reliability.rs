@@ -29,7 +29,7 @@ pub struct Spec<'a> {
 const WIDTH: i32 = 440;
 const HEIGHT: i32 = 316;
 /// Left and right of both plots.
-const SIDES: [i32; 2] = [52, 16];
+const SIDES: [i32; 2] = [52, 26];
 /// Top and bottom of the shares of hits, and of the numbers of images below them.
 const SHARES: [i32; 2] = [12, 196];
 const IMAGES: [i32; 2] = [222, 276];

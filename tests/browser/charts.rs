@@ -110,8 +110,51 @@ fn arrow_keys_read_every_chart() {
     assert_eq!(page.complaints(), Vec::<String>::new());
 }
 
+/// Diagrams of confidence are read out by their bins: all that the table has of one.
+#[test]
+fn mouse_and_keys_read_the_bins_of_a_diagram() {
+    let browser = browser();
+    let made = pages::large();
+    for width in WIDTHS {
+        let page = Page::open(&browser, &made.file, "", View { width, ..LAPTOP });
+        let figure = "document.querySelector('#calibration figure.plot')";
+        let rows: Vec<Vec<String>> = serde_json::from_value(page.eval(&format!(
+            "Array.from({figure}.querySelector('tbody').rows, (row) => Array.from(row.cells, (c) => c.textContent.trim()))"
+        )))
+        .expect("rows");
+        assert!(rows.len() > 10, "{rows:?}");
+        let all_of = |row: &[String], place: usize| {
+            let read = page.texts(&format!(
+                "[{figure}.querySelector('.read-out').innerText, {figure}.querySelector('[role=slider]').ariaValueText,
+                  {figure}.querySelector('[role=slider]').ariaValueNow]"
+            ));
+            assert!(read[0].contains(&format!("confidence {}", row[0])), "{read:?}");
+            assert!(
+                row[1..].iter().all(|value| read[0].contains(value) && read[1].contains(value)),
+                "{row:?}: {read:?}"
+            );
+            assert_eq!(read[2], (place + 1).to_string());
+        };
+        for (place, row) in rows.iter().enumerate() {
+            page.hover(page.middle(&format!("{figure}.querySelectorAll('svg.chart > circle')[{place}]")));
+            all_of(row, place);
+        }
+        page.hover((1.0, 1.0));
+        page.eval(&format!("{figure}.querySelector('[role=slider]').focus({{ focusVisible: true }})"));
+        for (key, place) in
+            [(Key::Home, 0), (Key::Right, 1), (Key::Right, 2), (Key::Left, 1), (Key::End, rows.len() - 1)]
+        {
+            page.press(key);
+            all_of(&rows[place], place);
+        }
+        assert_eq!(page.complaints(), Vec::<String>::new());
+    }
+}
+
+/// Those over epochs, which are the first.
 fn charts(page: &Page) -> usize {
-    let count = page.eval("document.querySelectorAll('figure.plot').length").as_u64().expect("a number");
+    let count = "document.querySelectorAll('figure.plot:not(#calibration figure)').length";
+    let count = page.eval(count).as_u64().expect("a number");
     assert!(count >= 6, "only {count} charts");
     usize::try_from(count).expect("a small number")
 }

@@ -56,6 +56,12 @@ fn classes_have_precision_recall_and_f1() {
     {
         assert!(page.contains(row), "{row}");
     }
+    let table = fixture.path().join("site/index_files/raw/classes.csv");
+    let mut reader = csv::Reader::from_path(table).expect("classes.csv");
+    let rows: Vec<_> = reader.records().map(|row| row.expect("a row")).collect();
+    assert_eq!(rows.len(), 4);
+    let third: Vec<f64> = (4..8).map(|column| rows[2][column].parse().expect("a number")).collect();
+    assert_eq!((&rows[2][0], &rows[2][1], &third[..]), ("a", "2", &[10.0, 0.5, 0.2, 4.0 / 14.0][..]));
     assert!(page.contains("Mean over classes 53.4 % 52.5 % 49.2 %"));
 }
 

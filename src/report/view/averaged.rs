@@ -46,7 +46,7 @@ pub struct Row {
 /// Several runs as one.
 #[derive(Clone, Serialize)]
 pub struct Fused {
-    /// "All 5 models fused".
+    /// "All 5 models fused", "Both models fused", "2 models fused".
     pub name: String,
     pub members: Vec<Fellow>,
 }
@@ -112,6 +112,10 @@ pub fn fused(fusion: &Fusion, runs: &Runs) -> Fused {
     let mut others = runs.iter().filter(|d| d.run.known_as == fusion.content_sha256 && !d.run.history.is_empty());
     let all = others.all(|d| in_it(&d.identity.name));
     let count = members.len();
-    let name = if all { format!("All {count} models fused") } else { format!("{count} models fused") };
+    let name = match (all, count) {
+        (true, 2) => "Both models fused".to_owned(),
+        (true, _) => format!("All {count} models fused"),
+        (false, _) => format!("{count} models fused"),
+    };
     Fused { name, members }
 }

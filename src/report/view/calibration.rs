@@ -41,7 +41,7 @@ pub fn build(inputs: &Inputs, runs: &Runs) -> Result<Calibrations> {
     for (index, LoadedFusion { fusion, .. }) in inputs.fusions.iter().enumerate() {
         let Some(calibration) = &fusion.evaluation.calibration else { continue };
         let fused = fused(fusion, runs);
-        let title = format!("Reliability of {}", fused.name);
+        let title = format!("Reliability of {}", fused.name.to_lowercase());
         let diagram = diagram(&format!("reliability-fused-{}", index + 1), title, QUIET, calibration)?;
         diagrams.push(Diagram { fused: Some(fused), ..diagram });
     }
@@ -79,7 +79,7 @@ fn diagram(id: &str, title: String, colour: usize, calibration: &Calibration) ->
     };
     let columns = ["Confidence", "Images", "Mean confidence", "Right"].map(str::to_owned).to_vec();
     let table = Table { caption: format!("{title} by confidence"), columns, rows: filled.map(row).collect() };
-    Ok(Diagram { run: None, fused: None, error, summary, chart: Chart { title, svg, table } })
+    Ok(Diagram { run: None, fused: None, error, summary, chart: Chart { title: "Reliability".into(), svg, table } })
 }
 
 /// What it says of itself in the mean, and how often that is so.
