@@ -68,7 +68,7 @@ fn classes_have_precision_recall_and_f1() {
 #[test]
 fn how_sure_a_network_is_has_a_diagram_or_the_way_to_it() {
     let fixture = full();
-    fixture.fuse(&HOSTILE, None, 0.6);
+    fixture.fuse(&HOSTILE, Some(Tta::Multi), 0.6);
     let (report, page) = fixture.render();
     assert!(report.problems.is_empty(), "{:?}", report.problems);
     let bars =
@@ -78,6 +78,7 @@ fn how_sure_a_network_is_has_a_diagram_or_the_way_to_it() {
     let shown = text(&page);
     for part in [
         "ECE",
+        "All 3 models fused multi <script>",
         "In the mean it says 49.5 % and is right in 52.5 %: 3.0 points too modest.",
         "26.7–33.3 %",
         "confidence",

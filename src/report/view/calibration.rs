@@ -11,6 +11,7 @@ use super::mistakes::SHOWN;
 use super::{Chart, Table};
 use crate::error::Result;
 use crate::inference::calibration::{BINS, Bin, Calibration};
+use crate::inference::tta::Tta;
 
 /// The section.
 #[derive(Serialize)]
@@ -26,6 +27,8 @@ pub struct Calibrations {
 pub struct Diagram {
     pub run: Option<Identity>,
     pub fused: Option<Fused>,
+    /// Over which views it is averaged, if any.
+    pub views: Option<&'static str>,
     /// Expected calibration error.
     pub error: String,
     /// "Says 71.2 % in the mean and is right in 64.0 %."
@@ -43,7 +46,8 @@ pub fn build(inputs: &Inputs, runs: &Runs) -> Result<Calibrations> {
         let fused = fused(fusion, runs);
         let title = format!("Reliability of {}", fused.name.to_lowercase());
         let diagram = diagram(&format!("reliability-fused-{}", index + 1), title, QUIET, calibration)?;
-        diagrams.push(Diagram { fused: Some(fused), ..diagram });
+        let views = fusion.evaluation.tta.map(Tta::name);
+        diagrams.push(Diagram { fused: Some(fused), views, ..diagram });
     }
     let mut absent = Vec::new();
     let evaluated = runs.best_first().into_iter().filter_map(|d| Some((d, d.run.evaluation.as_ref()?)));
@@ -79,7 +83,14 @@ fn diagram(id: &str, title: String, colour: usize, calibration: &Calibration) ->
     };
     let columns = ["Confidence", "Images", "Mean confidence", "Right"].map(str::to_owned).to_vec();
     let table = Table { caption: format!("{title} by confidence"), columns, rows: filled.map(row).collect() };
-    Ok(Diagram { run: None, fused: None, error, summary, chart: Chart { title: "Reliability".into(), svg, table } })
+    Ok(Diagram {
+        run: None,
+        fused: None,
+        views: None,
+        error,
+        summary,
+        chart: Chart { title: "Reliability".into(), svg, table },
+    })
 }
 
 /// What it says of itself in the mean, and how often that is so.
