@@ -20,6 +20,7 @@ pub mod output;
 mod augment_arguments;
 mod bench;
 mod bench_count;
+mod config;
 mod describe;
 mod devices;
 mod evaluate;
@@ -182,7 +183,8 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     // A file that grows beyond a limit (ulimit -f) is then an error that names it, and no sudden end.
     #[cfg(unix)]
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
-    let cli = match Cli::try_parse_from(legacy::modernise(&Cli::command(), arguments)) {
+    let line = legacy::modernise(&Cli::command(), arguments);
+    let cli = match Cli::try_parse_from(&line) {
         Ok(cli) => cli,
         Err(error) => {
             output::check(error.print());
@@ -190,7 +192,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return if output::failed() { ExitCode::FAILURE } else { ExitCode::from(code) };
         }
     };
-    let done = run(cli);
+    let done = run(cli, line);
     fault::tell();
     match done {
         Ok(_) if output::failed() => ExitCode::FAILURE,
@@ -202,12 +204,13 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<ExitCode> {
+/// Carries out what was parsed from `line`.
+fn run(cli: Cli, line: Vec<OsString>) -> Result<ExitCode> {
     match cli.command {
         Command::Prepare(arguments) => prepare::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Describe(arguments) => describe::run(arguments),
-        Command::Train(arguments) => train::run(*arguments),
+        Command::Train(arguments) => train::run(config::settle(*arguments, line)?),
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
         Command::Report(arguments) => report::run(arguments),

@@ -30,10 +30,9 @@ pub struct RecipeArguments {
     #[arg(short, long = "batch-size", value_name = "N", default_value_t = Recipe::default().batch_size, visible_aliases = ["batchsize", "batch"],
           value_parser = values::whole(1usize), allow_negative_numbers = true)]
     pub batch_size: usize,
-    /// Stop when validation loss has not fallen for this many epochs; 0 for never [also: -es N]
-    #[arg(long = "early-stopping", value_name = "EPOCHS", default_value_t = Recipe::default().patience,
+    #[arg(long = "early-stopping", value_name = "EPOCHS", help = patience_help(),
           visible_aliases = ["early_stopping", "patience"], value_parser = values::whole(0usize), allow_negative_numbers = true)]
-    pub patience: usize,
+    pub patience: Option<usize>,
     /// Learning rate [also: -lr X]
     #[arg(long, value_name = "X", default_value_t = Recipe::default().learning_rate, visible_aliases = ["learning_rate", "lr"],
           value_parser = values::real(Bound::Excluded(0.0), Bound::Unbounded), allow_negative_numbers = true)]
@@ -148,7 +147,7 @@ impl RecipeArguments {
         let mut recipe = Recipe {
             batch_size: self.batch_size,
             epochs,
-            patience: self.patience,
+            patience: self.patience.unwrap_or_else(|| self.schedule.patience()),
             learning_rate: self.learning_rate,
             optimizer,
             no_decay: self.no_decay,
@@ -176,6 +175,15 @@ impl RecipeArguments {
         }
         Ok(recipe)
     }
+}
+
+/// What `--early-stopping` does: its default is that of the schedule.
+fn patience_help() -> String {
+    let [default, cosine] = [Schedule::Constant, Schedule::Cosine].map(Schedule::patience);
+    format!(
+        "Stop when validation loss has not fallen for this many epochs; 0 for never [default: {default}; with --schedule \
+         cosine, which has a planned end: {cosine}] [also: -es N]"
+    )
 }
 
 /// Optimisers by name.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::config;
 use super::train_again::{self as again, Which};
 pub use super::train_arguments::Arguments;
 use super::train_arguments::Settings;
@@ -25,6 +26,10 @@ use crate::training::trainer::Ending;
 use crate::vgg::Network;
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    if arguments.run.print_config {
+        output::print(&config::printed(&arguments)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let recording = arguments.run.trace.as_deref().map(trace::record).transpose()?;
     let ended = train(&arguments);
     if let Some(Err(error)) = recording.map(trace::Recording::finish) {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
+use super::config;
 use super::train_arguments::Arguments;
 use crate::engine::Choice;
 use crate::error::{Error, Result};
@@ -17,14 +18,15 @@ use crate::shell::{flag, quote};
 use crate::training::changes::Changes;
 use crate::training::checkpoint;
 use crate::training::run::Run;
-use crate::training::settings::{self, SETTINGS, Scope, Setting, Values, words};
+use crate::training::settings::{self, SETTINGS, Scope, Setting, Values};
 
 /// The long flags that stand on the command line, without dashes: what a default says is not asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Given(Vec<String>);
 
 impl Given {
-    fn has(&self, flag: &str) -> bool {
+    /// Whether this one does.
+    pub fn has(&self, flag: &str) -> bool {
         self.0.iter().any(|given| given == flag)
     }
 }
@@ -61,7 +63,7 @@ pub fn changes(arguments: &Arguments) -> Changes {
     let Arguments { given, recipe, run, shared, .. } = arguments;
     Changes {
         epochs: run.epochs,
-        patience: given.has("early-stopping").then_some(recipe.patience),
+        patience: recipe.patience,
         learning_rate: given.has("learning-rate").then_some(recipe.learning_rate),
         schedule: given.has("schedule").then_some(recipe.schedule),
         precision: shared.precision,
@@ -97,7 +99,8 @@ pub fn differences(run: &Run, asked: &Run, which: Which<'_>) -> Result<Vec<Strin
     let (run, asked) = (Values::of(run)?, Values::of(asked)?);
     let differing = settings::differences(&run, &asked).filter(|(setting, ..)| which.has(setting));
     let told = differing.map(|(setting, there, asked)| {
-        format!("{} {}, where the run has {}", setting.spelling(), words(asked), words(there))
+        let [there, asked] = [there, asked].map(|value| config::in_words(setting, value));
+        format!("{} {asked}, where the run has {there}", setting.spelling())
     });
     Ok(told.collect())
 }

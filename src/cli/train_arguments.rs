@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::config;
 use super::network_arguments::NetworkArguments;
 use super::recipe_arguments::{Normalize, RecipeArguments};
 use super::train_again::Given;
@@ -44,6 +45,12 @@ Examples:
       VGG-16 with 1x1 convolutions, in the replaced project's spelling and in the modern one
   vggkit train --all --schedule cosine
       the five networks in turn
+  vggkit train --all --recipe short
+      the five networks by a recipe that comes with vggkit; other flags go on top of it, as in -e 40
+  vggkit train --config runs/vgg13 -d 16
+      another network with the settings of that run
+  vggkit train --recipe short --print-config > mine.toml
+      a file to change, for --config mine.toml
   vggkit train --optimizer sgd --momentum 0.9 -lr 0.01 --weight-decay 5e-4
       the paper's optimiser
   vggkit train --optimizer sgd --momentum 0.9 --nesterov -lr 0.1 --schedule cosine -es 0 \\
@@ -66,6 +73,16 @@ Examples:
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Run")]
 pub struct RunArguments {
+    /// A recipe that comes with vggkit; other flags go on top of it, whatever their order
+    #[arg(long = "recipe", value_name = "NAME", value_enum)]
+    pub preset: Option<config::Name>,
+    /// The settings of another run (its folder or run.toml), or of a file like it; other flags go on top, whatever their
+    /// order. What that run was trained on, began from (--init) and paused at (--max-steps) stays its own
+    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
+    pub config: Option<PathBuf>,
+    /// Print the settings, as --config takes them, and train nothing
+    #[arg(long, conflicts_with_all = ["resume", "json"])]
+    pub print_config: bool,
     #[arg(short, long, value_name = "N", help = format!("Epochs at most [default: {}; with --resume: as before]", Recipe::default().epochs),
            value_parser = values::whole(1usize), allow_negative_numbers = true)]
     pub epochs: Option<usize>,
@@ -241,7 +258,7 @@ mod tests {
         }
         for flag in command.get_arguments() {
             let long = flag.get_long().expect("flags are long");
-            if matches!(flag.get_help_heading(), Some("Network" | "Training")) {
+            if !matches!(flag.get_help_heading(), None | Some("Run" | "All commands")) {
                 assert!(SETTINGS.iter().any(|setting| setting.flag == long), "--{long} has no row in SETTINGS");
             }
         }

@@ -121,6 +121,11 @@ impl Display {
             parts.push(format!("{} of memory", indicatif::HumanBytes(session.engine.memory())));
             parts.push(session.folder.display().to_string());
             lines(&parts).iter().for_each(|line| output::note(line));
+            if run.training.patience == 0 && run.training.schedule.patience() == 0 {
+                output::note(
+                    "no early stopping, so that the schedule comes to its end; -es N stops after N epochs without gain",
+                );
+            }
             if session.progress.step == 0 {
                 first_weights(&run.training, &run.origin).iter().for_each(|line| output::note(line));
             }

@@ -132,6 +132,9 @@ impl Changes {
         if new.schedule == Schedule::Plateau && Plateau::patience(&old) != Plateau::patience(&new) {
             notes.push(format!("the plateau divides the learning rate after {} such epochs", Plateau::patience(&new)));
         }
+        if new.schedule != old.schedule && new.schedule.patience() == 0 && new.patience > 0 && self.patience.is_none() {
+            notes.push(format!("early stopping stays on with patience {}; -es 0 turns it off", new.patience));
+        }
         run.training = new;
         renew_plateau(run, progress);
         let after = rate(&run.training, &progress.plateau, progress.step);

@@ -141,7 +141,7 @@ impl Default for Recipe {
         Self {
             batch_size: 64,
             epochs: 50,
-            patience: 6,
+            patience: Schedule::Constant.patience(),
             learning_rate: 1e-3,
             optimizer: Optimizer::adam(),
             no_decay: NoDecay::default(),
@@ -213,6 +213,15 @@ pub enum Schedule {
 }
 
 impl Schedule {
+    /// Epochs without a lower validation loss after which a training stops where nobody says. With a planned end it never
+    /// does: validation loss may rise until late, and fall when the learning rate does.
+    pub fn patience(self) -> usize {
+        match self {
+            Self::Constant | Self::Plateau => 6,
+            Self::Cosine => 0,
+        }
+    }
+
     /// As `run.toml` has it.
     pub fn name(self) -> &'static str {
         match self {

@@ -178,11 +178,13 @@ impl Values {
         Value::try_from(run).map(Self).map_err(|e| Error::usage(format!("the settings of a run: {e}")))
     }
 
-    /// What `run` would have where nothing but its optimizer is asked for.
+    /// What `run` would have where nothing but its optimizer and schedule are asked for.
     fn defaults(run: &Run) -> Result<Self> {
         let network = Network { classes: run.network.classes, ..Network::default() };
+        let patience = run.training.schedule.patience();
         let with = |optimizer| {
-            Self::of(&Run::new(network.clone(), Recipe { optimizer, ..Recipe::default() }, Data::default()))
+            let recipe = Recipe { optimizer, patience, ..Recipe::default() };
+            Self::of(&Run::new(network.clone(), recipe, Data::default()))
         };
         let usual = with(Recipe::default().optimizer)?;
         let mut defaults = with(run.training.optimizer.by_default())?;
@@ -191,6 +193,11 @@ impl Values {
             constants.insert("name".into(), name.clone());
         }
         Ok(defaults)
+    }
+
+    /// What `setting` is of a run without flags.
+    pub fn default_of(setting: &Setting) -> Option<Value> {
+        Self::of(&Run::new(Network::default(), Recipe::default(), Data::default())).ok()?.get(setting).cloned()
     }
 
     fn at(&self, key: &str) -> Option<&Value> {

@@ -2,6 +2,7 @@
 
 mod again;
 mod averaging;
+mod config;
 mod cut_packs;
 mod distilled;
 mod exactness;

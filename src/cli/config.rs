@@ -1,0 +1,276 @@
+//! Settings from a file: `run.toml` of another run or one written by hand (`--config`), or a recipe of vggkit's (`--recipe`).
+//! Each key becomes the flag that `training::settings` names, ahead of those of the command line, of which the last counts.
+//!
+//! It trains nothing, and takes nothing of a file but settings: what a run was trained on, what it began from and when it was to
+//! pause are its own.
+
+use std::any::TypeId;
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::{Arg, Args, Parser, ValueEnum};
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::recipe_arguments::Normalize;
+use super::train_arguments::Arguments;
+use super::{Cli, Command, output};
+use crate::engine::Normalisation;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::training::run::{self, Data, Recipe, Run};
+use crate::training::settings::{self, Form, SETTINGS, Scope, Setting, Values};
+
+/// What `run.toml` has beside settings.
+const NOT_SETTINGS: [&str; 4] = ["schema", "data", "origin", "changes"];
+
+/// The recipes that come with vggkit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Name {
+    /// The replaced project's, and what is done without flags: Adam, at most 50 epochs of a constant rate. VGG-11: .356 after 18
+    /// epochs and 3.7 hours on a CPU with 2 cores
+    Seed,
+    /// The paper's: SGD, dropout, no batch normalisation, a plateau, 74 epochs. Not measured yet
+    Paper,
+    /// 22 epochs of SGD with momentum, a cosine and crops. VGG-13: .569 after 281 s on an H100 with --precision f16
+    Short,
+    /// The same over 300 epochs, from a higher rate. Not measured yet
+    Best,
+}
+
+impl Name {
+    /// Its text, for people and for `--config`.
+    fn text(self) -> &'static str {
+        match self {
+            Self::Seed => include_str!("../../recipes/seed.toml"),
+            Self::Paper => include_str!("../../recipes/paper.toml"),
+            Self::Short => include_str!("../../recipes/short.toml"),
+            Self::Best => include_str!("../../recipes/best.toml"),
+        }
+    }
+}
+
+/// A file of settings.
+struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// The one that is asked for. Errors: it cannot be read.
+    fn of(arguments: &Arguments) -> Result<Option<Self>> {
+        if let Some(name) = arguments.run.preset {
+            let name_of = name.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            return Ok(Some(Self { path: format!("recipes/{name_of}.toml").into(), text: name.text().to_owned() }));
+        }
+        let Some(given) = &arguments.run.config else { return Ok(None) };
+        let path = if given.is_dir() { Run::path(given) } else { given.clone() };
+        let text = files::read_to_string(&path)
+            .map_err(|e| e.or_help("--config takes run.toml of a run, its folder, or a file like it"))?;
+        Ok(Some(Self { path, text }))
+    }
+
+    /// The flags that it stands for, and what is passed over. Errors: no TOML; a key that is no setting, a value of the wrong
+    /// kind.
+    fn flags(&self, arguments: &Arguments) -> Result<(Vec<OsString>, Vec<String>)> {
+        let table: Table = toml::from_str(&self.text).map_err(|e| Error::data(&self.path, e))?;
+        if let Some(schema) = table.get("schema").filter(|schema| schema.as_str() != Some(run::SCHEMA)) {
+            return Err(Error::data(&self.path, format!("has schema {schema}; --config reads {}", run::SCHEMA)));
+        }
+        let mut values = Vec::new();
+        let settings = table.iter().filter(|(key, _)| !NOT_SETTINGS.contains(&key.as_str()));
+        settings.for_each(|(key, value)| leaves(key.clone(), value, &mut values));
+        let own = |key: &str| values.iter().find(|(name, _)| name == key).and_then(|(_, value)| value.as_str());
+        let (optimizer, schedule) = (own("training.optimizer.name"), own("training.schedule"));
+        let gives_way = GivesWay::new(arguments, optimizer, schedule);
+
+        let (mut flags, mut passed_over) = (Vec::new(), Vec::new());
+        for (key, value) in values {
+            let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
+                return Err(self.unknown(&key));
+            };
+            if setting.key == "network.classes" || gives_way.has(setting) {
+                continue; // the data's, or said otherwise on the command line
+            }
+            if matches!(setting.scope, Scope::Start | Scope::Pause) {
+                passed_over.push(format!("{key} of {} stays its own: give --{}", self.path.display(), setting.flag));
+                continue;
+            }
+            let flag = flag(setting, value).map_err(|what| Error::data(&self.path, format!("{key}: {what}")))?;
+            flags.extend(flag.map(OsString::from));
+        }
+        Ok((flags, passed_over))
+    }
+
+    fn unknown(&self, key: &str) -> Error {
+        let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+        let likeness = |setting: &&Setting| {
+            let whole = strsim::jaro_winkler(key, setting.key);
+            whole.max(strsim::jaro_winkler(&last(key), &last(setting.key)))
+        };
+        let known = SETTINGS.iter().filter(|setting| !setting.key.starts_with("data."));
+        let nearest = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).map_or("", |setting| setting.key);
+        Error::data(&self.path, format!("{key} is no setting; the nearest is {nearest}"))
+            .with_help("`vggkit train --print-config` shows all settings")
+    }
+}
+
+/// All keys of `value`, which stands under `key`, down to what a setting is or no table.
+fn leaves<'a>(key: String, value: &'a Value, found: &mut Vec<(String, &'a Value)>) {
+    match value.as_table() {
+        Some(table) if !table.is_empty() && SETTINGS.iter().all(|setting| setting.key != key) => {
+            table.iter().for_each(|(name, value)| leaves(format!("{key}.{name}"), value, found));
+        }
+        _ => found.push((key, value)),
+    }
+}
+
+/// What of a file the command line says otherwise, beside the flags that it repeats.
+struct GivesWay {
+    network: bool,
+    optimizer: bool,
+    patience: bool,
+}
+
+impl GivesWay {
+    /// A network is chosen as a whole; another optimizer has other constants; patience belongs to the schedule it was for.
+    fn new(arguments: &Arguments, optimizer: Option<&str>, schedule: Option<&str>) -> Self {
+        let given = |flags: &[&str]| flags.iter().any(|flag| arguments.given.has(flag));
+        let name = |value: Option<clap::builder::PossibleValue>| value.map(|value| value.get_name().to_owned());
+        let other =
+            |flag, own: Option<&str>, asked: Option<String>| given(&[flag]) && own.is_some() && own != asked.as_deref();
+        Self {
+            network: given(&["all", "depth", "conv1x1", "lrn"]),
+            optimizer: other("optimizer", optimizer, name(arguments.recipe.optimizer.to_possible_value())),
+            patience: other("schedule", schedule, name(arguments.recipe.schedule.to_possible_value())),
+        }
+    }
+
+    fn has(&self, setting: &Setting) -> bool {
+        self.network && setting.names_the_network()
+            || self.optimizer && (setting.key.starts_with("training.optimizer.") || setting.key == "training.no_decay")
+            || self.patience && setting.key == "training.patience"
+    }
+}
+
+/// The flag that says `value`; none where that is what is done without it. Errors: what is wrong with the value.
+fn flag(setting: &Setting, value: &Value) -> Result<Option<String>, String> {
+    let long = setting.flag;
+    let text = match (setting.form, value) {
+        (Form::On | Form::Off, Value::Boolean(on)) => {
+            return Ok((*on == (setting.form == Form::On)).then(|| format!("--{long}")));
+        }
+        (Form::On | Form::Off, _) => return Err(format!("{value} is neither true nor false")),
+        (Form::None, _) => {
+            return match Values::default_of(setting) {
+                Some(fixed) if fixed != *value => Err(format!("is always {fixed}, not {value}")),
+                _ => Ok(None),
+            };
+        }
+        (Form::Value, Value::Float(number)) => number.to_string(),
+        (Form::Value, Value::Array(values)) if values.is_empty() => return Ok(None),
+        (Form::Value, Value::Table(_)) => match Normalisation::deserialize(value.clone()) {
+            Ok(half) if half == Normalisation::default() => "half".to_owned(),
+            Ok(_) if setting.key == "training.normalisation" => "dataset".to_owned(),
+            _ => return Err(format!("{value} is not what --{long} takes")),
+        },
+        (Form::Value, _) => settings::words(Some(value)),
+    };
+    if takes_a_number(setting) && !matches!(value, Value::Integer(_) | Value::Float(_)) {
+        return Err(format!("{value} is no number"));
+    }
+    let flag = format!("--{long}={text}");
+    match Cli::try_parse_from(["vggkit", "train", &flag]) {
+        Ok(_) => Ok(Some(flag)),
+        Err(error) => Err(told(&error)),
+    }
+}
+
+/// The flag of `setting` as clap has it.
+fn argument(setting: &Setting) -> Option<Arg> {
+    let command = Arguments::augment_args(clap::Command::new("train"));
+    command.get_arguments().find(|argument| argument.get_long() == Some(setting.flag)).cloned()
+}
+
+fn takes_a_number(setting: &Setting) -> bool {
+    let Some(kind) = argument(setting).map(|argument| argument.get_value_parser().type_id()) else { return false };
+    [TypeId::of::<usize>(), TypeId::of::<u64>(), TypeId::of::<f64>()].iter().any(|number| kind == *number)
+}
+
+/// A value of `setting` in words; one that is not in a `run.toml` is that of the flag's default.
+pub fn in_words(setting: &Setting, value: Option<&Value>) -> String {
+    let unasked = || match setting.form {
+        Form::On => Some("off".to_owned()),
+        Form::Off => Some("on".to_owned()),
+        _ => argument(setting)?.get_default_values().first()?.to_str().map(str::to_owned),
+    };
+    value.is_none().then(unasked).flatten().unwrap_or_else(|| settings::words(value))
+}
+
+/// What clap says, in one line.
+fn told(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    lines.collect::<Vec<_>>().join(" ").trim_start_matches("error: ").to_owned()
+}
+
+/// `arguments` with the settings of the file that they name; `line` is the command line that they were parsed from. Errors:
+/// those of the file, `--resume`, flags that do not go together with it.
+pub fn settle(arguments: Arguments, mut line: Vec<OsString>) -> Result<Arguments> {
+    let named = match &arguments.run {
+        run if run.preset.is_some() => "--recipe",
+        run if run.config.is_some() => "--config",
+        _ => return Ok(arguments),
+    };
+    if arguments.run.resume.is_some() {
+        return Err(Error::usage(format!("{named} begins a training, and --resume goes on with the settings it has"))
+            .with_help(format!("leave {named} out; -e, -es, -lr, --schedule and --precision can be changed")));
+    }
+    let Some(source) = Source::of(&arguments)? else { return Ok(arguments) };
+    let (flags, passed_over) = source.flags(&arguments)?;
+    if !arguments.shared.quiet {
+        passed_over.iter().for_each(|note| output::note(note));
+    }
+    let command = line.iter().skip(1).position(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
+    let place = command.map_or(line.len(), |at| at + 2); // behind `train`
+    line.splice(place..place, flags);
+    match Cli::try_parse_from(line) {
+        Ok(Cli { command: Command::Train(settled) }) => Ok(*settled),
+        Ok(_) => Ok(arguments), // it was `train`
+        Err(error) => Err(Error::usage(format!("with {}: {}", source.path.display(), told(&error)))),
+    }
+}
+
+/// The settings of `arguments` as a file for `--config`. Errors: flags that do not go together.
+pub fn printed(arguments: &Arguments) -> Result<String> {
+    let network = arguments.networks()?.swap_remove(0).1;
+    let recipe: Recipe = arguments.recipe.recipe(&arguments.run, arguments.shared.precision.unwrap_or_default())?;
+    let values = Values::of(&Run::new(network, recipe, Data::default()))?;
+    let mut text = "# For `vggkit train --config FILE`; flags go on top.\n".to_owned();
+    for part in ["network", "training"] {
+        let _ = writeln!(text, "\n[{part}]");
+        for setting in SETTINGS.iter().filter(|setting| setting.form != Form::None) {
+            let Some(name) = setting.key.strip_prefix(part).and_then(|key| key.strip_prefix('.')) else { continue };
+            if arguments.run.all && setting.names_the_network() || matches!(setting.scope, Scope::Start | Scope::Pause)
+            {
+                continue;
+            }
+            let value = values.get(setting);
+            let words = in_words(setting, value);
+            let value = match value {
+                Some(Value::Table(_)) if arguments.recipe.normalize == Normalize::Dataset => "\"dataset\"".into(),
+                Some(Value::Table(_)) => format!("{words:?}"),
+                Some(Value::Float(_)) => words,
+                Some(value) => value.to_string(),
+                None if setting.form != Form::Value => (words == "on").to_string(),
+                None if words == "none" => continue, // there is none, and no flag that says so
+                None if takes_a_number(setting) => words,
+                None => format!("{words:?}"),
+            };
+            let _ = writeln!(text, "{name} = {value}");
+        }
+    }
+    Ok(text)
+}

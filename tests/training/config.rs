@@ -1,0 +1,172 @@
+//! Settings from another run, from a file and from a recipe that comes with vggkit: what they mean, what gives way to them, and
+//! what is refused.
+
+use std::fs;
+use std::path::Path;
+
+use vggkit::files;
+use vggkit::training::run::{Recipe, Run};
+
+use crate::{fails, ok, on, resume, settings, train, vggkit};
+
+/// The settings of a training with these flags, as `--print-config` has them.
+fn printed(flags: &[&str]) -> String {
+    let mut command = vggkit(&["train", "--print-config"]);
+    command.args(flags);
+    ok(command)
+}
+
+fn table(text: &str) -> toml::Table {
+    toml::from_str(text).expect("TOML")
+}
+
+#[test]
+fn a_recipe_is_shown_as_the_file_that_it_is_and_flags_go_on_top() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for recipe in ["seed", "paper", "short", "best"] {
+        let text = printed(&["--recipe", recipe]);
+        let file = folder.path().join(format!("{recipe}.toml"));
+        fs::write(&file, &text).expect("written");
+        let file = file.to_str().expect("text");
+        assert_eq!(printed(&["--config", file]), text, "{recipe}");
+        let flags = ["-e", "7", "--config", file, "-lr", "0.5", "--augment", "none"];
+        let changed = table(&printed(&flags));
+        let training = &changed["training"];
+        assert_eq!(
+            (training["epochs"].as_integer(), training["learning_rate"].as_float(), training["augment"].as_str()),
+            (Some(7), Some(0.5), Some("none")),
+            "{recipe}"
+        );
+    }
+    assert_eq!(printed(&["--recipe", "seed"]), printed(&[]), "what is done without flags");
+    let all = table(&printed(&["--recipe", "short", "--all", "-e", "3"]));
+    assert!(!all["network"].as_table().expect("a table").contains_key("depth"));
+}
+
+#[test]
+fn the_short_recipe_is_that_of_the_record() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let record = Run::load(&root.join("records/2026-11-27-tiny-imagenet-h100/vgg13")).expect("the record");
+    let folder = root.join("records/2026-11-27-tiny-imagenet-h100/vgg13");
+    let of_record = printed(&["--config", folder.to_str().expect("text"), "--precision", "f32"]);
+    assert_eq!(printed(&["--recipe", "short", "-d", &record.network.depth.to_string()]), of_record);
+}
+
+#[test]
+fn the_settings_of_another_run_make_the_same_run() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let flags = "--optimizer sgd --momentum 0.9 --weight-decay 5e-4 -lr 0.02 --schedule cosine --warmup 0.5 -e 2 -es 3 \
+                 --label-smoothing 0.1 --dropout 0.3 --normalize dataset --seed 4 --shuffle off --limit-train 20";
+    ok(train(runs.path(), "demo-a", &flags.split_whitespace().collect::<Vec<_>>()));
+    let (a, b) = (runs.path().join("demo-a"), runs.path().join("demo-b"));
+    let again = |name: &str, more: &[&str]| {
+        let mut command = vggkit(&["train", "--engine", "cpu", "--run", name, "--config"]);
+        command.arg(&a).args(more);
+        on(command, runs.path())
+    };
+    ok(again("demo-b", &[]));
+    let (first, second) = (settings(&a), settings(&b));
+    assert_eq!((&first.network, &first.training), (&second.network, &second.training));
+    assert!(second.origin.command.contains("--config"));
+    let bytes = |run: &Path| fs::read(run.join("best.safetensors")).expect("weights");
+    assert!(bytes(&a) == bytes(&b), "and so the same bits");
+    // A network is chosen as a whole, and another optimizer has other constants.
+    ok(again("demo-c", &["-d", "13", "--optimizer", "adam", "--schedule", "constant", "--max-steps", "1"]));
+    let other = settings(&runs.path().join("demo-c"));
+    let expected = Recipe { seed: 4, limit_train: Some(20), max_steps: Some(1), ..first.training.clone() };
+    assert_eq!((other.network.depth, other.network.width), (13, 0.05));
+    assert_eq!(other.training.optimizer, Recipe::default().optimizer);
+    assert_eq!((other.training.seed, other.training.limit_train), (expected.seed, expected.limit_train));
+    assert_eq!(
+        other.training.patience,
+        Recipe::default().patience,
+        "of the constant schedule, not of the file's cosine"
+    );
+}
+
+#[test]
+fn what_a_run_began_from_and_paused_at_stays_its_own() {
+    let runs = tempfile::tempdir().expect("a folder");
+    ok(train(runs.path(), "demo-a", &["--max-steps", "2"]));
+    let weights = runs.path().join("demo-a/last.safetensors");
+    ok(train(runs.path(), "demo-b", &["--max-steps", "2", "--init", weights.to_str().expect("text")]));
+    let mut command = vggkit(&["train", "--print-config", "--config"]);
+    command.arg(runs.path().join("demo-b/run.toml"));
+    let output = command.output().expect("runs");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && told.contains("--init") && told.contains("--max-steps"), "{told}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!text.contains("init") && !text.contains("max_steps"), "{text}");
+}
+
+#[test]
+fn what_is_wrong_in_a_file_is_named_with_key_and_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("mine.toml");
+    let refused = |text: &str, code: i32, more: &[&str]| {
+        fs::write(&file, text).expect("written");
+        let mut command = vggkit(&["train", "--data", "nowhere", "--config"]);
+        command.arg(&file).args(more);
+        fails(command, code)
+    };
+    for (text, parts) in [
+        ("[training]\nlearning_rat = 0.1", ["training.learning_rat ", "training.learning_rate"]),
+        ("learning_rate = 0.1", ["learning_rate is no setting", "training.learning_rate"]),
+        ("[training]\noptimizer = \"sgd\"", ["training.optimizer ", "training.optimizer.name"]),
+        ("[optimiser]\n", ["optimiser ", "optimizer"]),
+        ("[training]\nbatch_size = \"many\"", ["training.batch_size", "no number"]),
+        ("[training]\nbatch_size = \"64\"", ["training.batch_size", "no number"]),
+        ("[training]\nbatch_size = 0", ["training.batch_size", "the nearest is 1"]),
+        ("[training]\nepochs = 2.5", ["training.epochs", "the nearest is 3"]),
+        ("[training]\nschedule = \"cosin\"", ["training.schedule", "'cosine'"]),
+        ("[training]\nschedule = 3", ["training.schedule", "'3'"]),
+        ("[network]\nconv1x1 = \"yes\"", ["network.conv1x1", "neither true nor false"]),
+        ("[training]\nnormalisation = {mean = 1}", ["training.normalisation", "--normalize"]),
+        ("[training.optimizer]\nname = \"adam\"\nbeta1 = 0.8", ["training.optimizer.beta1", "0.9"]),
+        ("schema = \"vggkit/manifest/1\"", ["vggkit/manifest/1", "vggkit/run/1"]),
+        ("[training", ["mine.toml", "TOML"]),
+    ] {
+        let error = refused(text, 1, &[]);
+        assert!(parts.iter().all(|part| error.contains(part)) && error.contains("mine.toml"), "{text}: {error}");
+    }
+    let error = refused("[training]\nwarmup = 9.0", 2, &["-e", "3"]);
+    assert!(error.contains("--warmup 9") && error.contains("at most 3"), "{error}");
+    let gone = folder.path().join("gone.toml");
+    let error = fails(vggkit(&["train", "--config", gone.to_str().expect("text")]), 1);
+    assert!(error.contains("gone.toml") && error.contains("--config takes"), "{error}");
+    let error = fails(vggkit(&["train", "--recipe", "shor"]), 2);
+    assert!(error.contains("'short'"), "{error}");
+}
+
+#[test]
+fn a_training_that_goes_on_takes_no_settings_from_elsewhere() {
+    let runs = tempfile::tempdir().expect("a folder");
+    ok(train(runs.path(), "demo-a", &["--max-steps", "1"]));
+    let before = files::read_to_string(&Run::path(&runs.path().join("demo-a"))).expect("run.toml");
+    for elsewhere in [["--recipe", "short"], ["--config", "mine.toml"]] {
+        let error = fails(resume(runs.path(), "demo-a", &elsewhere), 2);
+        assert!(error.contains(elsewhere[0]) && error.contains("--resume goes on"), "{error}");
+    }
+    assert_eq!(files::read_to_string(&Run::path(&runs.path().join("demo-a"))).expect("run.toml"), before);
+}
+
+#[test]
+fn a_cosine_is_not_stopped_early_unless_that_is_asked_for() {
+    let patience = |flags: &[&str]| table(&printed(flags))["training"]["patience"].as_integer();
+    assert_eq!(patience(&[]), Some(6));
+    assert_eq!(patience(&["--schedule", "plateau"]), Some(6));
+    assert_eq!(patience(&["--schedule", "cosine"]), Some(0));
+    assert_eq!(patience(&["--schedule", "cosine", "-es", "6"]), Some(6));
+    let runs = tempfile::tempdir().expect("a folder");
+    let flags = "train --engine cpu --run demo-a --width 0.05 -i 32 -b 8 --schedule cosine -e 1";
+    let command = vggkit(&flags.split_whitespace().collect::<Vec<_>>());
+    let output = on(command, runs.path()).output().expect("runs");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && told.contains("no early stopping") && told.contains("-es N"), "{told}");
+    // What goes over to a cosine keeps the patience that it has, and that is said.
+    ok(train(runs.path(), "demo-b", &["-e", "1"]));
+    let flags = ["train", "--engine", "cpu", "--resume", "demo-b", "-e", "2", "--schedule", "cosine", "--runs"];
+    let output = vggkit(&flags).arg(runs.path()).output().expect("runs");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && told.contains("early stopping stays on with patience 6"), "{told}");
+}
