@@ -14,6 +14,7 @@ use crate::engine::gpu::Precision;
 use crate::engine::{NoDecay, Normalisation, Optimizer};
 use crate::error::{Error, Result};
 use crate::training::run::{Data, Recipe, Schedule};
+use crate::training::selection::Select;
 use crate::training::sizes::Sizes;
 
 /// How to train.
@@ -96,6 +97,14 @@ pub struct RecipeArguments {
     /// Whether each epoch has an order of its own
     #[arg(long, value_name = "WHETHER", value_enum, default_value_t = Switch::of(Recipe::default().shuffle))]
     pub shuffle: Switch,
+    /// Which epoch's network is kept as best.safetensors. Early stopping and the plateau go by the loss in any case
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Recipe::default().select)]
+    pub select: Select,
+    /// Share of each class's train images that is not trained on, drawn with the seed: they say which network is kept and when
+    /// to stop early, and --val, still measured after each epoch, has no say in that
+    #[arg(long, value_name = "SHARE", default_value_t = Recipe::default().hold_out, allow_negative_numbers = true,
+          value_parser = values::real(Bound::Included(0.0), Bound::Excluded(1.0)))]
+    pub hold_out: f64,
     /// Start from these weights (safetensors with torchvision's names)
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
@@ -165,6 +174,8 @@ impl RecipeArguments {
             precision,
             max_steps: run.max_steps,
             limit_train: self.limit_train,
+            select: self.select,
+            hold_out: self.hold_out,
             init: self.init.as_ref().map(|path| path.display().to_string()),
             init_partial: self.init_partial,
             ..Recipe::default()

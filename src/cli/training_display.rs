@@ -10,6 +10,7 @@ use super::output;
 use crate::progress;
 use crate::training::history::Epoch;
 use crate::training::run::{Origin, Recipe};
+use crate::training::selection;
 use crate::training::session::Session;
 use crate::training::settings;
 use crate::training::trainer::{Ending, Live, Observer};
@@ -96,6 +97,7 @@ pub struct Display {
     quiet: bool,
     json: bool,
     epochs: usize,
+    stopping_loss: &'static str,
     best: Option<Epoch>,
     epochs_seen: u32,
     started: Instant,
@@ -108,13 +110,15 @@ impl Display {
         let (run, device) = (&session.run, session.engine.device());
         if !quiet && !json {
             let plan = session.engine.plan();
+            let (trained, held_out) = session.train_images();
             let mut parts = vec![run.network.column()];
             parts.extend(settings::variations(run).unwrap_or_default()); // numbers that TOML holds: they are in run.toml
             parts.extend([
                 format!("{:.1} M parameters", plan.parameters() as f64 / 1e6),
                 format!("{} classes", run.network.classes),
-                format!("{} train images", output::count(session.train_images())),
+                format!("{} train images", output::count(trained)),
             ]);
+            parts.extend((held_out > 0).then(|| format!("{} held out", output::count(held_out))));
             parts.extend(run.data.synthetic.then(|| "synthetic demo data".to_owned()));
             parts.extend([device.adapter.clone(), device.driver.clone()]);
             parts.extend((device.threads > 0).then(|| format!("{} threads", device.threads)));
@@ -144,6 +148,7 @@ impl Display {
             quiet,
             json,
             epochs: run.training.epochs,
+            stopping_loss: selection::stopping_loss(&run.training),
             best: session.best(),
             epochs_seen: 0,
             started: Instant::now(),
@@ -160,7 +165,7 @@ impl Display {
     pub fn closing(&self, ending: Ending) -> String {
         let why = match ending {
             Ending::Epochs => "all epochs done",
-            Ending::EarlyStopping => "validation loss stopped falling",
+            Ending::EarlyStopping => &format!("{} stopped falling", self.stopping_loss),
             Ending::MaxSteps => "--max-steps reached",
             Ending::MaxMinutes => "--max-minutes are over",
             Ending::Signal(_) => "stopped",
@@ -286,6 +291,7 @@ mod tests {
             val_loss: loss,
             val_top1: 0.0234,
             val_top5: 1.0,
+            held_out: None,
             seconds,
             images_per_s,
             time: String::new(),

@@ -24,6 +24,7 @@ use crate::inference::tta::Tta;
 use crate::training::checkpoint;
 use crate::training::history::{self, Epoch};
 use crate::training::run::{self, Run};
+use crate::training::selection;
 use crate::vgg::Plan;
 
 /// Where to look.
@@ -272,7 +273,10 @@ fn check_history(path: &Path, history: Vec<Epoch>) -> Result<Vec<Epoch>> {
         if e.epoch <= last || e.epoch > 1_000_000 {
             return Err(Error::data(path, format!("epoch {} follows epoch {last}", e.epoch)));
         }
-        if !finite || ![e.train_top1, e.val_top1, e.val_top5].into_iter().all(fraction) {
+        let held_out = e.held_out.is_none_or(|h| {
+            h.held_out_loss.is_finite() && [h.held_out_top1, h.held_out_top5].into_iter().all(fraction)
+        });
+        if !finite || !held_out || ![e.train_top1, e.val_top1, e.val_top5].into_iter().all(fraction) {
             return Err(Error::data(path, format!("epoch {} has a value out of its range", e.epoch)));
         }
         last = e.epoch;
@@ -338,8 +342,8 @@ fn load_data(folder: &Path, problems: &mut Problems) -> Option<LoadedData> {
 }
 
 impl LoadedRun {
-    /// The epoch with the lowest validation loss: the one whose weights were kept as best. The first of equals.
+    /// The epoch whose weights were kept as best.
     pub fn best(&self) -> Option<&Epoch> {
-        self.history.iter().reduce(|a, b| if b.val_loss < a.val_loss { b } else { a })
+        selection::kept(&self.history, &self.run.training)
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::checkpoint::Progress;
 use super::run::{Change, Recipe, Run, Schedule};
 use super::schedule::{Plateau, learning_rate};
+use super::selection::stopping_loss;
 use super::settings::{Scope, Values, differences, words};
 use super::trainer::{Ending, over};
 use crate::engine::gpu::Precision;
@@ -163,9 +164,8 @@ pub fn ended(recipe: &Recipe, progress: &Progress, folder: &Path) -> String {
         Some(Ending::EarlyStopping) => {
             let epochs = if waited == 1 { "epoch" } else { "epochs" };
             let patience = recipe.patience;
-            format!(
-                "{name} has ended by early stopping: {waited} {epochs} without a lower validation loss (-es {patience})"
-            )
+            let loss = stopping_loss(recipe);
+            format!("{name} has ended by early stopping: {waited} {epochs} without a lower {loss} (-es {patience})")
         }
         _ => format!("{name} has ended after {} epochs", progress.epoch - 1),
     }

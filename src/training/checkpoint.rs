@@ -34,11 +34,14 @@ pub struct Progress {
     pub samples: u64,
     /// Seconds of training spent on that epoch so far.
     pub seconds: f64,
-    /// Lowest validation loss.
+    /// Lowest loss of the images that select: the validation split, or train images that were held out.
     pub best_val_loss: Option<f64>,
-    /// Its epoch.
+    /// Their highest top-1, where that selects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_top1: Option<f64>,
+    /// The epoch whose network was kept.
     pub best_epoch: usize,
-    /// Epochs since then.
+    /// Epochs since that loss was lowest.
     pub epochs_without_improvement: usize,
     /// The plateau schedule's memory.
     pub plateau: Plateau,
@@ -55,6 +58,7 @@ impl Default for Progress {
             samples: 0,
             seconds: 0.0,
             best_val_loss: None,
+            best_top1: None,
             best_epoch: 0,
             epochs_without_improvement: 0,
             plateau: Plateau::default(),

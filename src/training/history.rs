@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::metrics::Scores;
 use crate::error::Result;
 use crate::files;
 
 /// One line of `history.jsonl`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// From 1.
     pub epoch: usize,
@@ -28,12 +29,32 @@ pub struct Epoch {
     pub val_top1: f64,
     /// Fraction in 0..1.
     pub val_top5: f64,
+    /// The same of the train images that were held out, which selected then.
+    #[serde(flatten)]
+    pub held_out: Option<HeldOut>,
     /// Wall time of the epoch with its validation.
     pub seconds: f64,
     /// Training images per second (validation left out).
     pub images_per_s: f64,
     /// When it ended, RFC 3339 in UTC.
     pub time: String,
+}
+
+/// Figures of the train images that were held out.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeldOut {
+    /// Mean loss.
+    pub held_out_loss: f64,
+    /// Fraction in 0..1.
+    pub held_out_top1: f64,
+    /// Fraction in 0..1.
+    pub held_out_top5: f64,
+}
+
+impl From<Scores> for HeldOut {
+    fn from(scores: Scores) -> Self {
+        Self { held_out_loss: scores.loss, held_out_top1: scores.top1, held_out_top5: scores.top5 }
+    }
 }
 
 /// One line of `steps.jsonl`.

@@ -69,14 +69,34 @@ pub fn for_each_view(
     count: usize,
     batch_size: usize,
     view: View,
+    visit: impl FnMut(usize, &[f32]),
+    progress: impl FnMut(usize),
+) -> Result<()> {
+    logits_of(engine, (Source::Held, &seen(count, view)?), batch_size, visit, progress)
+}
+
+/// All of `count` images as they are.
+pub fn all(count: usize) -> Result<Vec<Pick>> {
+    seen(count, View::default())
+}
+
+/// All of `count` images as `view` shows them.
+fn seen(count: usize, view: View) -> Result<Vec<Pick>> {
+    let count = u32::try_from(count).map_err(|_| Error::new(Kind::Engine, "more than 2^32 images"))?;
+    Ok((0..count).map(|index| View { index, ..view }.into()).collect())
+}
+
+/// The same for these picks.
+fn logits_of(
+    engine: &mut dyn Engine,
+    (source, picks): (Source, &[Pick]),
+    batch_size: usize,
     mut visit: impl FnMut(usize, &[f32]),
     mut progress: impl FnMut(usize),
 ) -> Result<()> {
-    let count = u32::try_from(count).map_err(|_| Error::new(Kind::Engine, "more than 2^32 images"))?;
     let classes = engine.plan().network.classes;
-    let all: Vec<Pick> = (0..count).map(|index| View { index, ..view }.into()).collect();
     let mut done = 0;
-    let mut batches = all.chunks(batch_size.max(1)).map(|picks| Batch::Picks(Source::Held, picks));
+    let mut batches = picks.chunks(batch_size.max(1)).map(|picks| Batch::Picks(source, picks));
     engine.infer(&mut batches, &mut |logits| {
         for row in logits.chunks_exact(classes) {
             visit(done, row);
@@ -86,16 +106,17 @@ pub fn for_each_view(
     })
 }
 
-/// Scores of the held images against their labels.
+/// Scores of these images, as they are, against their labels.
 pub fn measure(
     engine: &mut dyn Engine,
+    (source, picks): (Source, &[Pick]),
     labels: &[u32],
     batch_size: usize,
     progress: impl FnMut(usize),
 ) -> Result<Scores> {
     let mut tally = Tally::default();
     let visit = |i: usize, logits: &[f32]| tally.add(logits, labels[i]);
-    for_each_logits(engine, labels.len(), batch_size, visit, progress)?;
+    logits_of(engine, (source, picks), batch_size, visit, progress)?;
     Ok(tally.scores())
 }
 

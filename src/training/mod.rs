@@ -3,12 +3,15 @@
 pub mod augment;
 pub mod changes;
 pub mod checkpoint;
+pub mod chosen;
 pub mod history;
 pub mod metrics;
 pub mod occupied;
+pub mod packs;
 pub mod run;
 pub mod sampler;
 pub mod schedule;
+pub mod selection;
 pub mod session;
 pub mod settings;
 pub mod sizes;

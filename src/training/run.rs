@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::selection::Select;
 use super::sizes::Sizes;
 use crate::dataset::Identity;
 use crate::engine::gpu::Precision;
@@ -127,6 +128,12 @@ pub struct Recipe {
     /// Train on the first N images of an order drawn from the seed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_train: Option<usize>,
+    /// By what the network to keep is chosen.
+    #[serde(default)]
+    pub select: Select,
+    /// Share of each class's train images that are not trained on: they select then, and early stopping reads them.
+    #[serde(default)]
+    pub hold_out: f64,
     /// Weights that it started from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
@@ -167,6 +174,8 @@ impl Default for Recipe {
             precision: Precision::F32,
             max_steps: None,
             limit_train: None,
+            select: Select::Loss,
+            hold_out: 0.0,
             init: None,
             init_partial: false,
         }

@@ -12,15 +12,16 @@ use crate::engine::sample::Mix;
 
 /// What a generator is for; part of its key, so that no two uses share a stream.
 #[derive(Clone, Copy)]
-enum Purpose {
+pub(super) enum Purpose {
     Subset = 1,
     Order = 2,
     Augment = 3,
     Mix = 4,
+    HeldOut = 5,
 }
 
 /// The generator of one use: key = (seed, purpose, epoch, sample), all of them in ChaCha's 256-bit key.
-fn generator(purpose: Purpose, seed: u64, epoch: u64, sample: u64) -> ChaCha8Rng {
+pub(super) fn generator(purpose: Purpose, seed: u64, epoch: u64, sample: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     for (bytes, word) in key.as_chunks_mut::<8>().0.iter_mut().zip([seed, purpose as u64, epoch, sample]) {
         *bytes = word.to_le_bytes();
@@ -41,14 +42,8 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler over `count` images of `extent` pixels (width, height). `limit_train` keeps that many, drawn from the seed, in pack order.
-    pub fn new(recipe: &Recipe, count: u32, extent: [usize; 2]) -> Self {
-        let mut images: Vec<u32> = (0..count).collect();
-        if let Some(limit) = recipe.limit_train.filter(|&limit| limit < images.len()) {
-            images.shuffle(&mut generator(Purpose::Subset, recipe.seed, 0, 0));
-            images.truncate(limit);
-            images.sort_unstable();
-        }
+    /// A sampler over these images of a pack whose images are of `extent` pixels (width, height).
+    pub fn new(recipe: &Recipe, images: Vec<u32>, extent: [usize; 2]) -> Self {
         Self {
             images,
             batch_size: recipe.batch_size,
@@ -106,17 +101,14 @@ mod tests {
     use crate::engine::sample::Geometry;
     use crate::training::run::{Augment, Recipe};
 
-    fn sampler(augment: Augment, shuffle: bool, limit_train: Option<usize>) -> Sampler {
-        Sampler::new(
-            &Recipe { batch_size: 4, augment, shuffle, limit_train, seed: 7, ..Recipe::default() },
-            10,
-            [64, 64],
-        )
+    fn sampler(augment: Augment, shuffle: bool, images: u32) -> Sampler {
+        let recipe = Recipe { batch_size: 4, augment, shuffle, seed: 7, ..Recipe::default() };
+        Sampler::new(&recipe, (0..images).collect(), [64, 64])
     }
 
     #[test]
     fn an_epoch_visits_every_image_once_in_its_own_order() {
-        let sampler = sampler(Augment::Flip, true, None);
+        let sampler = sampler(Augment::Flip, true, 10);
         let (first, second) = (sampler.order(1), sampler.order(2));
         assert_ne!(first, second);
         assert_eq!(first, sampler.order(1));
@@ -133,7 +125,7 @@ mod tests {
 
     #[test]
     fn augmentation_depends_on_seed_epoch_and_image_only() {
-        let sampler = sampler(Augment::Crop, true, None);
+        let sampler = sampler(Augment::Crop, true, 10);
         let picks: Vec<_> = (0..200).map(|i| sampler.pick(1, i)).collect();
         assert_eq!(picks[5], sampler.pick(1, 5));
         assert!(picks.iter().any(|p| p.view.flip) && picks.iter().any(|p| !p.view.flip));
@@ -150,7 +142,7 @@ mod tests {
 
     #[test]
     fn nothing_asked_for_is_nothing_done() {
-        let sampler = sampler(Augment::None, false, Some(3));
+        let sampler = sampler(Augment::None, false, 3);
         assert_eq!(sampler.images(), 3);
         let order = sampler.order(4);
         assert!(order.is_sorted());
@@ -162,7 +154,7 @@ mod tests {
     #[test]
     fn images_are_mixed_with_others_until_the_last_epochs() {
         let recipe = Recipe { batch_size: 4, epochs: 9, cutmix: 1.0, mix_off: 2, seed: 7, ..Recipe::default() };
-        let (mixing, plain) = (Sampler::new(&recipe, 10, [64, 64]), sampler(Augment::Flip, true, None));
+        let (mixing, plain) = (Sampler::new(&recipe, (0..10).collect(), [64, 64]), sampler(Augment::Flip, true, 10));
         let picks: Vec<Pick> = (0..10).map(|i| mixing.pick(7, i)).collect();
         let seconds: Vec<u32> = picks.iter().filter_map(|p| p.mix).map(|mix| mix.view.index).collect();
         assert_eq!(seconds.len(), 10);

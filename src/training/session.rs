@@ -9,13 +9,15 @@ use std::thread;
 
 use super::changes::{self, Changes};
 use super::checkpoint::{self, Classes, Progress};
+use super::chosen::Chosen;
 use super::history::{self, Epoch};
 use super::occupied::{self, Occupied};
-use super::run::{self, Data, Origin, Recipe, Run};
+use super::packs::Packs;
+use super::run::{self, Origin, Recipe, Run};
 use super::stop::Stop;
 use super::teaching::Teaching;
 use super::trainer::{self, Ending, Job, Observer};
-use crate::dataset::{Identity, Manifest, Pack};
+use crate::dataset::{Manifest, Pack};
 use crate::engine::{self, Engine, Images, Settings, Source, State, Target, WeightSet};
 use crate::error::{Error, Kind, Result};
 use crate::files::{self, fs};
@@ -53,63 +55,11 @@ pub struct Session {
     train: Pack,
     val: Pack,
     classes: Classes,
+    chosen: Chosen,
     options: Options,
     teaching: Option<Arc<Teaching>>,
     /// Nobody else trains here.
     _occupied: Occupied,
-}
-
-/// The two packs of a training. Errors: missing or damaged packs, no labels, different classes, data prepared meanwhile.
-pub struct Packs {
-    /// Trained on.
-    pub train: Pack,
-    /// Validated on.
-    pub val: Pack,
-    /// For the record.
-    pub data: Data,
-    /// By which runs know the data.
-    pub identity: Identity,
-}
-
-impl Packs {
-    /// Opens both splits below `folder`.
-    pub fn open(folder: &Path, train: &str, val: &str) -> Result<Self> {
-        let _span = trace::span("open the packs");
-        let known = Identity::of(folder);
-        let packs = (Pack::open(folder, train)?, Pack::open(folder, val)?);
-        let (manifest, identity) = known?; // after the packs, which say more of what is missing
-        let packs = Self {
-            train: packs.0,
-            val: packs.1,
-            data: Data {
-                synthetic: manifest.synthetic,
-                own_images: !manifest.is_of_imagenet(),
-                folder: folder.display().to_string(),
-                train: train.to_owned(),
-                val: val.to_owned(),
-                content_sha256: identity.content_sha256.clone(),
-                manifest_sha256: identity.manifests.first().cloned().unwrap_or_default(),
-            },
-            identity,
-        };
-        if Manifest::load(folder)? != manifest {
-            return Err(Error::data(Manifest::path(folder), "the data was prepared anew while it was opened")
-                .with_help("wait until `vggkit prepare` is done, and start again"));
-        }
-        for pack in [&packs.train, &packs.val] {
-            if pack.images.labels.is_empty() {
-                return Err(Error::data(
-                    &pack.path,
-                    "has no labels, so nothing can be learnt from it or measured on it",
-                ));
-            }
-        }
-        if packs.train.wnids != packs.val.wnids {
-            return Err(Error::data(&packs.val.path, "has other classes than the split to train on")
-                .with_help("prepare both together with `vggkit prepare`"));
-        }
-        Ok(packs)
-    }
 }
 
 impl Session {
@@ -126,6 +76,7 @@ impl Session {
     ) -> Result<Self> {
         let plan = plan_of(network, recipe, 1)?;
         refuse_a_run(&folder, overwrite)?;
+        let chosen = Chosen::new(recipe, &packs.train.images.labels)?;
         let drawing = trace::span("first weights");
         let First { tensors, taken, drawn, unused } = first_weights(recipe, &plan)?;
         drop(drawing);
@@ -168,6 +119,7 @@ impl Session {
             train: packs.train.clone(),
             val: packs.val.clone(),
             classes,
+            chosen,
             options,
             teaching: None,
             _occupied: occupied,
@@ -204,7 +156,8 @@ impl Session {
         let mut checkpoint = checkpoint::load(&path, &plan, Some(&run.training.optimizer))?;
         drop(reading);
         let precision = run.training.precision;
-        let steps = train_images(&run.training, &packs.train).div_ceil(run.training.batch_size.max(1));
+        let chosen = Chosen::new(&run.training, &packs.train.images.labels)?;
+        let steps = chosen.trained.len().div_ceil(run.training.batch_size.max(1));
         let notes = changes.carry_out(&mut run, &mut checkpoint.progress, steps, (&folder, &options.command))?;
         if run.training.precision != precision {
             checkpoint.state.variants.clear(); // those of the other precision
@@ -220,6 +173,7 @@ impl Session {
             train: packs.train,
             val: packs.val,
             classes: checkpoint.classes,
+            chosen,
             options,
             teaching: None,
             _occupied: occupied,
@@ -274,15 +228,15 @@ impl Session {
         )
     }
 
-    /// The epoch with the lowest validation loss before this session.
+    /// The epoch whose network was kept before this session.
     pub fn best(&self) -> Option<Epoch> {
         let lines: Vec<Epoch> = files::read_json_lines(&history::path(&self.folder)).ok()?;
         lines.into_iter().find(|line| line.epoch == self.progress.best_epoch)
     }
 
-    /// Number of train images an epoch sees.
-    pub fn train_images(&self) -> usize {
-        train_images(&self.run.training, &self.train)
+    /// Number of train images an epoch sees, and of those that are held out.
+    pub fn train_images(&self) -> (usize, usize) {
+        (self.chosen.trained.len(), self.chosen.held_out.len())
     }
 
     /// Trains to the end and writes down how it ended. A graphics device that is lost on the way is opened anew, once,
@@ -350,8 +304,6 @@ impl Session {
         if self.teaching.is_none() && !self.run.training.distill.is_empty() {
             return Err(Error::new(Kind::Engine, "the teachers were not asked"));
         }
-        let train_images = u32::try_from(self.train.images.count)
-            .map_err(|_| Error::new(Kind::Engine, "more than 2^32 images to train on"))?;
         let labels = Arc::clone(&self.val.images.labels);
         let job = Job {
             folder: &self.folder,
@@ -359,7 +311,7 @@ impl Session {
             recipe: &self.run.training,
             val_labels: &labels,
             classes: &self.classes,
-            train_images,
+            chosen: &self.chosen,
             teaching: self.teaching.as_deref(),
             train_extent: [self.train.images.width, self.train.images.height],
             checkpoint_every: self.options.checkpoint_every,
@@ -375,10 +327,6 @@ impl Session {
 fn plan_of(network: &Network, recipe: &Recipe, epoch: usize) -> Result<Plan> {
     let image_size = recipe.image_size(network, epoch);
     Network { image_size, ..network.clone() }.plan()
-}
-
-fn train_images(recipe: &Recipe, train: &Pack) -> usize {
-    recipe.limit_train.unwrap_or(usize::MAX).min(train.images.count)
 }
 
 /// Drawn, or those of a file.
@@ -471,6 +419,7 @@ fn clear(folder: &Path, overwrite: bool) -> Result<Occupied> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::training::run::Data;
 
     #[test]
     fn a_run_that_came_while_the_engine_was_opened_stays() -> Result<()> {

@@ -157,6 +157,12 @@ pub const SETTINGS: &[Setting] = &[
     value("training.precision", "precision", "Precision of products", str::to_owned).in_scope(Scope::Changeable),
     value("training.max_steps", "max-steps", "Steps at most", |v| format!("{v} steps at most")).in_scope(Scope::Pause),
     value("training.limit_train", "limit-train", "Train images", |v| format!("{v} train images")),
+    value("training.select", "select", "Network kept by", |v| match v {
+        "top1" => "selected by top-1".into(),
+        "last" => "last epoch kept".into(),
+        _ => format!("selected by {v}"),
+    }),
+    value("training.hold_out", "hold-out", "Share held out", |v| format!("hold-out {v}")),
     value("training.init", "init", "First weights", |v| format!("from {}", end_of_path(v))).in_scope(Scope::Start),
     switch("training.init_partial", "init-partial", Form::On, "First weights as far as they fit", |_| "in part".into())
         .in_scope(Scope::Start),

@@ -7,11 +7,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::checkpoint::{self, Classes, Progress};
-use super::history::{self, Epoch, Step};
+use super::chosen::Chosen;
+use super::history::{self, Epoch, HeldOut, Step};
 use super::metrics::{self, Scores};
 use super::run::{Recipe, Schedule};
 use super::sampler::Sampler;
 use super::schedule::learning_rate;
+use super::selection::{self, Judgement};
 use super::stop::Stop;
 use super::teaching::Teaching;
 use super::writer::{Checkpoint, Closed, Destination, Writer};
@@ -30,7 +32,7 @@ const POLL_EVERY: (u64, Duration) = (8, Duration::from_millis(250));
 pub enum Ending {
     /// All epochs are done.
     Epochs,
-    /// Validation loss did not improve for `patience` epochs.
+    /// Validation loss, or that of held-out train images, did not improve for `patience` epochs.
     EarlyStopping,
     /// `--max-steps` was reached.
     MaxSteps,
@@ -62,7 +64,7 @@ pub trait Observer {
     /// Something that a person should know.
     fn note(&mut self, _: &str) {}
     /// An epoch has ended and is on the disk, by when steps of the next one may have been told of; `improved` says whether
-    /// its validation loss is the lowest so far.
+    /// its network is kept as the best so far.
     fn epoch(&mut self, epoch: &Epoch, improved: bool);
 }
 
@@ -97,8 +99,8 @@ pub struct Job<'a> {
     pub val_labels: &'a [u32],
     /// What the outputs mean.
     pub classes: &'a Classes,
-    /// Number of train images.
-    pub train_images: u32,
+    /// Which train images are trained on, and which are held out.
+    pub chosen: &'a Chosen,
     /// Their width and height in pixels.
     pub train_extent: [usize; 2],
     /// What teachers say of the train images, where there are any.
@@ -131,7 +133,7 @@ pub fn train(
     progress: Progress,
     observer: &mut dyn Observer,
 ) -> Result<Option<Ending>> {
-    let sampler = Sampler::new(job.recipe, job.train_images, job.train_extent);
+    let sampler = Sampler::new(job.recipe, job.chosen.trained.clone(), job.train_extent);
     if sampler.images() == 0 {
         return Err(Error::new(Kind::Data, "there is no image to train on"));
     }
@@ -238,7 +240,7 @@ impl Trainer<'_> {
         self.drain()?;
         let trained = self.seconds();
         let scores = self.validate()?;
-        let record = self.record(&scores, trained);
+        let record = self.record(scores, trained);
         self.close(record)?;
         Ok(None)
     }
@@ -324,13 +326,26 @@ impl Trainer<'_> {
         self.progress.seconds + self.epoch_started.elapsed().as_secs_f64()
     }
 
-    fn validate(&mut self) -> Result<Scores> {
+    /// Scores of the validation split, and of the train images that are held out where there are some.
+    fn validate(&mut self) -> Result<(Scores, Option<HeldOut>)> {
         let _span = trace::span("validate");
-        let images = self.job.val_labels.len();
+        let Chosen { held_out, held_out_labels, .. } = self.job.chosen;
+        let all = self.job.val_labels.len() + held_out.len();
+        let held_out: Vec<Pick> = held_out.iter().copied().map(Pick::of).collect();
+        let of_train = match held_out.as_slice() {
+            [] => None,
+            picks => Some(self.measure((Source::Train, picks), held_out_labels, (0, all))?),
+        };
+        let split = metrics::all(self.job.val_labels.len())?;
+        let scores = self.measure((Source::Held, &split), self.job.val_labels, (held_out.len(), all))?;
+        Ok((scores, of_train.map(HeldOut::from)))
+    }
+
+    /// Scores of some images, `before` of `all` having been measured already.
+    fn measure(&mut self, images: (Source, &[Pick]), labels: &[u32], (before, all): (usize, usize)) -> Result<Scores> {
         let observer = &mut *self.observer;
-        let scores = metrics::measure(self.engine, self.job.val_labels, self.job.recipe.batch_size, |done| {
-            observer.validating(done, images);
-        })?;
+        let told = |done| observer.validating(before + done, all);
+        let scores = metrics::measure(self.engine, images, labels, self.job.recipe.batch_size, told)?;
         if scores.loss.is_finite() {
             Ok(scores)
         } else {
@@ -339,7 +354,7 @@ impl Trainer<'_> {
     }
 
     /// The history line of the current epoch; `trained` is its seconds without validation.
-    fn record(&self, scores: &Scores, trained: f64) -> Epoch {
+    fn record(&self, (scores, held_out): (Scores, Option<HeldOut>), trained: f64) -> Epoch {
         let (train_loss, train_top1) = self.means();
         Epoch {
             epoch: self.progress.epoch,
@@ -350,6 +365,7 @@ impl Trainer<'_> {
             val_loss: scores.loss,
             val_top1: scores.top1,
             val_top5: scores.top5,
+            held_out,
             seconds: self.seconds(),
             images_per_s: self.progress.samples as f64 / trained.max(1e-9),
             time: files::now(),
@@ -358,35 +374,27 @@ impl Trainer<'_> {
 
     /// Ends an epoch with a checkpoint.
     fn close(&mut self, epoch: Epoch) -> Result<()> {
-        let improved = self.progress.best_val_loss.is_none_or(|best| epoch.val_loss < best);
         let progress = &mut self.progress;
-        if improved {
-            progress.best_val_loss = Some(epoch.val_loss);
-            progress.best_epoch = epoch.epoch;
-            progress.epochs_without_improvement = 0;
-        } else {
-            progress.epochs_without_improvement += 1;
-        }
+        let Judgement { keep, lower_loss } = selection::judge(progress, self.job.recipe.select, &epoch);
         if self.job.recipe.schedule == Schedule::Plateau {
-            progress.plateau.epoch(self.job.recipe, improved);
+            progress.plateau.epoch(self.job.recipe, lower_loss);
         }
         let next = progress.epoch + 1;
-        // The best network is the best of those that see what the last one will.
         if self.image_size(epoch.epoch) != self.image_size(next) {
-            self.progress.best_val_loss = None;
-            self.progress.epochs_without_improvement = 0;
+            selection::begin_anew(&mut self.progress);
         }
         let progress = &self.progress;
         self.progress = Progress {
             step: progress.step,
             epoch: next,
             best_val_loss: progress.best_val_loss,
+            best_top1: progress.best_top1,
             best_epoch: progress.best_epoch,
             epochs_without_improvement: progress.epochs_without_improvement,
             plateau: progress.plateau,
             ..Progress::default()
         };
-        self.write(self.progress.clone(), Some(Closed { epoch, improved }), true)
+        self.write(self.progress.clone(), Some(Closed { epoch, improved: keep }), true)
     }
 
     /// After `--max-steps` within the first epoch: a history line and a best network, so that there is one to use. The
@@ -399,7 +407,7 @@ impl Trainer<'_> {
         }
         let trained = self.seconds();
         let scores = self.validate()?;
-        let epoch = self.record(&scores, trained);
+        let epoch = self.record(scores, trained);
         self.write(self.progress.clone(), Some(Closed { epoch, improved: true }), false)
     }
 

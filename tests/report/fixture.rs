@@ -292,6 +292,7 @@ fn epoch_of(made: &Made, epoch: usize) -> Epoch {
         val_loss: 1.25 + 0.1 * off,
         val_top1: made.val_top1 - 0.01 * off,
         val_top5: 0.875,
+        held_out: None,
         seconds: 60.0,
         images_per_s: 40.0 + epoch as f64,
         time: "2026-01-02T04:10:00Z".into(),

@@ -14,6 +14,7 @@ mod outcomes;
 mod own_images;
 mod replacing;
 mod same_data;
+mod selection;
 mod streams;
 mod updates;
 mod use_of_runs;

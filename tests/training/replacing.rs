@@ -8,7 +8,8 @@ use vggkit::engine::{Choice, Target};
 use vggkit::error::{Kind, Result};
 use vggkit::training::changes::Changes;
 use vggkit::training::occupied;
-use vggkit::training::session::{Options, Packs, Session};
+use vggkit::training::packs::Packs;
+use vggkit::training::session::{Options, Session};
 use vggkit::training::stop::Stop;
 
 use crate::{data, ok, resume, settings, train};

@@ -8,7 +8,8 @@ use super::super::ink::Ink;
 use super::identity::{Described, Identity, Runs};
 use super::{Chart, Table};
 use crate::error::Result;
-use crate::training::history::Epoch;
+use crate::training::history::{Epoch, HeldOut};
+use crate::training::selection::stopping_loss;
 
 /// All charts.
 #[derive(Serialize)]
@@ -34,10 +35,13 @@ pub struct RunCurves {
 /// A column of history.jsonl.
 type Column = fn(&Epoch) -> f64;
 
+/// One of the two charts of a run: what it measures, its title, train, validation, and train images that were held out.
+type Side = (Measure, &'static str, Column, Column, fn(&HeldOut) -> f64);
+
 /// What the two charts of a run show.
-const SIDES: [(Measure, &str, Column, Column); 2] = [
-    (Measure::Accuracy, "Accuracy", |e| e.train_top1, |e| e.val_top1),
-    (Measure::Loss, "Loss", |e| e.train_loss, |e| e.val_loss),
+const SIDES: [Side; 2] = [
+    (Measure::Accuracy, "Accuracy", |e| e.train_top1, |e| e.val_top1, |h| h.held_out_top1),
+    (Measure::Loss, "Loss", |e| e.train_loss, |e| e.val_loss, |h| h.held_out_loss),
 ];
 
 /// What the charts of all runs show beyond that: title, column, and where it ends in a sentence.
@@ -53,7 +57,10 @@ pub fn build(runs: &Runs) -> Result<Curves> {
         0 | 1 => Vec::new(),
         _ => {
             let title = |what: &str| format!("Validation {}", what.to_lowercase());
-            SIDES.iter().map(|(m, what, _, val)| together(&comparable, *m, title(what), *val)).collect::<Result<_>>()?
+            SIDES
+                .iter()
+                .map(|(m, what, _, val, _)| together(&comparable, *m, title(what), *val))
+                .collect::<Result<_>>()?
         }
     };
     let pace = match comparable.len() {
@@ -112,18 +119,19 @@ fn run_curves(d: &Described) -> Result<RunCurves> {
     })
 }
 
-fn run_chart(d: &Described, &(measure, what, train, val): &(Measure, &str, Column, Column)) -> Result<Chart> {
-    let curve = |label: &str, column, ink, values, best| Curve {
-        label: label.to_owned(),
-        column,
-        ink,
-        points: points(d, values),
-        best,
-    };
-    let curves = [
-        curve("train", 1, Ink::Train(d.identity.colour), train, None),
-        curve("validation", 2, Ink::Run(d.identity.colour, 0), val, d.figures.best_epoch),
+fn run_chart(d: &Described, &(measure, what, train, val, held_out): &Side) -> Result<Chart> {
+    let curve = |label: &str, column, ink, points, best| Curve { label: label.to_owned(), column, ink, points, best };
+    let colour = d.identity.colour;
+    let mut curves = vec![
+        curve("train", 1, Ink::Train(colour), points(d, train), None),
+        curve("validation", 2, Ink::Run(colour, 0), points(d, val), d.figures.best_epoch),
     ];
+    let history = d.run.history.iter();
+    let of_held_out: Vec<_> = history.filter_map(|e| Some((e.epoch, held_out(e.held_out.as_ref()?)))).collect();
+    let any_held_out = !of_held_out.is_empty();
+    if any_held_out {
+        curves.push(curve("held out", 3, Ink::Run(colour, 1), of_held_out, None));
+    }
     let mut marks: Vec<_> = d.figures.best_epoch.map(|b| (b, format!("best {b}"))).into_iter().collect();
     if d.run.run.origin.stopped_by == "early stopping" {
         marks.push((d.figures.epochs, "early stop".into()));
@@ -141,17 +149,17 @@ fn run_chart(d: &Described, &(measure, what, train, val): &(Measure, &str, Colum
         .map(|e| {
             let (train, val) = (value_text(train(e), measure), value_text(val(e), measure));
             let learning_rate = format!("{}", e.lr);
-            vec![
-                e.epoch.to_string(),
-                train,
-                val,
-                learning_rate,
-                format::rate(e.images_per_s),
-                format::duration(e.seconds),
-            ]
+            let mut row = vec![e.epoch.to_string(), train, val];
+            let held_out = e.held_out.as_ref().map_or("–".into(), |h| value_text(held_out(h), measure));
+            row.extend(any_held_out.then_some(held_out));
+            row.extend([learning_rate, format::rate(e.images_per_s), format::duration(e.seconds)]);
+            row
         })
         .collect();
-    let columns = ["Epoch", "Train", "Validation", "Learning rate", "Images/s", "Time"].map(str::to_owned).to_vec();
+    let mut columns = vec!["Epoch", "Train", "Validation"];
+    columns.extend(any_held_out.then_some("Held out"));
+    columns.extend(["Learning rate", "Images/s", "Time"]);
+    let columns = columns.into_iter().map(str::to_owned).collect();
     Ok(Chart { svg, table: Table { caption: format!("{title} by epoch"), columns, rows }, title: what.to_owned() })
 }
 
@@ -162,7 +170,7 @@ fn summary(d: &Described) -> String {
     let end = match settings.origin.stopped_by.as_str() {
         "early stopping" => {
             let patience = format::counted(settings.training.patience, "epoch");
-            format!("; stopped early after {patience} without a lower validation loss")
+            format!("; stopped early after {patience} without a lower {}", stopping_loss(&settings.training))
         }
         "epochs" => "; all planned epochs done".into(),
         "max steps" => "; stopped at its number of steps".into(),

@@ -1,5 +1,7 @@
 //! The accuracy, loss and cost tables: the five networks of the replaced project, and a row for each run.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::super::format;
@@ -7,6 +9,7 @@ use super::super::load::Inputs;
 use super::super::reference::{REPLACED, REPLACED_README, replaced};
 use super::identity::{Described, Identity, Runs, network_name};
 use super::{Cell, verdict};
+use crate::training::selection;
 use crate::vgg::Network;
 
 /// All three tables.
@@ -73,8 +76,15 @@ pub fn build(inputs: &Inputs, runs: &Runs) -> Results {
             replaced: format::percent(r.val_top1),
         })
         .collect();
+    let rules = runs.iter().map(|d| selection::rule(&d.run.run.training)).collect();
     let train_evaluated = rows.iter().any(|r| r.train_top1_evaluated.is_some());
-    Results { notes: notes(&rows, train_evaluated), rows, untrained, replaced_readme: REPLACED_README, train_evaluated }
+    Results {
+        notes: notes(&rows, &rules, train_evaluated),
+        rows,
+        untrained,
+        replaced_readme: REPLACED_README,
+        train_evaluated,
+    }
 }
 
 fn row(d: &Described, inputs: &Inputs, best: bool) -> Row {
@@ -116,10 +126,11 @@ fn state(d: &Described) -> Option<&'static str> {
     }
 }
 
-fn notes(rows: &[Row], train_evaluated: bool) -> Vec<String> {
+fn notes(rows: &[Row], rules: &BTreeSet<String>, train_evaluated: bool) -> Vec<String> {
+    let rules: Vec<_> = rules.iter().map(String::as_str).collect();
+    let rules = rules.join(", or as the run's settings say ");
     let mut notes = vec![
-        "Every figure of a run is that of its best epoch, the one with the lowest validation loss, whose weights were kept."
-            .to_owned(),
+        format!("Every figure of a run is that of its best epoch, whose weights were kept: {rules}."),
         "Train figures were measured during that epoch, in training mode: while the weights were still moving and with \
          augmentation, so they run behind the validation figures of early epochs."
             .to_owned(),

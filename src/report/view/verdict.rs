@@ -10,6 +10,7 @@ use super::super::reference::{PAPER, Paper, REPLACED_CLASSES, REPLACED_RATE, REP
 use super::agreement::Agreement;
 use super::identity::{Described, Identity, Runs};
 use crate::error::Result;
+use crate::training::selection;
 
 /// The verdict on the runs that can be compared.
 #[derive(Serialize)]
@@ -264,10 +265,24 @@ fn order(ranked: &[&Described]) -> Option<String> {
 }
 
 fn caveats(inputs: &Inputs, runs: &Runs, best: &Described) -> Vec<String> {
-    let kind = "The weights kept are those of the epoch with the lowest validation loss, so validation figures are slightly \
-                kind to every network";
-    let no_labels = if best.identity.own_images { "" } else { "; the test split has no labels" };
-    let mut list = vec![format!("{kind}{no_labels}.")];
+    let by_validation = |d: &&Described| selection::by_validation(&d.run.run.training);
+    let (kind, others): (Vec<_>, Vec<_>) = runs.ranked().into_iter().partition(by_validation);
+    let mut list = Vec::new();
+    if !kind.is_empty() {
+        let who = if others.is_empty() { "every network" } else { "those networks" };
+        let of = if others.is_empty() { "" } else { " of some runs" };
+        let no_labels = if best.identity.own_images { "" } else { "; the test split has no labels" };
+        list.push(format!(
+            "The weights kept{of} are those of the epoch with the best figure on the validation split, so validation figures are \
+             slightly kind to {who}{no_labels}."
+        ));
+    }
+    if !others.is_empty() {
+        let whose = if kind.is_empty() { "The weights kept" } else { "Those of the others" };
+        list.push(format!(
+            "{whose} were chosen by held-out train images or are the last: validation figures chose nothing."
+        ));
+    }
     if let Some(reason) = other_conditions(best.run, inputs).filter(|_| is_tiny_imagenet(best)) {
         list.push(format!(
             "Figures of the replaced PyTorch project are shown for orientation only: these runs have {reason}."
