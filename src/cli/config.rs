@@ -19,7 +19,7 @@ use super::{Cli, Command, output};
 use crate::engine::Normalisation;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::training::run::{self, Data, Recipe, Run};
+use crate::training::run::{self, Data, Run};
 use crate::training::settings::{self, Form, SETTINGS, Scope, Setting, Values};
 
 /// What `run.toml` has beside settings.
@@ -31,11 +31,13 @@ pub enum Name {
     /// The replaced project's, and what is done without flags: Adam, at most 50 epochs of a constant rate. VGG-11: .356 after 18
     /// epochs and 3.7 hours on a CPU with 2 cores
     Seed,
-    /// The paper's: SGD, dropout, no batch normalisation, a plateau, 74 epochs. Not measured yet
+    /// The paper's: 74 epochs of SGD with a plateau, dropout, no batch normalisation, crops of any scale, shifted colors. Not
+    /// measured yet
     Paper,
     /// 22 epochs of SGD with momentum, a cosine and crops. VGG-13: .569 after 281 s on an H100 with --precision f16
     Short,
-    /// The same over 300 epochs, from a higher rate. Not measured yet
+    /// 300 epochs of SGD with Nesterov's momentum, CutMix, averaged weights and a linear head, selected by a twentieth of train.
+    /// Not measured yet
     Best,
 }
 
@@ -82,15 +84,13 @@ impl Source {
         let settings = table.iter().filter(|(key, _)| !NOT_SETTINGS.contains(&key.as_str()));
         settings.for_each(|(key, value)| leaves(key.clone(), value, &mut values));
         let own = |key: &str| values.iter().find(|(name, _)| name == key).and_then(|(_, value)| value.as_str());
-        let (optimizer, schedule) = (own("training.optimizer.name"), own("training.schedule"));
-        let gives_way = GivesWay::new(arguments, optimizer, schedule);
 
         let (mut flags, mut passed_over) = (Vec::new(), Vec::new());
-        for (key, value) in values {
+        for (key, value) in &values {
             let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
-                return Err(self.unknown(&key));
+                return Err(self.unknown(key));
             };
-            if setting.key == "network.classes" || gives_way.has(setting) {
+            if setting.key == "network.classes" || gives_way(setting, arguments, own) {
                 continue; // the data's, or said otherwise on the command line
             }
             if matches!(setting.scope, Scope::Start | Scope::Pause) {
@@ -104,10 +104,10 @@ impl Source {
     }
 
     fn unknown(&self, key: &str) -> Error {
-        let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+        let last = key.rsplit('.').next().unwrap_or_default();
         let likeness = |setting: &&Setting| {
-            let whole = strsim::jaro_winkler(key, setting.key);
-            whole.max(strsim::jaro_winkler(&last(key), &last(setting.key)))
+            let parts = setting.key.split('.').map(|part| strsim::jaro_winkler(last, part));
+            parts.fold(strsim::jaro_winkler(key, setting.key), f64::max)
         };
         let known = SETTINGS.iter().filter(|setting| !setting.key.starts_with("data."));
         let nearest = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).map_or("", |setting| setting.key);
@@ -126,32 +126,41 @@ fn leaves<'a>(key: String, value: &'a Value, found: &mut Vec<(String, &'a Value)
     }
 }
 
-/// What of a file the command line says otherwise, beside the flags that it repeats.
-struct GivesWay {
-    network: bool,
-    optimizer: bool,
-    patience: bool,
+/// Settings that belong to the value of another one: to its flag, its key and its value on the command line.
+struct Head<'a> {
+    flag: &'a str,
+    key: &'a str,
+    asked: Option<clap::builder::PossibleValue>,
+    /// What the keys of those that belong to it begin with.
+    of_it: &'a [&'a str],
 }
 
-impl GivesWay {
-    /// A network is chosen as a whole; another optimizer has other constants; patience belongs to the schedule it was for.
-    fn new(arguments: &Arguments, optimizer: Option<&str>, schedule: Option<&str>) -> Self {
-        let given = |flags: &[&str]| flags.iter().any(|flag| arguments.given.has(flag));
-        let name = |value: Option<clap::builder::PossibleValue>| value.map(|value| value.get_name().to_owned());
-        let other =
-            |flag, own: Option<&str>, asked: Option<String>| given(&[flag]) && own.is_some() && own != asked.as_deref();
-        Self {
-            network: given(&["all", "depth", "conv1x1", "lrn"]),
-            optimizer: other("optimizer", optimizer, name(arguments.recipe.optimizer.to_possible_value())),
-            patience: other("schedule", schedule, name(arguments.recipe.schedule.to_possible_value())),
-        }
+/// Whether what the file says of `setting` gives way to the command line, beside the flags that this repeats: a network is
+/// chosen as a whole, and what belongs to a value goes with it. `own` is a value of the file.
+fn gives_way<'a>(setting: &Setting, arguments: &Arguments, own: impl Fn(&str) -> Option<&'a str>) -> bool {
+    let given = |flags: &[&str]| flags.iter().any(|flag| arguments.given.has(flag));
+    if setting.names_the_network() {
+        return given(&["all", "depth", "conv1x1", "lrn"]);
     }
-
-    fn has(&self, setting: &Setting) -> bool {
-        self.network && setting.names_the_network()
-            || self.optimizer && (setting.key.starts_with("training.optimizer.") || setting.key == "training.no_decay")
-            || self.patience && setting.key == "training.patience"
-    }
+    let recipe = &arguments.recipe;
+    let (optimizer, schedule) = (recipe.optimizer.to_possible_value(), recipe.schedule.to_possible_value());
+    let (augment, head) = (recipe.augment.augment.to_possible_value(), arguments.network.head.to_possible_value());
+    let heads = [
+        Head {
+            flag: "optimizer",
+            key: "training.optimizer.name",
+            asked: optimizer,
+            of_it: &["training.optimizer.", "training.no_decay"],
+        },
+        Head { flag: "schedule", key: "training.schedule", asked: schedule, of_it: &["training.patience"] },
+        Head { flag: "augment", key: "training.augment", asked: augment, of_it: &["training.crop_scale"] },
+        Head { flag: "head", key: "network.head", asked: head, of_it: &["network.dropout"] },
+    ];
+    heads.iter().any(|head| {
+        let asked = head.asked.as_ref().map(clap::builder::PossibleValue::get_name);
+        let belongs = head.of_it.iter().any(|part| setting.key.starts_with(part));
+        belongs && given(&[head.flag]) && own(head.key).is_some_and(|own| Some(own) != asked)
+    })
 }
 
 /// The flag that says `value`; none where that is what is done without it. Errors: what is wrong with the value.
@@ -246,8 +255,7 @@ pub fn settle(arguments: Arguments, mut line: Vec<OsString>) -> Result<Arguments
 /// The settings of `arguments` as a file for `--config`. Errors: flags that do not go together.
 pub fn printed(arguments: &Arguments) -> Result<String> {
     let network = arguments.networks()?.swap_remove(0).1;
-    let recipe: Recipe = arguments.recipe.recipe(&arguments.run, arguments.shared.precision.unwrap_or_default())?;
-    let values = Values::of(&Run::new(network, recipe, Data::default()))?;
+    let values = Values::of(&Run::new(network, arguments.training()?, Data::default()))?;
     let mut text = "# For `vggkit train --config FILE`; flags go on top.\n".to_owned();
     for part in ["network", "training"] {
         let _ = writeln!(text, "\n[{part}]");
@@ -264,6 +272,7 @@ pub fn printed(arguments: &Arguments) -> Result<String> {
                 Some(Value::Table(_)) => format!("{words:?}"),
                 Some(Value::Float(_)) => words,
                 Some(value) => value.to_string(),
+                None if SETTINGS.iter().filter(|other| other.flag == setting.flag).count() > 1 => continue, // another has it
                 None if setting.form != Form::Value => (words == "on").to_string(),
                 None if words == "none" => continue, // there is none, and no flag that says so
                 None if takes_a_number(setting) => words,

@@ -24,6 +24,7 @@ mod config;
 mod describe;
 mod devices;
 mod evaluate;
+mod find_lr;
 mod legacy;
 mod network_arguments;
 mod predict;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config;
+use super::find_lr;
 use super::train_again::{self as again, Which};
 pub use super::train_arguments::Arguments;
 use super::train_arguments::Settings;
@@ -43,13 +44,10 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
 fn train(arguments: &Arguments) -> Result<ExitCode> {
     let minutes = arguments.run.max_minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60)));
     let stop = Stop::on_signals()?.at(minutes.and_then(|minutes| Instant::now().checked_add(minutes)));
-    let options = Options {
-        engine: arguments.shared.target(),
-        threads: arguments.shared.threads(),
-        checkpoint_every: arguments.run.checkpoint_every.unwrap_or(0),
-        log_steps: arguments.run.log_steps,
-        command: shell::command_line(),
-    };
+    if arguments.run.find_lr {
+        return find_lr::run(arguments, &stop);
+    }
+    let options = options(arguments);
     match (&arguments.run.resume, arguments.run.all) {
         (None, false) => begin(arguments, &stop, options)?,
         (Some(Some(given)), false) => resume(given, arguments, &stop, options)?,
@@ -64,6 +62,17 @@ fn train(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What to compute with and what to keep.
+pub fn options(arguments: &Arguments) -> Options {
+    Options {
+        engine: arguments.shared.target(),
+        threads: arguments.shared.threads(),
+        checkpoint_every: arguments.run.checkpoint_every.unwrap_or(0),
+        log_steps: arguments.run.log_steps,
+        command: shell::command_line(),
+    }
 }
 
 /// A new training.

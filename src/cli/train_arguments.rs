@@ -51,6 +51,8 @@ Examples:
       another network with the settings of that run
   vggkit train --recipe short --print-config > mine.toml
       a file to change, for --config mine.toml
+  vggkit train --recipe short -d 13 --find-lr
+      which learning rate to take: the loss while it rises; nothing is written
   vggkit train --optimizer sgd --momentum 0.9 -lr 0.01 --weight-decay 5e-4
       the paper's optimiser
   vggkit train --optimizer sgd --momentum 0.9 --nesterov -lr 0.1 --schedule cosine -es 0 \\
@@ -83,6 +85,10 @@ pub struct RunArguments {
     /// Print the settings, as --config takes them, and train nothing
     #[arg(long, conflicts_with_all = ["resume", "json"])]
     pub print_config: bool,
+    /// Find a learning rate (the range test of Smith 2015): train while it rises from 1e-6 to 10 over 200 steps, or as many as
+    /// --max-steps says, print the loss and the usual choice, and write nothing
+    #[arg(long, conflicts_with_all = ["all", "resume", "print_config", "overwrite", "distill"])]
+    pub find_lr: bool,
     #[arg(short, long, value_name = "N", help = format!("Epochs at most [default: {}; with --resume: as before]", Recipe::default().epochs),
            value_parser = values::whole(1usize), allow_negative_numbers = true)]
     pub epochs: Option<usize>,
@@ -153,15 +159,16 @@ impl Arguments {
     pub fn settings(&self, data: &Path) -> Result<Settings> {
         Ok(Settings {
             networks: self.networks()?,
-            recipe: self.recipe.recipe(
-                &self.run,
-                &self.network.image_size,
-                self.shared.precision.unwrap_or_default(),
-            )?,
+            recipe: self.training()?,
             train: splits::resolve("--train", &self.recipe.train, data)?,
             val: splits::resolve("--val", &self.recipe.val, data)?,
             normalize: self.recipe.normalize,
         })
+    }
+
+    /// How each network is trained. Errors: flags that do not go together.
+    pub fn training(&self) -> Result<Recipe> {
+        self.recipe.recipe(&self.run, &self.network.image_size, self.shared.precision.unwrap_or_default())
     }
 
     /// One network, or the five of `--all`, each with the name of its run. Errors: flags that do not go together.

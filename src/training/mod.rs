@@ -8,6 +8,7 @@ pub mod history;
 pub mod metrics;
 pub mod occupied;
 pub mod packs;
+pub mod range_test;
 pub mod run;
 pub mod sampler;
 pub mod schedule;

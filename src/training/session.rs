@@ -329,6 +329,13 @@ fn plan_of(network: &Network, recipe: &Recipe, epoch: usize) -> Result<Plan> {
     Network { image_size, ..network.clone() }.plan()
 }
 
+/// An engine with the first weights of a training, which is no run's. Errors: as [`Session::new`].
+pub fn open_anew(network: &Network, recipe: &Recipe, packs: &Packs, options: &Options) -> Result<Box<dyn Engine>> {
+    let plan = network.plan()?;
+    let state = State::new(first_weights(recipe, &plan)?.tensors);
+    open(&plan, recipe, [&packs.train, &packs.val], state, options)
+}
+
 /// Drawn, or those of a file.
 fn first_weights(recipe: &Recipe, plan: &Plan) -> Result<First> {
     let Some(file) = recipe.init.as_ref().map(Path::new) else {

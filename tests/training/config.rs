@@ -7,7 +7,7 @@ use std::path::Path;
 use vggkit::files;
 use vggkit::training::run::{Recipe, Run};
 
-use crate::{fails, ok, on, resume, settings, train, vggkit};
+use crate::{fails, ok, on, resume, settings, step_of, train, vggkit};
 
 /// The settings of a training with these flags, as `--print-config` has them.
 fn printed(flags: &[&str]) -> String {
@@ -41,6 +41,24 @@ fn a_recipe_is_shown_as_the_file_that_it_is_and_flags_go_on_top() {
     assert_eq!(printed(&["--recipe", "seed"]), printed(&[]), "what is done without flags");
     let all = table(&printed(&["--recipe", "short", "--all", "-e", "3"]));
     assert!(!all["network"].as_table().expect("a table").contains_key("depth"));
+}
+
+#[test]
+fn every_recipe_trains() {
+    let runs = tempfile::tempdir().expect("a folder");
+    for recipe in ["seed", "paper", "short", "best"] {
+        let name = format!("demo-{recipe}");
+        let small = ["--engine", "cpu", "--width", "0.05", "-i", "32", "-b", "8", "--max-steps", "2", "--run", &name];
+        let mut command = vggkit(&["train", "--recipe", recipe]);
+        command.args(small);
+        ok(on(command, runs.path()));
+        assert_eq!(step_of(&runs.path().join(&name)), 2);
+    }
+    let best = settings(&runs.path().join("demo-best"));
+    assert_eq!((best.training.cutmix, best.training.hold_out, best.training.ema), (1.0, 0.05, 0.9999));
+    // Dropout goes with the classic head, and gives way to another one.
+    let linear = printed(&["--recipe", "short", "--head", "linear"]);
+    assert!(linear.contains("head = \"linear\"") && linear.contains("dropout = 0\n"), "{linear}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod config;
 mod cut_packs;
 mod distilled;
 mod exactness;
+mod find_lr;
 mod growing;
 mod image_files;
 #[cfg(unix)]

@@ -23,26 +23,26 @@ fn first(history: &[Epoch], better: impl Fn(&Epoch, &Epoch) -> bool) -> usize {
 fn the_network_kept_is_that_of_the_epoch_that_is_asked_for() {
     let runs = tempfile::tempdir().expect("a folder");
     // So high a rate that loss and accuracy go up and down.
-    let recipe = ["--lr", "0.02", "-e", "6", "-es", "0"];
+    let recipe = ["--lr", "0.03", "-e", "7", "-es", "0"];
     for select in ["loss", "top1", "last"] {
         ok(train(runs.path(), &format!("demo-{select}"), &[&recipe[..], &["--select", select]].concat()));
     }
     let run = |select: &str| runs.path().join(format!("demo-{select}"));
     let lines = history(&run("loss"));
     let (loss, top1) = (first(&lines, |a, b| a.val_loss < b.val_loss), first(&lines, |a, b| a.val_top1 > b.val_top1));
-    assert!(loss != top1 && loss != 6 && top1 != 6, "the data tell them apart: {loss}, {top1}");
-    assert_eq!([kept(&run("loss")), kept(&run("top1")), kept(&run("last"))], [loss, top1, 6]);
+    assert!(loss != top1 && loss != 7 && top1 != 7, "the data tell them apart: {loss}, {top1}");
+    assert_eq!([kept(&run("loss")), kept(&run("top1")), kept(&run("last"))], [loss, top1, 7]);
     // The training is the same: only what is kept differs.
     let last = |select: &str| checkpoint::digest_of(&checkpoint::last_path(&run(select))).expect("a digest");
     assert_eq!(last("loss"), last("top1"));
-    let error = fails(resume(runs.path(), "demo-loss", &["-e", "7", "--select", "last"]), 2);
+    let error = fails(resume(runs.path(), "demo-loss", &["-e", "8", "--select", "last"]), 2);
     assert!(error.contains("--select last, where the run has loss"), "{error}");
     // The page knows which.
     let mut report = vggkit(&["report", "--quiet", "--out"]);
     report.arg(runs.path().join("site"));
     ok(on(report, runs.path()));
     let page = fs::read_to_string(runs.path().join("site/index.html")).expect("a page");
-    for told in ["selected by top-1", "last epoch kept", &format!("Best at epoch {top1} of 6"), "Best at epoch 6 of 6"]
+    for told in ["selected by top-1", "last epoch kept", &format!("Best at epoch {top1} of 7"), "Best at epoch 7 of 7"]
     {
         assert!(page.contains(told), "{told}");
     }
