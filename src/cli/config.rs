@@ -110,7 +110,7 @@ impl Source {
             parts.fold(strsim::jaro_winkler(key, setting.key), f64::max)
         };
         let known = SETTINGS.iter().filter(|setting| !setting.key.starts_with("data."));
-        let nearest = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).map_or("", |setting| setting.key);
+        let nearest = known.rev().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).map_or("", |setting| setting.key);
         Error::data(&self.path, format!("{key} is no setting; the nearest is {nearest}"))
             .with_help("`vggkit train --print-config` shows all settings")
     }

@@ -29,12 +29,12 @@ fn a_recipe_is_shown_as_the_file_that_it_is_and_flags_go_on_top() {
         fs::write(&file, &text).expect("written");
         let file = file.to_str().expect("text");
         assert_eq!(printed(&["--config", file]), text, "{recipe}");
-        let flags = ["-e", "7", "--config", file, "-lr", "0.5", "--augment", "none"];
+        let flags = ["-e", "20", "--config", file, "-lr", "0.5", "--augment", "none"];
         let changed = table(&printed(&flags));
         let training = &changed["training"];
         assert_eq!(
             (training["epochs"].as_integer(), training["learning_rate"].as_float(), training["augment"].as_str()),
-            (Some(7), Some(0.5), Some("none")),
+            (Some(20), Some(0.5), Some("none")),
             "{recipe}"
         );
     }

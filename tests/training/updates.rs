@@ -109,7 +109,7 @@ fn a_run_that_goes_on_keeps_its_options() {
     ok(train(runs.path(), "demo-a", &["-e", "2", "--ema", "0.9", "--max-steps", "2"]));
     for (flags, part) in [
         (&["--ema", "0.5"][..], "--ema 0.5, where the run has 0.9"),
-        (&["--clip-norm", "1"], "--clip-norm 1, where the run has none"),
+        (&["--clip-norm", "1"], "--clip-norm 1, where the run has 0"),
         (&["--optimizer", "adamw"], "--optimizer adamw, where the run has adam"),
     ] {
         let error = fails(resume(runs.path(), "demo-a", flags), 2);
