@@ -70,6 +70,7 @@ fn progress() -> impl Strategy<Value = Progress> {
         samples: u64::from(top1) + u64::from(more),
         seconds,
         best_val_loss,
+        best_top1: best_val_loss.map(|_| factor),
         best_epoch: batch,
         epochs_without_improvement: batch,
         plateau: Plateau { factor, waited: batch },
