@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn they_are_those_of_scikit_learn() {
-        // precision_recall_fscore_support(truth, predicted, zero_division=0), scikit-learn 1.5, where the truth is
+        // precision_recall_fscore_support(truth, predicted, zero_division=0), scikit-learn 1.9.1, where the truth is
         // 5 x 0, 3 x 1 and 2 x 2, and nothing is ever taken for class 2; class 3 occurs nowhere.
         let confusion = vec![vec![4, 1, 0, 0], vec![2, 1, 0, 0], vec![1, 1, 0, 0], vec![0; 4]];
         let Scores { classes, mean } = scores(&confusion);
