@@ -126,9 +126,7 @@ impl Display {
             parts.push(session.folder.display().to_string());
             lines(&parts).iter().for_each(|line| output::note(line));
             if run.training.patience == 0 && run.training.schedule.patience() == 0 {
-                output::note(
-                    "no early stopping, so that the schedule comes to its end; -es N stops after N epochs without gain",
-                );
+                output::note("no early stopping: a cosine comes to its end (-es N stops it earlier)");
             }
             if session.progress.step == 0 {
                 first_weights(&run.training, &run.origin).iter().for_each(|line| output::note(line));
