@@ -1,8 +1,9 @@
 // Softmax cross-entropy with label smoothing, its gradient, and hits; one workgroup a sample.
 // logits z, gradient [samples, classes padded to four]; target [batch]; outcome [samples] of (loss, top1, top5, 1).
 // loss = -sum over k of t[k] log softmax(z)[k] with t = smoothing / classes, and 1 - smoothing more, shared out between two
-// labels; where there are teachers, what they say (rows [batch, classes]) is the share `taught` of t instead; gradient = (softmax(z) - t) / batch. A hit is top1 (top5) if fewer than one (five) logits are ahead of the label's:
-// greater, or equal at a lower index; the label is the first. A label whose logit is NaN is never a hit.
+// labels; where there are teachers, what they say (rows [batch, classes]) is the share `taught` of t instead;
+// gradient = (softmax(z) - t) / batch. A hit is top1 (top5) if fewer than one (five) logits are ahead of the label's: greater,
+// or equal at a lower index; the label is the first. A label whose logit is NaN is never a hit.
 // Then `metrics` adds the outcomes up, in a fixed order, in a slot of (loss, top1, top5, samples).
 // Twin: engine::cpu::reference::cross_entropy.
 

@@ -2,8 +2,8 @@
 // g = gradient + weight_decay * p; with AdamW (DECOUPLED) g = gradient, and p *= 1 - rate * weight_decay ahead of the step.
 // Adam: m += (1 - beta1) (g - m), v = beta2 v + (1 - beta2) g^2, p -= step_size * m / (sqrt(v) / root_correction + epsilon),
 //       with step_size = rate / (1 - beta1^t) and root_correction = sqrt(1 - beta2^t), both from the host in f64, or with a
-//       scaled loss from the device: functions of optimizer_plain.wgsl, optimizer_clipped.wgsl or optimizer_scaled.wgsl, of
-//       which one goes behind this file; they also say what the gradient is multiplied by, and keep what comes out.
+//       scaled loss from the device: functions of optimizer_host.wgsl with optimizer_plain.wgsl or optimizer_clipped.wgsl, or of
+//       optimizer_scaled.wgsl, which go behind this file; they also say what the gradient is multiplied by, and keep what comes out.
 // SGD:  b = momentum b + g, p -= step_size * b, with step_size = rate; with NESTEROV p -= step_size * (g + momentum b).
 // All arrays have the same length, `count` vectors of four. One invocation a vector.
 

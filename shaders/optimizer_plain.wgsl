@@ -1,21 +1,5 @@
-// What optimizer.wgsl asks for where the loss is not scaled and nothing is clipped: everything comes from the host.
-
-fn skips() -> bool {
-    return false;
-}
+// What optimizer.wgsl asks for where the loss is not scaled and nothing is clipped. Needs optimizer_host.wgsl.
 
 fn unscaled(g: vec4<f32>) -> vec4<f32> {
     return g;
-}
-
-fn step_size() -> f32 {
-    return step.step_size;
-}
-
-fn root_correction() -> f32 {
-    return step.root_correction;
-}
-
-fn keep(i: u32, value: vec4<f32>) {
-    parameter[i] = value;
 }

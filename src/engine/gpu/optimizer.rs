@@ -13,6 +13,7 @@ use crate::error::Result;
 
 const OPTIMIZER: &str = include_str!("../../../shaders/optimizer.wgsl");
 const CLIPPED: &str = include_str!("../../../shaders/optimizer_clipped.wgsl");
+const HOST: &str = include_str!("../../../shaders/optimizer_host.wgsl");
 const PLAIN: &str = include_str!("../../../shaders/optimizer_plain.wgsl");
 const ROUND: &str = include_str!("../../../shaders/optimizer_round.wgsl");
 const SCALED: &str = include_str!("../../../shaders/optimizer_scaled.wgsl");
@@ -96,10 +97,10 @@ pub fn update(
         }
     };
     let (tail, access): (&[&'static str], &'static [Access]) = match (decided, moments.len()) {
-        (Decided::Plain, 2) => (&[PLAIN], &[Read, Write, Write, Write]),
-        (Decided::Plain, _) => (&[PLAIN], &[Read, Write, Write]),
-        (Decided::Clipped(_), 2) => (&[RECORD, CLIPPED], &[Read, Write, Write, Write, Read]),
-        (Decided::Clipped(_), _) => (&[RECORD, CLIPPED], &[Read, Write, Write, Read, Read]),
+        (Decided::Plain, 2) => (&[HOST, PLAIN], &[Read, Write, Write, Write]),
+        (Decided::Plain, _) => (&[HOST, PLAIN], &[Read, Write, Write]),
+        (Decided::Clipped(_), 2) => (&[RECORD, HOST, CLIPPED], &[Read, Write, Write, Write, Read]),
+        (Decided::Clipped(_), _) => (&[RECORD, HOST, CLIPPED], &[Read, Write, Write, Read, Read]),
         (Decided::Scaled(_), 2) => (&[RECORD, SCALED], &[Read, Write, Write, Write, Read, Write]),
         (Decided::Scaled(_), _) => (&[RECORD, SCALED], &[Read, Write, Write, Read, Read, Write]),
     };
