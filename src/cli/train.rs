@@ -109,7 +109,10 @@ fn resume(given: &Path, arguments: &Arguments, stop: &Stop, options: Options) ->
     }
     let changes = again::changes(arguments);
     let session = Session::resume(folder, arguments.shared.data_given(), &changes, options.clone())?;
-    let teaching = ask_teachers(&session.run.training, session.train_pack(), arguments, &options)?;
+    let teaching = match session.ended() {
+        Some(_) => None, // nothing is left to teach
+        None => ask_teachers(&session.run.training, session.train_pack(), arguments, &options)?,
+    };
     go(session, teaching, stop, arguments)
 }
 

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use super::evaluation::check_classes;
 use super::model::Model;
+use super::tta;
 use crate::dataset::Pack;
-use crate::engine::{Source, Target};
+use crate::engine::Target;
 use crate::error::{Error, Kind, Result};
-use crate::training::metrics;
 use crate::training::teaching::Teaching;
 
 /// The mean of the softmax of the networks in `folders`, for each image of `pack`, shown as it is. `progress` is told how many
@@ -26,23 +26,13 @@ pub fn ask(
     for folder in folders {
         let mut model = Model::open(folder.as_ref(), target, threads)?;
         check_classes(&model, pack)?;
-        model.engine.attach(Source::Held, pack.images.clone())?;
-        let batch_size = model.batch_size();
         let asked = digests.len() * count;
-        let mut finite = true;
-        let add = |image: usize, logits: &[f32]| {
-            finite &= logits.iter().all(|v| v.is_finite());
-            let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let total: f32 = logits.iter().map(|v| (v - highest).exp()).sum();
-            for (sum, v) in sums[image * classes..].iter_mut().zip(logits) {
-                *sum += (v - highest).exp() / total;
-            }
-        };
-        metrics::for_each_logits(model.engine.as_mut(), count, batch_size, add, |done| progress(asked + done))?;
-        if !finite {
+        let said = tta::probabilities(&mut model, None, &pack.images, |done| progress(asked + done))?;
+        if said.iter().any(|share| !share.is_finite()) {
             return Err(Error::new(Kind::Diverged, format!("run {} says what is not finite", model.name))
                 .with_help("choose another teacher"));
         }
+        sums.iter_mut().zip(said).for_each(|(sum, share)| *sum += share);
         digests.push(model.digest);
     }
     Ok(Teaching::new(&sums, classes, digests))

@@ -20,9 +20,9 @@ pub struct Teaching {
 
 impl Teaching {
     /// The mean of what teachers say, `sums` [images, classes], of as many as there are `digests`.
-    pub fn new(sums: &[f32], classes: usize, digests: Vec<String>) -> Self {
-        let teachers = digests.len().max(1) as f32;
-        Self { shares: sums.iter().map(|sum| f16::from_f32(sum / teachers)).collect(), classes, digests }
+    pub fn new(sums: &[f64], classes: usize, digests: Vec<String>) -> Self {
+        let teachers = digests.len().max(1) as f64;
+        Self { shares: sums.iter().map(|sum| f16::from_f64(sum / teachers)).collect(), classes, digests }
     }
 
     /// Images that they were asked about.
