@@ -64,11 +64,6 @@ impl AugmentArguments {
         if recipe.mix_off > 0 && recipe.mixup <= 0.0 && recipe.cutmix <= 0.0 {
             return Err(Error::usage("--mix-off: nothing is mixed").with_help("add --cutmix 1 or --mixup 0.2"));
         }
-        if recipe.mix_off >= recipe.epochs && recipe.mix_off > 0 {
-            let epochs = recipe.epochs;
-            return Err(Error::usage(format!("--mix-off {} leaves none of {epochs} epochs to mix in", recipe.mix_off))
-                .with_help(format!("choose fewer than {epochs}, or leave --mixup and --cutmix out")));
-        }
         Ok(())
     }
 }

@@ -142,17 +142,6 @@ impl RecipeArguments {
                 .with_help("add --weight-decay 5e-4, or leave --no-decay out"));
         }
         let epochs = run.epochs.unwrap_or(Recipe::default().epochs);
-        if self.warmup > epochs as f64 {
-            return Err(Error::usage(format!(
-                "--warmup {} is longer than the whole training (--epochs {epochs}): choose at most {epochs}",
-                self.warmup
-            )));
-        }
-        if sizes.before_last() >= epochs {
-            let (last, done) = (sizes.last(), sizes.before_last());
-            return Err(Error::usage(format!("--image-size: {done} of {epochs} epochs are done before {last} pixels"))
-                .with_help("choose more epochs (-e), or let the last size begin earlier"));
-        }
         let mut recipe = Recipe {
             batch_size: self.batch_size,
             epochs,
@@ -181,6 +170,7 @@ impl RecipeArguments {
             ..Recipe::default()
         };
         self.augment.apply(&mut recipe)?;
+        recipe.check_epochs()?;
         if recipe.distill.is_empty() && (recipe.distill_weight - Recipe::default().distill_weight).abs() > 0.0 {
             return Err(Error::usage("--distill-weight: there is no teacher").with_help("name one with --distill RUN"));
         }

@@ -96,6 +96,9 @@ impl Changes {
             ))
             .with_help(way_on(&new, old.schedule, progress, folder)));
         }
+        if new.epochs != old.epochs {
+            new.check_epochs()?;
+        }
         let rate = |recipe: &Recipe, plateau: &Plateau, step| learning_rate(recipe, plateau, steps_per_epoch, step);
         let next = rate(&new, &progress.plateau, progress.step);
         if new.epochs != old.epochs && old.schedule == Schedule::Cosine && self.schedule.is_none() && progress.step > 0

@@ -9,7 +9,7 @@ use super::sizes::Sizes;
 use crate::dataset::Identity;
 use crate::engine::gpu::Precision;
 use crate::engine::{Device, NoDecay, Normalisation, Optimizer, Update};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files;
 use crate::vgg::Network;
 
@@ -187,6 +187,27 @@ impl Recipe {
     pub fn update(&self) -> Update {
         let on = |value: f64| (value != 0.0).then_some(value);
         Update { no_decay: self.no_decay, clip_norm: on(self.clip_norm), ema: on(self.ema) }
+    }
+
+    /// Whether there are epochs for all that needs some. Errors: a warm-up that does not end, a size of images that never comes,
+    /// images that are never mixed.
+    pub fn check_epochs(&self) -> Result<()> {
+        let Self { epochs, warmup, mix_off, .. } = *self;
+        if warmup > epochs as f64 {
+            return Err(Error::usage(format!(
+                "--warmup {warmup} is longer than the whole training (--epochs {epochs}): choose at most {epochs}"
+            )));
+        }
+        if let Some(sizes) = self.image_sizes.as_ref().filter(|sizes| sizes.before_last() >= epochs) {
+            let (last, done) = (sizes.last(), sizes.before_last());
+            return Err(Error::usage(format!("--image-size: {done} of {epochs} epochs are done before {last} pixels"))
+                .with_help("choose more epochs (-e), or let the last size begin earlier"));
+        }
+        if mix_off > 0 && mix_off >= epochs {
+            return Err(Error::usage(format!("--mix-off {mix_off} leaves none of {epochs} epochs to mix in"))
+                .with_help(format!("choose fewer than {epochs}, or leave --mixup and --cutmix out")));
+        }
+        Ok(())
     }
 
     /// The size that `network` sees images in in `epoch`, from 1.

@@ -56,4 +56,12 @@ fn sizes_that_never_come_are_refused() {
     let error = fails(train(runs.path(), "demo-x", &["-i", "32:0,64"]), 2);
     assert!(error.contains("32:0,48:40,64:70"), "{error}");
     assert!(!runs.path().join("demo-x").exists());
+    // Nor by a training that goes on with fewer epochs.
+    ok(train(runs.path(), "demo-x", &["-i", "32:0,40:3", "-e", "5", "--max-steps", "2"]));
+    let error = fails(resume(runs.path(), "demo-x", &["-e", "3"]), 2);
+    assert!(error.contains("3 of 3 epochs"), "{error}");
+    assert_eq!(settings(&runs.path().join("demo-x")).training.epochs, 5);
+    let mixed = ["--cutmix", "1", "--mix-off", "2", "-e", "5", "--max-steps", "2"];
+    ok(train(runs.path(), "demo-y", &mixed));
+    assert!(fails(resume(runs.path(), "demo-y", &["-e", "2"]), 2).contains("--mix-off 2"));
 }
