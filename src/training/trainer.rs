@@ -124,9 +124,8 @@ pub fn over(recipe: &Recipe, progress: &Progress) -> Option<Ending> {
 }
 
 /// Trains from `progress` on until one of the [`Ending`]s, or, `None`, until images have another size than the engine is for.
-/// The engine holds the matching state and has both splits
-/// attached. Whatever happens, the folder's `last.safetensors` is the latest good state that was saved, and nobody writes
-/// any more when this returns.
+/// The engine holds the matching state and has both splits attached. Whatever happens, the folder's `last.safetensors` is the
+/// latest good state that was saved, and nobody writes any more when this returns.
 pub fn train(
     job: &Job<'_>,
     engine: &mut dyn Engine,
