@@ -64,13 +64,12 @@ impl Deref for Map {
 /// Which mapping an address belongs to, for the handler of SIGBUS: it may take no lock and allocate nothing.
 #[cfg(unix)]
 mod watch {
+    use std::ffi::{c_int, c_void};
     use std::io::IsTerminal;
     use std::path::Path;
     use std::ptr;
     use std::sync::Once;
-    use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-
-    use signal_hook::consts::SIGBUS;
+    use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
     /// As many mappings at once can be told by name; a training has three.
     const MAPPINGS: usize = 256;
@@ -85,6 +84,12 @@ mod watch {
     static SLOTS: [Slot; MAPPINGS] = [const {
         Slot { start: AtomicUsize::new(0), end: AtomicUsize::new(0), message: AtomicPtr::new(ptr::null_mut()) }
     }; MAPPINGS];
+
+    /// What handled faults before.
+    static BEFORE: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
+
+    /// Whether a fault is being told of.
+    static TOLD: AtomicBool = AtomicBool::new(false);
 
     /// A mapping that is named as long as this lives.
     pub struct Named(Option<&'static Slot>);
@@ -121,27 +126,52 @@ mod watch {
         }
     }
 
-    /// Names the file and ends the process where the fault is in a mapping; else what was there before does its work.
+    /// Has faults handled by [`faulted`]. Crates that register handlers call the one before first, and that of Rust's runtime
+    /// takes itself away for the whole process: another thread's fault would end it by the signal while this one is told of.
     fn handle() {
-        // SAFETY: the action reads atomics and a message that stays while its mapping is read, writes to a file descriptor
-        // and leaves by `_exit`: all of that is allowed in a signal handler. It neither locks, allocates nor panics.
-        let registered = unsafe {
-            signal_hook_registry::register_sigaction(SIGBUS, |info| {
-                // SAFETY: SIGBUS has an address.
-                let address = info.si_addr() as usize;
-                let within = |slot: &&Slot| {
-                    let start = slot.start.load(Ordering::Acquire);
-                    start > 1 && start <= address && address < slot.end.load(Ordering::Acquire)
-                };
-                let Some(slot) = SLOTS.iter().find(within) else { return };
-                // SAFETY: the mapping of this slot is being read, so that its message is there.
-                if let Some(message) = slot.message.load(Ordering::Acquire).as_ref() {
-                    let _ = rustix::io::write(rustix::stdio::stderr(), message);
-                }
-                signal_hook::low_level::exit(1);
-            })
+        // SAFETY: both structs are the system's own, for which zeros are valid; the handler does only what one may do.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            let mut before: libc::sigaction = std::mem::zeroed();
+            let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = faulted;
+            action.sa_sigaction = handler as libc::sighandler_t;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            // Where that fails the system does what it does.
+            if libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut before) == 0 {
+                BEFORE.store(Box::into_raw(Box::new(before)), Ordering::Release);
+                libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut());
+            }
+        }
+    }
+
+    /// Names the file and ends the process where the fault is in a mapping. Else what was there before is put back, and meets
+    /// the fault when this returns. It reads atomics and a message that stays while its mapping is read, writes to a file
+    /// descriptor and leaves by `_exit`: all of that is allowed in a signal's handler. It neither locks, allocates nor panics.
+    extern "C" fn faulted(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+        // SAFETY: the system hands a valid struct over, and SIGBUS has an address.
+        let address = unsafe { (*info).si_addr() } as usize;
+        let within = |slot: &&Slot| {
+            let start = slot.start.load(Ordering::Acquire);
+            start > 1 && start <= address && address < slot.end.load(Ordering::Acquire)
         };
-        drop(registered); // without it the system does what it does
+        let Some(slot) = SLOTS.iter().find(within) else {
+            // SAFETY: it was allocated ahead of the handler and is never freed.
+            unsafe { libc::sigaction(libc::SIGBUS, BEFORE.load(Ordering::Acquire), ptr::null_mut()) };
+            return;
+        };
+        // Workers fault together; one of them tells it.
+        if TOLD.swap(true, Ordering::AcqRel) {
+            loop {
+                // SAFETY: it waits for a signal; the process ends meanwhile.
+                unsafe { libc::pause() };
+            }
+        }
+        // SAFETY: the mapping of this slot is being read, so that its message is there.
+        if let Some(message) = unsafe { slot.message.load(Ordering::Acquire).as_ref() } {
+            let _ = rustix::io::write(rustix::stdio::stderr(), message);
+        }
+        // SAFETY: it runs nothing of the program.
+        unsafe { libc::_exit(1) }
     }
 }
 
@@ -191,9 +221,12 @@ mod tests {
         let other = Map::of(open(), &path, "another").expect("mapped"); // one that has gone names nothing
         drop(other);
         open().set_len(0).expect("cut");
-        // In a thread of its own, as the workers of an engine are.
-        let sum = std::thread::spawn(move || map.iter().map(|byte| u64::from(*byte)).sum::<u64>()).join();
-        panic!("read {sum:?} of what is not there");
+        // In threads of their own, as the workers of an engine are; which all fault at once.
+        let (ready, sum) = (std::sync::Barrier::new(8), || map.iter().map(|byte| u64::from(*byte)).sum::<u64>());
+        std::thread::scope(|scope| {
+            (0..8).for_each(|_| drop(scope.spawn(|| (ready.wait(), std::hint::black_box(sum())))));
+        });
+        panic!("read what is not there");
     }
 
     #[cfg(unix)]
@@ -201,13 +234,16 @@ mod tests {
     fn a_file_that_is_cut_while_it_is_read_is_named_and_ends_with_1() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("pack");
-        std::fs::write(&path, vec![1; 1 << 16]).expect("written");
-        let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
-        command.args(["files::map::tests::reads_what_was_cut", "--exact", "--ignored", "--nocapture"]).env(CUT, &path);
-        let output = command.output().expect("it runs");
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{told}");
-        let expected = format!("error: {}: cannot be read any more", path.display());
-        assert!(told.contains(&expected) && told.contains("  help: get it again\n"), "{told}");
+        for _ in 0..10 {
+            std::fs::write(&path, vec![1; 1 << 16]).expect("written");
+            let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+            let part = ["files::map::tests::reads_what_was_cut", "--exact", "--ignored", "--nocapture"];
+            let output = command.args(part).env(CUT, &path).output().expect("it runs");
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{told}");
+            let expected = format!("error: {}: cannot be read any more", path.display());
+            assert!(told.contains(&expected) && told.contains("  help: get it again\n"), "{told}");
+            assert_eq!(told.matches("error: ").count(), 1, "{told}");
+        }
     }
 }
