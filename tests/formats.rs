@@ -10,7 +10,7 @@ use vggkit::inference::answers::Answers;
 use vggkit::inference::evaluation::Evaluation;
 use vggkit::inference::fusion::Fusion;
 use vggkit::inference::inside::Inside;
-use vggkit::training::history::{Epoch, Step};
+use vggkit::training::history::{self, Epoch, Step};
 use vggkit::training::run::Run;
 
 /// The first fenced example below a heading, by language and heading.
@@ -61,6 +61,15 @@ fn runs_histories_steps_and_evaluations() {
     std::fs::write(&read, &table).expect("a file");
     Answers::read(&read, 3).and_then(|answers| answers.write(&written)).expect("evaluation.csv");
     assert_eq!(std::fs::read_to_string(&written).expect("a file"), table);
+}
+
+#[test]
+fn a_history_as_a_table() {
+    let run = tempfile::tempdir().expect("a folder");
+    std::fs::write(history::path(run.path()), example("history.jsonl", "json") + "\n").expect("a log");
+    history::tabulate(run.path()).expect("a table");
+    let table = std::fs::read_to_string(history::table_path(run.path())).expect("a table");
+    assert_eq!(table, example("history.csv", "csv") + "\n");
 }
 
 #[test]

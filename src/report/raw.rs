@@ -97,24 +97,10 @@ struct ClassRow<'a> {
     f1: Option<f64>,
 }
 
-/// A row of `history.csv`, as `history.jsonl` has it, with its run.
+/// The first column of `history.csv`, ahead of those of a run's own.
 #[derive(Serialize)]
-struct EpochRow<'a> {
+struct OfRun<'a> {
     run: &'a str,
-    epoch: usize,
-    step: u64,
-    lr: f64,
-    train_loss: f64,
-    train_top1: f64,
-    val_loss: f64,
-    val_top1: f64,
-    val_top5: f64,
-    held_out_loss: Option<f64>,
-    held_out_top1: Option<f64>,
-    held_out_top5: Option<f64>,
-    seconds: f64,
-    images_per_s: f64,
-    time: &'a str,
 }
 
 /// Collects the files. Errors: one that is still there can no longer be read.
@@ -122,7 +108,10 @@ pub fn collect(inputs: &Inputs, runs: &Runs) -> Result<RawFiles> {
     let mut tables = Vec::new();
     if runs.iter().next().is_some() {
         tables.push(table("runs.csv", runs.iter().map(run_row))?);
-        let epochs = runs.iter().flat_map(|d| d.run.history.iter().map(|epoch| epoch_row(&d.identity.name, epoch)));
+        let epochs = runs.iter().flat_map(|d| {
+            let row = |epoch| (OfRun { run: &d.identity.name }, history::Row::from(epoch));
+            d.run.history.iter().map(row)
+        });
         tables.push(table("history.csv", epochs)?);
         let evaluated = runs.iter().filter_map(|d| Some((d, d.run.evaluation.as_ref()?)));
         let rows: Vec<_> = evaluated.flat_map(|(d, evaluation)| class_rows(&d.identity.name, evaluation)).collect();
@@ -210,26 +199,6 @@ fn run_row<'a>(d: &'a Described) -> RunRow<'a> {
         synthetic: run.data.synthetic,
         manifest_sha256: &run.data.manifest_sha256,
         content_sha256: &run.data.content_sha256,
-    }
-}
-
-fn epoch_row<'a>(run: &'a str, e: &'a history::Epoch) -> EpochRow<'a> {
-    EpochRow {
-        run,
-        epoch: e.epoch,
-        step: e.step,
-        lr: e.lr,
-        train_loss: e.train_loss,
-        train_top1: e.train_top1,
-        val_loss: e.val_loss,
-        val_top1: e.val_top1,
-        val_top5: e.val_top5,
-        held_out_loss: e.held_out.map(|h| h.held_out_loss),
-        held_out_top1: e.held_out.map(|h| h.held_out_top1),
-        held_out_top5: e.held_out.map(|h| h.held_out_top5),
-        seconds: e.seconds,
-        images_per_s: e.images_per_s,
-        time: &e.time,
     }
 }
 

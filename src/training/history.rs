@@ -1,4 +1,4 @@
-//! `history.jsonl` and `steps.jsonl`: one object an epoch, one a step.
+//! `history.jsonl` and `steps.jsonl`: one object an epoch, one a step; and `history.csv`, the former as a table.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -57,6 +57,46 @@ impl From<Scores> for HeldOut {
     }
 }
 
+/// A row of `history.csv`: an [`Epoch`] whose columns are always the same; what it lacks is empty.
+#[derive(Serialize)]
+pub struct Row<'a> {
+    epoch: usize,
+    step: u64,
+    lr: f64,
+    train_loss: f64,
+    train_top1: f64,
+    val_loss: f64,
+    val_top1: f64,
+    val_top5: f64,
+    held_out_loss: Option<f64>,
+    held_out_top1: Option<f64>,
+    held_out_top5: Option<f64>,
+    seconds: f64,
+    images_per_s: f64,
+    time: &'a str,
+}
+
+impl<'a> From<&'a Epoch> for Row<'a> {
+    fn from(e: &'a Epoch) -> Self {
+        Self {
+            epoch: e.epoch,
+            step: e.step,
+            lr: e.lr,
+            train_loss: e.train_loss,
+            train_top1: e.train_top1,
+            val_loss: e.val_loss,
+            val_top1: e.val_top1,
+            val_top5: e.val_top5,
+            held_out_loss: e.held_out.map(|h| h.held_out_loss),
+            held_out_top1: e.held_out.map(|h| h.held_out_top1),
+            held_out_top5: e.held_out.map(|h| h.held_out_top5),
+            seconds: e.seconds,
+            images_per_s: e.images_per_s,
+            time: &e.time,
+        }
+    }
+}
+
 /// One line of `steps.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
@@ -76,6 +116,26 @@ pub fn path(run: &Path) -> PathBuf {
 /// `<run>/steps.jsonl`.
 pub fn steps_path(run: &Path) -> PathBuf {
     run.join("steps.jsonl")
+}
+
+/// `<run>/history.csv`.
+pub fn table_path(run: &Path) -> PathBuf {
+    run.join("history.csv")
+}
+
+/// Writes `history.csv` anew from `history.jsonl`, or removes it where that is not there: a table cannot lose half of a row as a
+/// log may, and so the two always agree.
+pub fn tabulate(run: &Path) -> Result<()> {
+    let (log, table) = (path(run), table_path(run));
+    if !log.exists() {
+        return files::remove_if_there(&table);
+    }
+    let lines: Vec<Epoch> = files::read_json_lines(&log)?;
+    files::write_atomic_locked(&table, |file| {
+        let mut writer = csv::Writer::from_writer(file);
+        lines.iter().try_for_each(|line| writer.serialize(Row::from(line))).map_err(std::io::Error::other)?;
+        writer.flush()
+    })
 }
 
 /// Drops the lines that `keep` refuses, and a half-written last one. A log that is not there stays away.

@@ -243,6 +243,7 @@ impl Session {
     /// and the training goes on from its last checkpoint.
     pub fn train(&mut self, stop: &Stop, observer: &mut dyn Observer) -> Result<Ending> {
         if let Some(ending) = self.ended() {
+            history::tabulate(&self.folder)?; // a run of an older version has none
             return Ok(ending); // with what run.toml says of it
         }
         let mut lost = false;
@@ -417,7 +418,7 @@ fn clear(folder: &Path, overwrite: bool) -> Result<Occupied> {
     let occupied = occupied::occupy(folder)?;
     refuse_a_run(folder, overwrite)?;
     let mut old = vec![Run::path(folder), checkpoint::last_path(folder), checkpoint::best_path(folder)];
-    old.extend([history::path(folder), history::steps_path(folder)]);
+    old.extend([history::path(folder), history::table_path(folder), history::steps_path(folder)]);
     old.iter().try_for_each(|path| files::remove_if_there(path))?;
     checkpoint::forget_evaluations(folder)?;
     Ok(occupied)

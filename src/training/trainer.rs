@@ -178,10 +178,11 @@ struct Trainer<'a> {
 }
 
 impl Trainer<'_> {
-    /// The logs lose what lies past the checkpoint.
+    /// The logs lose what lies past the checkpoint, and the table follows.
     fn start(&mut self) -> Result<()> {
         let Progress { step, epoch, .. } = self.progress;
         history::truncate::<Epoch>(&history::path(self.job.folder), |line| line.epoch < epoch)?;
+        history::tabulate(self.job.folder)?;
         history::truncate::<Step>(&history::steps_path(self.job.folder), |line| line.step <= step)
     }
 

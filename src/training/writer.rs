@@ -103,6 +103,7 @@ impl Destination {
                 checkpoint::save_best(folder, plan, &sealed, &progress, classes)?;
             }
             files::append_json_line(&history::path(folder), epoch)?;
+            history::tabulate(folder)?;
         }
         if last {
             // After the logs are on the disk: a resume does not write again what lies before it.

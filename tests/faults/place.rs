@@ -133,6 +133,12 @@ fn check_run(run: &Path) {
     if !history.is_empty() {
         checkpoint::load(&checkpoint::best_path(run), &plan, None).expect("best");
     }
+    let table = run.join("history.csv");
+    if table.exists() {
+        let rows =
+            csv::Reader::from_path(&table).expect("a table").records().inspect(|row| assert!(row.is_ok())).count();
+        assert!(rows == history.len() || rows + 1 == history.len(), "{rows} rows and {} lines", history.len());
+    }
     for json in ["evaluation.json", "inside.json"].map(|name| run.join(name)) {
         if json.exists() {
             files::read_json::<serde_json::Value>(&json).expect("whole");

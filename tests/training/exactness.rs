@@ -10,8 +10,30 @@ use vggkit::training::checkpoint;
 
 use crate::{fails, history, ok, resume, settings, step_of, train};
 
+/// `history.csv` says what `history.jsonl` says, cell by cell.
+pub fn the_table_agrees(run: &Path) {
+    let mut table = csv::Reader::from_path(run.join("history.csv")).expect("a table");
+    let columns: Vec<String> = table.headers().expect("a header").iter().map(str::to_owned).collect();
+    let rows: Vec<_> = table.records().map(|row| row.expect("a row")).collect();
+    let log = fs::read_to_string(run.join("history.jsonl")).expect("a log");
+    assert_eq!(rows.len(), log.lines().count());
+    for (row, line) in rows.iter().zip(log.lines()) {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let known = line.as_object().expect("an object").keys().all(|key| columns.contains(key));
+        assert!(known, "{columns:?} for {line}");
+        for (column, cell) in columns.iter().zip(row) {
+            match &line[column.as_str()] {
+                Value::Number(number) => assert_eq!(number.as_f64(), cell.parse().ok(), "{column} of {line}"),
+                Value::String(text) => assert_eq!(text, cell),
+                other => assert!(other.is_null() && cell.is_empty(), "{column} of {line}: {cell}"),
+            }
+        }
+    }
+}
+
 /// Every tensor of both checkpoints of a run, as bytes, and the parts of its logs that do not depend on the clock.
 pub fn fingerprint(run: &Path) -> (Vec<Vec<u8>>, Vec<Value>) {
+    the_table_agrees(run);
     let mut tensors = Vec::new();
     for path in [checkpoint::last_path(run), checkpoint::best_path(run)] {
         let bytes = fs::read(&path).expect("a checkpoint");
@@ -180,11 +202,34 @@ fn kill_at_any_moment_leaves_a_checkpoint_that_loads() {
 }
 
 #[test]
+fn a_table_that_is_missing_or_wrong_is_written_anew_by_the_next_resume() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let run = runs.path().join("demo-a");
+    let table = run.join("history.csv");
+    ok(train(runs.path(), "demo-a", &["-e", "2", "--hold-out", "0.2", "--max-steps", "4"]));
+    the_table_agrees(&run);
+    assert!(fs::read_to_string(&table).expect("a table").starts_with("epoch,step,lr,train_loss,"));
+    assert!(history(&run)[0].held_out.is_some());
+    fs::write(&table, "epoch\n1\n2\n3\n").expect("written");
+    ok(resume(runs.path(), "demo-a", &["--max-steps", "5"]));
+    the_table_agrees(&run);
+    fs::remove_file(&table).expect("removed"); // a run of an older version
+    ok(resume(runs.path(), "demo-a", &["--max-steps", "100"]));
+    assert_eq!(history(&run).len(), 2);
+    the_table_agrees(&run);
+    fs::remove_file(&table).expect("removed");
+    ok(resume(runs.path(), "demo-a", &[])); // nothing is left to train
+    the_table_agrees(&run);
+    ok(train(runs.path(), "demo-a", &["-e", "1", "--max-steps", "1", "--overwrite"]));
+    the_table_agrees(&run);
+}
+
+#[test]
 fn what_a_killed_process_left_half_written_goes_with_the_next_write() {
     let runs = tempfile::tempdir().expect("a folder");
     let run = runs.path().join("demo-a");
     ok(train(runs.path(), "demo-a", &["-e", "1", "--max-steps", "1"]));
-    let files = ["best.safetensors", "history.jsonl", "last.safetensors", "run.toml"];
+    let files = ["best.safetensors", "history.csv", "history.jsonl", "last.safetensors", "run.toml"];
     for file in files {
         fs::write(run.join(format!(".{file}.partial")), "half").expect("written");
     }
