@@ -28,6 +28,7 @@ mod find_lr;
 mod legacy;
 mod network_arguments;
 mod predict;
+mod predict_files;
 mod prepare;
 mod recipe_arguments;
 mod report;

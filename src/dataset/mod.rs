@@ -30,7 +30,7 @@ pub use pack::Pack;
 use crate::error::{Error, Result};
 
 /// A pool of `threads` workers for one command.
-fn workers(threads: usize) -> Result<rayon::ThreadPool> {
+pub fn workers(threads: usize) -> Result<rayon::ThreadPool> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     pool.map_err(|e| Error::threads(threads, e))
 }

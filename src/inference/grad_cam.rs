@@ -35,7 +35,7 @@ impl<'a, T: Real> Head<'a, T> {
     }
 
     /// Inputs of each linear layer, and last the logits. `activations` is A, [height, width, channels].
-    fn forward(&self, activations: &[T]) -> Vec<Vec<T>> {
+    pub(super) fn forward(&self, activations: &[T]) -> Vec<Vec<T>> {
         let mut x = vec![T::zero(); self.size * self.size * self.features.channels];
         average_pool::forward(self.features, self.size, activations, &mut x);
         let mut values = vec![x];

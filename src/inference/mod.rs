@@ -6,6 +6,7 @@ pub mod calibration;
 pub mod class_scores;
 pub mod dense;
 pub mod evaluation;
+pub mod features;
 pub mod fusion;
 pub mod grad_cam;
 pub mod inside;

@@ -86,11 +86,6 @@ impl Predictions {
         ranked(&self.mean_softmax[image])[0]
     }
 
-    /// Classes of image `image` by falling mean softmax.
-    pub fn ranked(&self, image: usize) -> Vec<usize> {
-        ranked(&self.mean_softmax[image])
-    }
-
     /// Writes `predictions.csv`.
     pub fn write(&self, path: &Path) -> Result<()> {
         let failed = |e: csv::Error| std::io::Error::other(e);
@@ -123,7 +118,7 @@ fn vote(named: &[usize], mean_softmax: &[f64]) -> usize {
 }
 
 /// Class indices by falling value; equal values by index.
-fn ranked(values: &[f64]) -> Vec<usize> {
+pub fn ranked(values: &[f64]) -> Vec<usize> {
     let mut classes: Vec<usize> = (0..values.len()).collect();
     classes.sort_by(|&a, &b| values[b].total_cmp(&values[a]).then(a.cmp(&b)));
     classes

@@ -19,6 +19,9 @@ use crate::files::{self, Map};
 /// A tensor beside the network's own: name, shape, values.
 pub type Extra<'a> = (String, Vec<usize>, &'a [f32]);
 
+/// A tensor of a file: name, type, shape, bytes.
+pub type Entry<'a> = (String, Dtype, Vec<usize>, &'a [u8]);
+
 /// What a weight file held.
 #[derive(Clone, Debug, Default)]
 pub struct LoadedWeights {
@@ -50,7 +53,7 @@ pub fn save(
     extra: &[Extra<'_>],
 ) -> Result<()> {
     let counter = i64::try_from(step).unwrap_or(i64::MAX).to_le_bytes();
-    let mut entries: Vec<(String, Dtype, Vec<usize>, &[u8])> = Vec::new();
+    let mut entries: Vec<Entry<'_>> = Vec::new();
     // The 8-byte counters come first, so that they and the 4-byte floats behind them are aligned.
     for layer in plan.layers.iter().filter(|l| l.operation == Operation::BatchNorm2d) {
         entries.push((format!("{}.num_batches_tracked", layer.name), Dtype::I64, Vec::new(), &counter));
@@ -61,8 +64,18 @@ pub fn save(
     for (name, shape, values) in extra {
         entries.push((name.clone(), Dtype::F32, shape.clone(), bytemuck::cast_slice(values)));
     }
+    let header = header(path, &entries, metadata)?;
+    files::write_atomic_locked(path, |file| {
+        file.write_all(&header)?;
+        entries.iter().try_for_each(|(_, _, _, bytes)| file.write_all(bytes))
+    })
+}
+
+/// What stands ahead of the bytes of `tensors` in a safetensors file, its own length included. It is padded so that the tensors are
+/// aligned where those of the longest numbers come first, and its keys are sorted: the same state gives the same bytes.
+pub fn header(path: &Path, tensors: &[Entry<'_>], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let mut offset = 0;
-    let infos = entries
+    let infos = tensors
         .iter()
         .map(|(name, dtype, shape, bytes)| {
             let data_offsets = (offset, offset + bytes.len());
@@ -71,19 +84,14 @@ pub fn save(
         })
         .collect();
     let broken = |e: &dyn std::fmt::Display| Error::data(path, format!("cannot be laid out: {e}"));
-    // A JSON object with sorted keys: the same state gives the same bytes.
     let header = Metadata::new(None, infos).map_err(|e| broken(&e))?;
     let mut header = serde_json::to_value(&header).map_err(|e| broken(&e))?;
     if let Some(object) = header.as_object_mut() {
         object.insert("__metadata__".to_owned(), serde_json::to_value(metadata).map_err(|e| broken(&e))?);
     }
-    let mut header = header.to_string().into_bytes();
-    header.resize(header.len().next_multiple_of(8), b' ');
-    files::write_atomic_locked(path, |file| {
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(&header)?;
-        entries.iter().try_for_each(|(_, _, _, bytes)| file.write_all(bytes))
-    })
+    let mut text = header.to_string().into_bytes();
+    text.resize(text.len().next_multiple_of(8), b' ');
+    Ok([&(text.len() as u64).to_le_bytes()[..], &text].concat())
 }
 
 /// `__metadata__` of a weight file, whose tensors stay unread.

@@ -98,6 +98,7 @@ every! {
     resume_survives_every_failure, resume_survives_every_kill: "train --resume" by 7;
     evaluate_survives_every_failure, evaluate_survives_every_kill: "evaluate" by 3;
     predict_survives_every_failure, predict_survives_every_kill: "predict" by 3;
+    features_survive_every_failure, features_survive_every_kill: "predict --features" by 2;
     report_survives_every_failure, report_survives_every_kill: "report" by 7;
 }
 

@@ -19,17 +19,19 @@ pub const TINY: [&str; 9] = ["--width", "0.05", "-i", "32", "-b", "8", "-e", "2"
 pub type Words = &'static [&'static str];
 
 /// What is tried: a name, the command, and what is typed again when it has failed.
-pub const COMMANDS: [(&str, Words, Words); 7] = [
+pub const COMMANDS: [(&str, Words, Words); 8] = [
     ("prepare", PREPARE_OTHER, PREPARE_OTHER),
     ("prepare --force", &["prepare", "--demo", "--classes", "2", "--per-class", "6", "--force"], PREPARE),
     ("train", &["train", "--run", "demo-b"], &["train", "--run", "demo-b"]),
     ("train --resume", RESUME, RESUME),
     ("evaluate", &["evaluate", "demo-a"], &["evaluate", "demo-a"]),
     ("predict", &["predict"], &["predict"]),
+    ("predict --features", FEATURES, FEATURES),
     ("report", &["report", "--split-assets"], &["report", "--split-assets"]),
 ];
 const PREPARE: Words = &["prepare", "--demo", "--classes", "2", "--per-class", "6"];
 const PREPARE_OTHER: Words = &["prepare", "--demo", "--classes", "2", "--per-class", "5"];
+const FEATURES: Words = &["predict", "demo-a", "--features", "features.safetensors"];
 const RESUME: Words = &["train", "--resume", "demo-a", "-e", "4", "-es", "0", "--checkpoint-every", "1"];
 
 /// Such a folder.

@@ -13,6 +13,7 @@ mod image_files;
 mod odd_places;
 mod outcomes;
 mod own_images;
+mod predicting;
 mod replacing;
 mod same_data;
 mod selection;
