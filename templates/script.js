@@ -191,7 +191,7 @@ const reveal = () => {
 window.addEventListener("hashchange", reveal);
 if (location.hash) reveal();
 
-// A live page that loads itself again keeps open what was open.
+// A page that loads itself again keeps open what was open.
 if (document.querySelector("meta[http-equiv=refresh]")) {
   const parts = Array.from(document.querySelectorAll("details"));
   // Its own id, else that of the chart beside it, else its words: parts may come and go.

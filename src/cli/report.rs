@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Shared, output};
+use super::{Shared, output, values};
+use crate::engine::gpu::Precision;
 use crate::error::{Error, Kind, Result};
+use crate::inference::model;
+use crate::report::live::{self, Live};
 use crate::report::{self, Fingerprint, Options, Problem, Report, Sources};
 use crate::training::stop::Stop;
 
@@ -22,6 +25,7 @@ Examples:
   vggkit report --watch --open                   a page that follows the training in another terminal
   vggkit report --runs records --out /tmp/page   other runs, elsewhere
   vggkit report --data data/demo                 with the images of the demo set
+  vggkit report --live vgg13                     and site/live.html: this network in a page, asked by dropping an image
 
 Beside the page lies index_files/: the figures behind it as CSV and JSON, and its images with --split-assets. What vggkit
 did not write there stays; an index.html that it did not write is replaced with --force only.")]
@@ -37,7 +41,13 @@ pub struct Arguments {
     /// Put images beside the page instead of into it
     #[arg(long)]
     split_assets: bool,
-    /// Replace an index.html that vggkit did not write
+    /// Also write live.html: one file with the best network of this run in it, that runs in browsers with WebGPU
+    #[arg(long, value_name = "RUN", conflicts_with = "watch")]
+    live: Option<PathBuf>,
+    /// What the weights in live.html are stored in: f16 at half the size, or f32. It computes in f32 in any case
+    #[arg(long, value_name = "NAME", value_parser = values::precision, default_value = "f16", requires = "live")]
+    live_weights: Precision,
+    /// Replace an index.html or live.html that vggkit did not write
     #[arg(long)]
     force: bool,
     /// Open the page in the browser
@@ -56,25 +66,41 @@ struct Summary<'a> {
     runs: usize,
     problems: &'a [Problem],
     missing: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<&'a Live>,
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let Arguments { shared, out, predictions, split_assets, force, open, watch } = arguments;
+    let Arguments { shared, out, predictions, split_assets, force, open, watch, live, live_weights } = arguments;
     let sources = Sources { runs: shared.runs.clone(), data: shared.data().to_path_buf(), predictions };
-    let render = |live| report::render(&sources, &out, Options { split_assets, live, force });
+    let live = match live {
+        Some(run) => {
+            let folder = model::find(&shared.runs, run)?;
+            let options = live::Options { precision: live_weights, threads: shared.threads(), force };
+            Some(live::render(&folder, shared.data(), &out, options)?)
+        }
+        None => None,
+    };
+    let render = |following| report::render(&sources, &out, Options { split_assets, following, force });
     let report = if watch { follow(&sources, render, open, shared.quiet)? } else { render(false)? };
     if open && !watch {
         show(&report)?;
     }
     if !shared.quiet {
         tell(&report);
+        if let Some(missing) = live.as_ref().and_then(|live| live.missing.as_ref()) {
+            output::note(&format!("note: {missing}"));
+        }
     }
     let page = report.page.display().to_string();
     if shared.json {
         let (runs, problems, missing) = (report.runs, &report.problems[..], &report.missing[..]);
-        output::json(&Summary { schema: "vggkit/report/1", page, runs, problems, missing })?;
+        output::json(&Summary { schema: "vggkit/report/1", page, runs, problems, missing, live: live.as_ref() })?;
     } else {
         output::line(&page);
+        if let Some(live) = &live {
+            output::line(&live.page.display().to_string());
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -98,7 +124,7 @@ fn tell(report: &Report) {
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Renders a live page whenever something changed, until a training was seen and none goes on any more, or a signal
+/// Renders a page that follows whenever something changed, until a training was seen and none goes on any more, or a signal
 /// comes; then once more as it stays.
 fn follow(sources: &Sources, render: impl Fn(bool) -> Result<Report>, open: bool, quiet: bool) -> Result<Report> {
     let stop = Stop::on_signals()?;

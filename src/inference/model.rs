@@ -40,11 +40,7 @@ impl Model {
     pub fn open(folder: &Path, target: &Target, threads: usize) -> Result<Self> {
         let run = load_run(folder)?;
         let plan = run.network.plan()?;
-        let path = checkpoint::best_path(folder);
-        if !path.exists() {
-            return Err(Error::data(&path, "is not there: the run has not finished its first epoch")
-                .with_help(format!("go on with `vggkit train --resume {}`", quote(folder))));
-        }
+        let path = best_of(folder)?;
         let mut checkpoint = checkpoint::load(&path, &plan, None)?;
         if target.gpu.precision != run.training.precision {
             checkpoint.state.variants.clear(); // those of the other precision
@@ -69,6 +65,16 @@ pub fn load_run(folder: &Path) -> Result<Run> {
         return Err(Error::data(folder, "is not a run: it has no run.toml").with_help("list the runs with `ls runs`"));
     }
     Run::load(folder)
+}
+
+/// Where the best network of the run in `folder` lies, or an error that says that it has none yet.
+pub fn best_of(folder: &Path) -> Result<PathBuf> {
+    let path = checkpoint::best_path(folder);
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Error::data(&path, "is not there: the run has not finished its first epoch")
+        .with_help(format!("go on with `vggkit train --resume {}`", quote(folder))))
 }
 
 /// The settings of an engine that infers with the best network of `run`.

@@ -54,7 +54,8 @@ pub fn check(page: &Path, force: bool) -> Result<()> {
         .with_help("choose another folder (--out DIR), move it away, or replace it (--force)"))
 }
 
-fn is_ours(page: &Path) -> Result<bool> {
+/// Whether vggkit wrote `page`. Errors: it cannot be read.
+pub fn is_ours(page: &Path) -> Result<bool> {
     let mut head = Vec::new();
     let read = fs::open(page).and_then(|file| file.take(HEAD).read_to_end(&mut head));
     read.map_err(|e| Error::io("cannot read", page, e))?;

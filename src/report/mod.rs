@@ -2,6 +2,7 @@
 //!
 //! It reads only what `prepare`, `verify`, `train`, `evaluate` and `predict` wrote; it computes no network and
 //! changes none of those files. What cannot be read is named, on the page and to the caller, and stops nothing else.
+//! [`live`] makes another page, with a network in it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ mod evaluated;
 mod format;
 mod images;
 mod ink;
+pub mod live;
 mod load;
 mod page;
 mod predictions;
@@ -53,7 +55,7 @@ pub struct Options {
     /// Images as files beside the page, not inside it.
     pub split_assets: bool,
     /// Trainings go on: the page says so and loads itself again every few seconds.
-    pub live: bool,
+    pub following: bool,
     /// Replace a page that vggkit did not write.
     pub force: bool,
 }
@@ -70,9 +72,9 @@ pub fn render(sources: &Sources, out: &Path, options: Options) -> Result<Report>
     let inputs = load::load(sources);
     let runs = view::Runs::new(&inputs)?;
     let raw = raw::collect(&inputs, &runs)?;
-    let live =
-        options.live.then(|| view::Live::new(&runs, &watch::trained_now(sources), watch::reload_seconds(&inputs)));
-    let view = view::build(&inputs, &runs, &raw, live)?;
+    let trained_now = || view::Following::new(&runs, &watch::trained_now(sources), watch::reload_seconds(&inputs));
+    let mut view = view::build(&inputs, &runs, &raw, options.following.then(trained_now))?;
+    view.live = live::is_there(out).then_some(live::FILE);
     let mut html = page::render(&view, options.split_assets)?;
     let mut files = BTreeMap::new();
     if options.split_assets {

@@ -16,10 +16,10 @@ const STYLE: &str = concat!(include_str!("../../templates/style.css"), include_s
 const SCRIPT: &str = concat!(include_str!("../../templates/script.js"), include_str!("../../templates/matrix.js"));
 
 /// Name and text of each template.
-const TEMPLATES: [(&str, &str); 14] = [
+const TEMPLATES: [(&str, &str); 15] = [
     ("page.html", include_str!("../../templates/page.html")),
     ("macros.html", include_str!("../../templates/macros.html")),
-    ("live.html", include_str!("../../templates/live.html")),
+    ("following.html", include_str!("../../templates/following.html")),
     ("verdict.html", include_str!("../../templates/verdict.html")),
     ("results.html", include_str!("../../templates/results.html")),
     ("averaged.html", include_str!("../../templates/averaged.html")),
@@ -31,11 +31,25 @@ const TEMPLATES: [(&str, &str); 14] = [
     ("inside.html", include_str!("../../templates/inside.html")),
     ("provenance.html", include_str!("../../templates/provenance.html")),
     ("problems.html", include_str!("../../templates/problems.html")),
+    ("live.html", include_str!("../../templates/live/live.html")),
 ];
 
 /// The finished HTML. `images_beside`: the policy lets images be files too.
 pub fn render(page: &Page, images_beside: bool) -> Result<String> {
-    let wrong = |e: minijinja::Error| Error::new(Kind::Data, format!("cannot render the page: {e:#}"));
+    // A page opened from a folder has no origin of its own, so 'self' does not cover its neighbours: file: does.
+    let images = if images_beside { "data: 'self' file:" } else { "data:" };
+    let policy = policy(images, Scripts { style: STYLE, script: SCRIPT });
+    let environment = environment()?;
+    let template = environment.get_template("page.html").map_err(wrong)?;
+    template.render(context! { page => Serde(page), style => STYLE, script => SCRIPT, policy => policy }).map_err(wrong)
+}
+
+fn wrong(error: minijinja::Error) -> Error {
+    Error::new(Kind::Data, format!("cannot render the page: {error:#}"))
+}
+
+/// All templates, and what they are rendered with.
+pub fn environment() -> Result<Environment<'static>> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -44,10 +58,7 @@ pub fn render(page: &Page, images_beside: bool) -> Result<String> {
     for (name, text) in TEMPLATES {
         environment.add_template(name, text).map_err(wrong)?;
     }
-    let template = environment.get_template("page.html").map_err(wrong)?;
-    template
-        .render(context! { page => Serde(page), style => STYLE, script => SCRIPT, policy => policy(images_beside) })
-        .map_err(wrong)
+    Ok(environment)
 }
 
 /// A text with what stands between two backticks set as code.
@@ -64,15 +75,20 @@ fn coded(text: &str) -> Value {
     Value::from_safe_string(html)
 }
 
-/// Nothing is loaded but embedded images, or those beside the page; only this very style and script apply.
-fn policy(images_beside: bool) -> String {
-    // A page opened from a folder has no origin of its own, so 'self' does not cover its neighbours: file: does.
-    let images = if images_beside { "data: 'self' file:" } else { "data:" };
+/// The texts that a page may apply and run.
+#[derive(Clone, Copy)]
+pub struct Scripts {
+    pub style: &'static str,
+    pub script: &'static str,
+}
+
+/// Nothing is loaded but images from where `images` says; only this very style and script apply.
+pub fn policy(images: &str, Scripts { style, script }: Scripts) -> String {
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text.as_bytes()));
     format!(
         "default-src 'none'; img-src {images}; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'",
-        hash(STYLE),
-        hash(SCRIPT)
+        hash(style),
+        hash(script)
     )
 }
 

@@ -38,7 +38,7 @@ pub fn trained_now(sources: &Sources) -> Vec<String> {
     runs.into_iter().filter(|(_, folder)| occupied::is_occupied(folder)).map(|(name, _)| name).collect()
 }
 
-/// How often a live page had better load itself again, in seconds: a few times an epoch, never more often than every 5.
+/// How often a page that follows had better load itself again, in seconds: a few times an epoch, never more often than every 5.
 pub fn reload_seconds(inputs: &Inputs) -> u64 {
     let last = inputs.runs.iter().filter_map(|run| run.history.last());
     let shortest = last.map(|epoch| epoch.seconds).fold(f64::INFINITY, f64::min);

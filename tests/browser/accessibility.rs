@@ -47,7 +47,7 @@ fn axe_finds_what_is_wrong() {
 }
 
 /// Rule, what it asks for, and where it is broken.
-fn violations(page: &Page, axe: &str) -> Vec<String> {
+pub fn violations(page: &Page, axe: &str) -> Vec<String> {
     let params = json!({ "expression": format!("if (!globalThis.axe) {{ {axe} }}; axe.version") });
     page.call("Runtime.evaluate", params);
     page.texts(FOUND)

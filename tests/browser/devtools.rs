@@ -39,15 +39,15 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts `chromium`. Panics with what it printed where it does not answer.
-    pub fn start(chromium: &Path) -> Self {
+    /// Starts `chromium`, with WebGPU on the processor where `webgpu`. Panics with what it printed where it does not answer.
+    pub fn start(chromium: &Path, webgpu: bool) -> Self {
         let profile = tempfile::Builder::new().prefix("vggkit-chromium-").tempdir().expect("a folder for the profile");
         let log = std::fs::File::create(profile.path().join("stderr")).expect("a file for what Chromium prints");
         // Chromium reads commands from descriptor 3 and writes answers to 4: the shell moves our pipes there.
         let mut process = Command::new("sh")
             .args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >&2"#])
             .arg(chromium)
-            .args(flags(profile.path()))
+            .args(flags(profile.path(), webgpu))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -161,7 +161,7 @@ impl Drop for Browser {
     }
 }
 
-fn flags(profile: &Path) -> Vec<OsString> {
+fn flags(profile: &Path, webgpu: bool) -> Vec<OsString> {
     let mut profile_flag = OsString::from("--user-data-dir=");
     profile_flag.push(profile);
     let mut flags = vec![profile_flag];
@@ -171,7 +171,6 @@ fn flags(profile: &Path) -> Vec<OsString> {
             "--remote-debugging-pipe",
             "--no-first-run",
             "--no-default-browser-check",
-            "--disable-gpu",
             "--disable-dev-shm-usage", // a container's /dev/shm is too small for a long page
             "--disable-extensions",
             "--force-color-profile=srgb",
@@ -185,6 +184,10 @@ fn flags(profile: &Path) -> Vec<OsString> {
         ]
         .map(OsString::from),
     );
+    // SwiftShader, which Chromium brings along and takes only where it is told to.
+    let device: &[&str] =
+        if webgpu { &["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"] } else { &["--disable-gpu"] };
+    flags.extend(device.iter().map(OsString::from));
     if std::fs::metadata(profile).expect("the profile").uid() == 0 {
         flags.push("--no-sandbox".into()); // its sandbox refuses to run as root
     }

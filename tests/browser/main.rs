@@ -15,17 +15,24 @@ mod hostile;
 mod keyboard;
 mod layout;
 mod links;
+mod live;
 mod matrices;
 mod narrow;
 mod page;
 mod pages;
 mod print;
 mod scripting;
+mod shaders;
 mod silence;
 mod tables;
 mod watch;
 
 /// A fresh Chromium.
 fn browser() -> devtools::Browser {
-    devtools::Browser::start(&chromium::executable())
+    devtools::Browser::start(&chromium::executable(), false)
+}
+
+/// One that computes by WebGPU, on the processor.
+fn browser_with_webgpu() -> devtools::Browser {
+    devtools::Browser::start(&chromium::executable(), true)
 }

@@ -112,19 +112,34 @@ fn instance() -> wgpu::Instance {
     wgpu::Instance::new(descriptor)
 }
 
+/// An adapter that is not there and computes nothing, with these features and limits: what is recorded on it is what one
+/// that is like it would be given. Subgroups have `lanes` lanes; `kind` decides whether it counts as hardware.
+/// Errors: wgpu has no such adapter.
+pub fn imagined(features: Features, limits: Limits, lanes: u32, kind: DeviceType) -> Result<Found> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::NOOP;
+    descriptor.backend_options.noop = wgpu::NoopBackendOptions {
+        enable: true,
+        features: Some(features),
+        limits: Some(limits),
+        device_type: Some(kind),
+        subgroup_min_size: Some(lanes),
+        subgroup_max_size: Some(lanes),
+    };
+    let adapters = pollster::block_on(wgpu::Instance::new(descriptor).enumerate_adapters(wgpu::Backends::all()));
+    let missing = || Error::new(Kind::Engine, "no adapter to record on");
+    adapters.into_iter().next().map(found).ok_or_else(missing)
+}
+
+fn found(adapter: Adapter) -> Found {
+    Found { info: adapter.get_info(), features: adapter.features(), limits: adapter.limits(), adapter }
+}
+
 /// All adapters, hardware first, discrete cards before integrated ones; their positions are the indices that
 /// `--adapter` takes. Errors: none, with what is missing.
 pub fn list() -> Result<Vec<Found>> {
     let adapters = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()));
-    let mut found: Vec<Found> = adapters
-        .into_iter()
-        .map(|adapter| Found {
-            info: adapter.get_info(),
-            features: adapter.features(),
-            limits: adapter.limits(),
-            adapter,
-        })
-        .collect();
+    let mut found: Vec<Found> = adapters.into_iter().map(found).collect();
     found.sort_by_key(|f| match f.info.device_type {
         DeviceType::DiscreteGpu => 0,
         DeviceType::IntegratedGpu => 1,

@@ -27,6 +27,10 @@ pub struct Dispatch {
     pub bytes: u64,
     /// What runs.
     pub program: Arc<Program>,
+    /// Its own uniform.
+    pub dims: Vec<u8>,
+    /// Its storage buffers, from binding 2 on.
+    pub storages: Vec<Slice>,
     bindings: wgpu::BindGroup,
     grid: Grid,
 }
@@ -86,7 +90,9 @@ impl Gpu {
         let same = |a: &Slice, b: &Slice| a.buffer == b.buffer && a.offset == b.offset;
         let again = |(i, slice): &(usize, &&Slice)| storages[..*i].iter().any(|before| same(before, slice));
         let bytes = storages.iter().enumerate().filter(|entry| !again(entry)).map(|(_, slice)| slice.bytes).sum();
-        Ok(Dispatch { label, bytes, program, bindings, grid: Box::new(grid) })
+        let storages = storages.iter().map(|slice| (*slice).clone()).collect();
+        let dims = bytemuck::bytes_of(dims).to_vec();
+        Ok(Dispatch { label, bytes, program, dims, storages, bindings, grid: Box::new(grid) })
     }
 
     /// Submits lists of calls, one after another, for `samples` samples, and then copies. What [`Gpu::write_step`] wrote last is what they
@@ -125,9 +131,14 @@ impl Gpu {
 }
 
 impl Dispatch {
+    /// Its workgroups for `samples` samples.
+    pub fn groups(&self, samples: usize) -> Groups {
+        (self.grid)(samples)
+    }
+
     /// Puts the call into `pass`.
     pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>, samples: usize) {
-        let [x, y, z] = (self.grid)(samples);
+        let [x, y, z] = self.groups(samples);
         if x * y * z > 0 {
             pass.set_pipeline(&self.program.pipeline);
             pass.set_bind_group(0, &self.bindings, &[]);

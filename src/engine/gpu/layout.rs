@@ -9,7 +9,7 @@ use crate::engine::lifetime::Values;
 use crate::engine::stages::{Stage, Work, stages};
 use crate::engine::update::by_decay;
 use crate::error::{Error, Kind, Result};
-use crate::vgg::plan::Role;
+use crate::vgg::plan::{Role, TensorSpec};
 use crate::vgg::{Plan, Shape};
 
 /// Index of an activation buffer.
@@ -42,6 +42,20 @@ pub struct Place {
 }
 
 impl Place {
+    /// Of a tensor that begins at `start`.
+    pub fn of(tensor: &TensorSpec, start: usize) -> Self {
+        let shape = match *tensor.shape.as_slice() {
+            [o, i, h, w] if tensor.role == Role::Weight => [o, i, h * w],
+            [o, i] => [o, i, 1],
+            _ => [tensor.elements(), 1, 1],
+        };
+        let [outputs, inputs, taps] = shape;
+        // A weight of one input still has four rows: the activations that it meets are padded.
+        let rows = if tensor.role == Role::Weight { inputs.next_multiple_of(4) } else { 1 };
+        let range = start..start + outputs.next_multiple_of(4) * rows * taps;
+        Self { trained: tensor.role.trained(), range, shape, rows }
+    }
+
     /// Numbers in torchvision's layout.
     pub fn elements(&self) -> usize {
         self.shape.iter().product()
@@ -54,6 +68,11 @@ impl Place {
         let columns = outputs.next_multiple_of(4);
         (0..outputs)
             .flat_map(move |o| (0..inputs).flat_map(move |i| (0..taps).map(move |tap| (tap * rows + i) * columns + o)))
+    }
+
+    /// Outputs on the device: the length of a row.
+    pub fn columns(&self) -> usize {
+        self.shape[0].next_multiple_of(4)
     }
 
     /// Numbers on the device in torchvision's layout. `device` holds this tensor's range.
@@ -225,18 +244,10 @@ fn places(plan: &Plan) -> (Vec<Place>, usize, usize) {
     let mut places = vec![Place::default(); tensors.len()];
     for index in by_decay(&tensors) {
         let tensor = &tensors[index];
-        let shape = match *tensor.shape.as_slice() {
-            [o, i, h, w] if tensor.role == Role::Weight => [o, i, h * w],
-            [o, i] => [o, i, 1],
-            _ => [tensor.elements(), 1, 1],
-        };
-        let [outputs, inputs, taps] = shape;
-        // A weight of one input still has four rows: the activations that it meets are padded.
-        let rows = if tensor.role == Role::Weight { inputs.next_multiple_of(4) } else { 1 };
         let end = if tensor.role.trained() { &mut trained } else { &mut running };
-        let range = *end..*end + outputs.next_multiple_of(4) * rows * taps;
-        *end = range.end.next_multiple_of(ALIGNMENT);
-        places[index] = Place { trained: tensor.role.trained(), range, shape, rows };
+        let place = Place::of(tensor, *end);
+        *end = place.range.end.next_multiple_of(ALIGNMENT);
+        places[index] = place;
     }
     (places, trained, running)
 }

@@ -24,6 +24,7 @@ pub mod gather;
 pub mod gradient_norm;
 mod layout;
 pub mod limits;
+pub mod listing;
 pub mod local_response_normalisation;
 pub mod loss_scaling;
 pub mod max_pool;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::buffers::Buffers;
+use super::buffers::{Buffers, Weights};
 use super::convolution::{Pass, Variant};
 use super::cross_entropy::Aim;
 use super::device::{Gpu, Slice};
@@ -64,7 +64,7 @@ pub(super) fn passes(index: usize, training: bool) -> impl Iterator<Item = (usiz
 }
 
 /// As a checkpoint names the variant of a stage's pass.
-fn variant_key(step: &Step, pass: Pass) -> String {
+pub(super) fn variant_key(step: &Step, pass: Pass) -> String {
     format!("{} {}", step.stage.name, pass.name())
 }
 
@@ -235,6 +235,17 @@ impl Network {
     /// Where the input goes, [samples, size, size, 4].
     pub fn input(&self) -> &Slice {
         &self.buffers.slots[self.layout.input]
+    }
+
+    /// Buffer `slot` of the layout.
+    pub fn slot(&self, slot: usize) -> &Slice {
+        &self.buffers.slots[slot]
+    }
+
+    /// Where trained tensors lie, or running statistics.
+    pub fn tensors(&self, trained: bool) -> &Slice {
+        let Weights { parameters, running, .. } = &self.buffers.live;
+        if trained { parameters } else { running }
     }
 
     /// Calls of a training step on what is in the input: forward, backward, and the update where `last`.

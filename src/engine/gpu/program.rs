@@ -88,6 +88,12 @@ impl Source {
 pub struct Program {
     /// As in [`Source`].
     pub name: &'static str,
+    /// As in [`Source`].
+    pub entry: &'static str,
+    /// As in [`Source`].
+    pub access: &'static [Access],
+    /// What was compiled.
+    pub text: String,
     /// wgpu's pipeline.
     pub pipeline: wgpu::ComputePipeline,
     /// Of group 0.
@@ -118,11 +124,19 @@ impl Gpu {
         Ok(program)
     }
 
+    /// All that were built so far, by their text.
+    pub fn built(&self) -> Vec<Arc<Program>> {
+        let programs = self.programs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut built: Vec<_> = programs.values().cloned().collect();
+        built.sort_by(|a, b| (a.name, &a.text).cmp(&(b.name, &b.text)));
+        built
+    }
+
     fn build(&self, source: &Source, text: String) -> Program {
         let checks = wgpu::ShaderRuntimeChecks::unchecked();
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(source.name),
-            source: wgpu::ShaderSource::Wgsl(Cow::Owned(text)),
+            source: wgpu::ShaderSource::Wgsl(Cow::Borrowed(&text)),
         };
         let module = if self.options.checked {
             self.device.create_shader_module(descriptor)
@@ -161,6 +175,7 @@ impl Gpu {
             },
             cache: self.pipelines.as_ref(),
         });
-        Program { name: source.name, pipeline, layout }
+        let Source { name, entry, access, .. } = *source;
+        Program { name, entry, access, text, pipeline, layout }
     }
 }

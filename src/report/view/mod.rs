@@ -23,10 +23,10 @@ mod class_scores;
 mod confusion;
 mod curves;
 mod data;
+mod following;
 mod identity;
 mod inside;
 mod layers;
-mod live;
 mod mistakes;
 mod provenance;
 mod results;
@@ -34,9 +34,9 @@ mod test_grid;
 mod verdict;
 mod verified;
 
+pub use following::Following;
 use identity::Identity;
 pub use identity::{Described, Runs};
-pub use live::Live;
 
 /// The whole page.
 #[derive(Serialize)]
@@ -65,8 +65,10 @@ pub struct Page {
     pub tables: Vec<RawFile>,
     /// Where they lie.
     pub raw_folder: String,
+    /// A page with a network in it lies beside this one.
+    pub live: Option<&'static str>,
     /// Trainings that go on.
-    pub live: Option<Live>,
+    pub following: Option<Following>,
     /// What the project is that figures stand beside, and where they are from.
     pub replaced: &'static str,
     pub commands: Suggested,
@@ -168,7 +170,7 @@ pub struct Picture {
 }
 
 /// Makes the page of what was read.
-pub fn build(inputs: &Inputs, runs: &Runs, raw: &RawFiles, live: Option<Live>) -> Result<Page> {
+pub fn build(inputs: &Inputs, runs: &Runs, raw: &RawFiles, following: Option<Following>) -> Result<Page> {
     let mut problems = inputs.problems.clone();
     let data = data::build(inputs, runs, &mut problems)?;
     let mistakes = mistakes::build(inputs, runs)?;
@@ -201,7 +203,8 @@ pub fn build(inputs: &Inputs, runs: &Runs, raw: &RawFiles, live: Option<Live>) -
             .collect::<Result<_>>()?,
         tables: raw.tables.iter().map(RawFile::named).collect(),
         raw_folder: format!("{}/raw", super::FILES),
-        live,
+        live: None,
+        following,
         problems,
     })
 }

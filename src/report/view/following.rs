@@ -5,9 +5,9 @@ use serde::Serialize;
 use super::super::format;
 use super::identity::{Described, Identity, Runs};
 
-/// The strip over a live page.
+/// The strip over such a page.
 #[derive(Serialize)]
-pub struct Live {
+pub struct Following {
     /// The page loads itself again after this many seconds.
     pub seconds: u64,
     pub trainings: Vec<Training>,
@@ -23,7 +23,7 @@ pub struct Training {
     pub done: usize,
 }
 
-impl Live {
+impl Following {
     /// Of the runs with these names.
     pub fn new(runs: &Runs, trained_now: &[String], seconds: u64) -> Self {
         let trained = trained_now.iter().filter_map(|name| runs.by_name(name));
