@@ -28,7 +28,7 @@ PORTABLE = aarch64-unknown-linux-gnu
 # Drivers complain about a machine without a session when this is unset.
 export XDG_RUNTIME_DIR ?= /tmp
 
-.PHONY: demo test build clean help tools portable vulkan browser fuzz torture
+.PHONY: demo test build clean help tools portable vulkan browser tensorboard fuzz torture
 
 # It trains on a graphics card where there is one with its driver, else on the CPU; it installs nothing.
 demo: build
@@ -108,6 +108,27 @@ browser:
 	tar -xzf axe-core-$(AXE_CORE).tgz --strip-components 1 package/axe.min.js package/LICENSE; \
 	cd - >/dev/null; mv $(AXE_CORE_FOLDER).partial $(AXE_CORE_FOLDER); }
 
+# Trains, stops, goes on, and has TensorBoard's own reader (from PyPI, into a virtual environment of its own) say what it sees.
+TENSORBOARD      ?= tensorboard==2.21.0
+TENSORBOARD_VENV  = $(TARGET)/tensorboard
+TENSORBOARD_RUNS  = $(TENSORBOARD_VENV)/runs
+TENSORBOARD_TRAIN = $(VGGKIT) train --data $(TENSORBOARD_VENV)/data/demo --runs $(TENSORBOARD_RUNS) --engine cpu --quiet \
+	--width 0.05 -i 32 -b 8 -e 4 -es 0 --tensorboard-histograms
+tensorboard: build
+	@test -e $(TENSORBOARD_VENV)/installed || { set -e; echo "installing $(TENSORBOARD)"; \
+	rm -rf $(TENSORBOARD_VENV); python3 -m venv $(TENSORBOARD_VENV); \
+	$(TENSORBOARD_VENV)/bin/pip install --quiet --disable-pip-version-check $(TENSORBOARD) 'setuptools<81'; \
+	touch $(TENSORBOARD_VENV)/installed; }
+	rm -rf $(TENSORBOARD_RUNS)
+	$(VGGKIT) prepare --demo --quiet --data $(TENSORBOARD_VENV)/data
+	$(TENSORBOARD_TRAIN) --run demo-whole
+	$(TENSORBOARD_TRAIN) --run demo-stopped --max-steps 7
+	cp $(TENSORBOARD_RUNS)/demo-stopped/last.safetensors $(TENSORBOARD_VENV)/checkpoint
+	$(VGGKIT) train --resume $(TENSORBOARD_RUNS)/demo-stopped --quiet --engine cpu --max-steps 50
+	cp $(TENSORBOARD_VENV)/checkpoint $(TENSORBOARD_RUNS)/demo-stopped/last.safetensors
+	$(VGGKIT) train --resume $(TENSORBOARD_RUNS)/demo-stopped --quiet --engine cpu --max-steps 100000
+	$(TENSORBOARD_VENV)/bin/python tests/tensorboard/check.py $(TENSORBOARD_RUNS)/demo-whole $(TENSORBOARD_RUNS)/demo-stopped
+
 build:
 	$(CARGO) build --release --locked
 
@@ -136,5 +157,6 @@ help:
 	@echo "make test     formatting, lints, all tests"
 	@echo "make build    $(VGGKIT)"
 	@echo "make torture  fail every file operation, kill commands at random for TORTURE_MINUTES (10)"
+	@echo "make tensorboard  TensorBoard's own reader reads what train --tensorboard wrote"
 	@echo "make fuzz     look for inputs that break what reads files (fuzz/README.md)"
 	@echo "make clean    remove what the demo made and what cargo built"

@@ -68,6 +68,8 @@ Examples:
       go on with a training that early stopping has ended
   vggkit train --all --resume
       go on with the five: what is done stays, what was stopped goes on, the rest is trained
+  vggkit train --all --tensorboard
+      the five networks for `tensorboard --logdir runs`; with --tensorboard-histograms their weights too
   vggkit train --max-steps 40 --trace trace.json
       where the time goes, to be drawn by https://ui.perfetto.dev";
 
@@ -119,6 +121,13 @@ pub struct RunArguments {
     /// Write a line a step to steps.jsonl: step, loss, lr
     #[arg(long)]
     pub log_steps: bool,
+    /// Write event files for TensorBoard: scalars a step and an epoch, and the settings. Into the run's folder, so that
+    /// `tensorboard --logdir runs` shows all runs, or into a folder of the run's name below DIR; a run that goes on, goes on with it
+    #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with = "find_lr")]
+    pub tensorboard: Option<Option<String>>,
+    /// The same, with a histogram of each tensor of the weights at the end of each epoch
+    #[arg(long, conflicts_with = "find_lr")]
+    pub tensorboard_histograms: bool,
     /// Write what the training does when to FILE, which https://ui.perfetto.dev draws
     #[arg(long, value_name = "FILE", env = "VGGKIT_TRACE")]
     pub trace: Option<PathBuf>,

@@ -9,11 +9,12 @@ use serde::Serialize;
 use super::output;
 use crate::progress;
 use crate::training::history::Epoch;
+use crate::training::observer::{Live, Observer};
 use crate::training::run::{Origin, Recipe};
 use crate::training::selection;
 use crate::training::session::Session;
 use crate::training::settings;
-use crate::training::trainer::{Ending, Live, Observer};
+use crate::training::trainer::Ending;
 
 /// The value of `schema` in the lines of `train --json`.
 const SCHEMA: &str = "vggkit/epoch/1";

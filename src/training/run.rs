@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::selection::Select;
 use super::sizes::Sizes;
+use super::tensorboard;
 use crate::dataset::Identity;
 use crate::engine::gpu::Precision;
 use crate::engine::{Device, NoDecay, Normalisation, Optimizer, Update};
@@ -316,6 +317,9 @@ pub struct Origin {
     /// With `init_partial`: the layers of the file that the network does not have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub init_unused: Vec<String>,
+    /// Where event files for TensorBoard go, where they are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tensorboard: Option<tensorboard::Wanted>,
 }
 
 impl Default for Data {

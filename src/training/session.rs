@@ -10,17 +10,20 @@ use std::thread;
 use super::changes::{self, Changes};
 use super::checkpoint::{self, Classes, Progress};
 use super::chosen::Chosen;
+use super::folder;
 use super::history::{self, Epoch};
+use super::observer::Observer;
 use super::occupied::{self, Occupied};
 use super::packs::Packs;
 use super::run::{self, Origin, Recipe, Run};
 use super::stop::Stop;
 use super::teaching::Teaching;
-use super::trainer::{self, Ending, Job, Observer};
+use super::tensorboard::{self, EventLog};
+use super::trainer::{self, Ending, Job};
 use crate::dataset::{Manifest, Pack};
 use crate::engine::{self, Engine, Images, Settings, Source, State, Target, WeightSet};
 use crate::error::{Error, Kind, Result};
-use crate::files::{self, fs};
+use crate::files;
 use crate::trace;
 use crate::vgg::transfer::{self, First};
 use crate::vgg::{Network, Plan, initialisation};
@@ -36,6 +39,8 @@ pub struct Options {
     pub checkpoint_every: u64,
     /// Whether `steps.jsonl` is written.
     pub log_steps: bool,
+    /// Where event files for TensorBoard go; `None` for none, or of a run that goes on: as before.
+    pub tensorboard: Option<tensorboard::Wanted>,
     /// The command line, for the record.
     pub command: String,
 }
@@ -75,7 +80,7 @@ impl Session {
         stop: &Stop,
     ) -> Result<Self> {
         let plan = plan_of(network, recipe, 1)?;
-        refuse_a_run(&folder, overwrite)?;
+        folder::refuse_a_run(&folder, overwrite)?;
         let chosen = Chosen::new(recipe, &packs.train.images.labels)?;
         let drawing = trace::span("first weights");
         let First { tensors, taken, drawn, unused } = first_weights(recipe, &plan)?;
@@ -96,19 +101,21 @@ impl Session {
                 init_taken: taken,
                 init_drawn: drawn,
                 init_unused: unused,
+                tensorboard: options.tensorboard.clone(),
                 ..Origin::default()
             },
             changes: Vec::new(),
         };
         stop.check(&folder)?; // opening the engine can have taken minutes
-        let occupied = clear(&folder, overwrite)?;
+        let events = options.tensorboard.as_ref().map(|wanted| wanted.folder_of(&folder));
+        let occupied = folder::clear(&folder, overwrite, events.as_deref())?;
         // The checkpoint before run.toml: a folder with run.toml is a run that can be resumed.
         let classes = Classes { wnids: packs.train.wnids.clone(), names: packs.train.names.clone() };
         let _span = trace::span("first checkpoint");
         state.variants.clone_from(engine.variants());
         let sealed = checkpoint::Sealed::new(&state)?;
         checkpoint::save_last(&folder, &plan, &sealed, &recipe.optimizer, &Progress::default(), &classes)?;
-        begin_step_log(&folder, &options)?;
+        folder::begin_step_log(&folder, options.log_steps)?;
         files::write_toml(&Run::path(&folder), &run)?;
         Ok(Self {
             folder,
@@ -184,7 +191,10 @@ impl Session {
             origin.finished.clear();
             origin.best_sha256.clear();
             origin.device = session.engine.device().clone();
-            begin_step_log(&session.folder, &session.options)?;
+            if let Some(wanted) = &session.options.tensorboard {
+                origin.tensorboard = Some(wanted.clone().over(origin.tensorboard.take()));
+            }
+            folder::begin_step_log(&session.folder, session.options.log_steps)?;
         }
         files::write_toml(&Run::path(&session.folder), &session.run)?;
         Ok(session)
@@ -317,10 +327,19 @@ impl Session {
             train_extent: [self.train.images.width, self.train.images.height],
             checkpoint_every: self.options.checkpoint_every,
             log_steps: history::steps_path(&self.folder).exists(),
+            events: self.begin_events()?,
             stop,
             check_data: &|| [&self.train, &self.val].into_iter().try_for_each(Pack::check),
         };
         trainer::train(&job, self.engine.as_mut(), self.progress.clone(), observer)
+    }
+
+    /// The event file of what is trained now, where one is asked for.
+    fn begin_events(&self) -> Result<Option<Arc<EventLog>>> {
+        let Some(wanted) = &self.run.origin.tensorboard else { return Ok(None) };
+        let settings = toml::to_string(&self.run).map_err(|e| Error::data(Run::path(&self.folder), e))?;
+        let folder = wanted.folder_of(&self.folder);
+        EventLog::begin(&folder, wanted.histograms, self.progress.step, &settings).map(|log| Some(Arc::new(log)))
     }
 }
 
@@ -391,54 +410,4 @@ fn read_ahead(images: &Images) {
         std::hint::black_box(bytes.iter().step_by(PAGE).fold(0, |all, byte| all ^ byte));
     };
     let _ = thread::Builder::new().name("images".into()).spawn(touch);
-}
-
-/// Makes `steps.jsonl` where it is asked for. It is gone on with wherever it is there, so a training that is killed ahead
-/// of its first line and resumed without the flag writes it too.
-fn begin_step_log(folder: &Path, options: &Options) -> Result<()> {
-    let path = history::steps_path(folder);
-    if options.log_steps && !path.exists() { files::write_atomic_locked(&path, |_| Ok(())) } else { Ok(()) }
-}
-
-/// Errors: there is a run, and it is not to be overwritten.
-fn refuse_a_run(folder: &Path, overwrite: bool) -> Result<()> {
-    if overwrite || !Run::path(folder).exists() {
-        return Ok(());
-    }
-    let folder = folder.display();
-    Err(Error::usage(format!("there is a run in {folder} already")).with_help(format!(
-        "go on with --resume {folder}, replace it with --overwrite, or name another with --run NAME"
-    )))
-}
-
-/// Takes `folder` and clears away what an earlier training left there, run.toml first, so that no mixture looks like a
-/// run. Whether there is a run is asked again: another process can have made one while the engine was opened.
-fn clear(folder: &Path, overwrite: bool) -> Result<Occupied> {
-    fs::create_dir_all(folder).map_err(|e| Error::io("cannot create the folder", folder, e))?;
-    let occupied = occupied::occupy(folder)?;
-    refuse_a_run(folder, overwrite)?;
-    let mut old = vec![Run::path(folder), checkpoint::last_path(folder), checkpoint::best_path(folder)];
-    old.extend([history::path(folder), history::table_path(folder), history::steps_path(folder)]);
-    old.iter().try_for_each(|path| files::remove_if_there(path))?;
-    checkpoint::forget_evaluations(folder)?;
-    Ok(occupied)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::training::run::Data;
-
-    #[test]
-    fn a_run_that_came_while_the_engine_was_opened_stays() -> Result<()> {
-        let folder = tempfile::tempdir().map_err(|e| Error::io("cannot create", "a folder", e))?;
-        let folder = folder.path();
-        refuse_a_run(folder, false)?; // none is there yet
-        files::write_toml(&Run::path(folder), &Data::default())?;
-        assert_eq!(clear(folder, false).expect_err("a run").kind(), Kind::Usage);
-        assert!(Run::path(folder).exists());
-        drop(clear(folder, true)?);
-        assert!(!Run::path(folder).exists());
-        Ok(())
-    }
 }

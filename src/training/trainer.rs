@@ -4,18 +4,21 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::checkpoint::{self, Classes, Progress};
 use super::chosen::Chosen;
 use super::history::{self, Epoch, HeldOut, Step};
 use super::metrics::{self, Scores};
+use super::observer::{Live, Observer};
 use super::run::{Recipe, Schedule};
 use super::sampler::Sampler;
 use super::schedule::learning_rate;
 use super::selection::{self, Judgement};
 use super::stop::Stop;
 use super::teaching::Teaching;
+use super::tensorboard::{EventLog, Point};
 use super::writer::{Checkpoint, Closed, Destination, Writer};
 use crate::engine::{Batch, Engine, Pick, Source, StepMetrics};
 use crate::error::{Error, Kind, Result};
@@ -55,38 +58,6 @@ impl Ending {
     }
 }
 
-/// Is told what happens while it happens.
-pub trait Observer {
-    /// Metrics arrived: the epoch (from 1), batches of it done and in it, its running mean loss and top-1.
-    fn progress(&mut self, live: &Live);
-    /// Validation: images done and in all.
-    fn validating(&mut self, done: usize, images: usize);
-    /// Something that a person should know.
-    fn note(&mut self, _: &str) {}
-    /// An epoch has ended and is on the disk, by when steps of the next one may have been told of; `improved` says whether
-    /// its network is kept as the best so far.
-    fn epoch(&mut self, epoch: &Epoch, improved: bool);
-}
-
-/// A moment of a running epoch.
-#[derive(Clone, Copy, Debug)]
-pub struct Live {
-    /// From 1.
-    pub epoch: usize,
-    /// At most.
-    pub epochs: usize,
-    /// Batches done in this epoch.
-    pub batch: usize,
-    /// Batches in an epoch.
-    pub batches: usize,
-    /// Mean loss of the epoch so far.
-    pub loss: f64,
-    /// Fraction of the epoch so far.
-    pub top1: f64,
-    /// Images per second of this epoch.
-    pub images_per_s: f64,
-}
-
 /// What a training needs besides the engine.
 pub struct Job<'a> {
     /// The run's folder.
@@ -109,6 +80,8 @@ pub struct Job<'a> {
     pub checkpoint_every: u64,
     /// Whether `steps.jsonl` is written.
     pub log_steps: bool,
+    /// The event file for TensorBoard, where one is written.
+    pub events: Option<Arc<EventLog>>,
     /// Asks to stop.
     pub stop: &'a Stop,
     /// Whether the data are still what they were, asked ahead of each epoch.
@@ -142,6 +115,7 @@ pub fn train(
         plan: job.network.plan()?,
         optimizer: job.recipe.optimizer,
         classes: job.classes.clone(),
+        events: job.events.clone(),
     });
     let mut trainer = Trainer {
         job,
@@ -287,8 +261,10 @@ impl Trainer<'_> {
         self.take(metrics)
     }
 
-    /// Adds metrics to the epoch's sums and the step log; a loss that is not finite ends the training.
+    /// Adds metrics to the epoch's sums and the logs; a loss that is not finite ends the training.
     fn take(&mut self, metrics: Vec<StepMetrics>) -> Result<()> {
+        let before = (self.progress.loss_sum, self.progress.top1, self.progress.samples);
+        let mut last = None;
         for StepMetrics { step, samples, loss, top1, .. } in metrics {
             let lr = self.rates.pop_front().unwrap_or_default(); // there is one for every step
             let loss = f64::from(loss);
@@ -298,12 +274,18 @@ impl Trainer<'_> {
             self.progress.loss_sum += loss * f64::from(samples);
             self.progress.top1 += u64::from(top1);
             self.progress.samples += u64::from(samples);
+            last = Some((step, lr));
             if self.job.log_steps {
                 files::append_json_line(&history::steps_path(self.job.folder), &Step { step, loss, lr })?;
             }
         }
         let (loss, top1) = self.means();
-        let seconds = self.seconds();
+        let images_per_s = self.progress.samples as f64 / self.seconds().max(1e-9);
+        if let (Some(events), Some((step, lr))) = (&self.job.events, last) {
+            let samples = (self.progress.samples - before.2).max(1) as f64;
+            let (loss, top1) = (self.progress.loss_sum - before.0, (self.progress.top1 - before.1) as f64);
+            events.point(&Point { step, loss: loss / samples, top1: top1 / samples, lr, images_per_s })?;
+        }
         self.observer.progress(&Live {
             epoch: self.progress.epoch,
             epochs: self.job.recipe.epochs,
@@ -311,7 +293,7 @@ impl Trainer<'_> {
             batches: self.sampler.steps(),
             loss,
             top1,
-            images_per_s: self.progress.samples as f64 / seconds.max(1e-9),
+            images_per_s,
         });
         Ok(())
     }

@@ -4,10 +4,12 @@
 //! place is `checkpoint`'s; here is the order in which a run's files come.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use super::checkpoint::{self, Classes, Progress, Sealed};
 use super::history::{self, Epoch};
+use super::tensorboard::EventLog;
 use crate::engine::{Optimizer, Snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::files;
@@ -25,6 +27,8 @@ pub struct Destination {
     pub optimizer: Optimizer,
     /// What the outputs mean.
     pub classes: Classes,
+    /// The event file for TensorBoard, where one is written.
+    pub events: Option<Arc<EventLog>>,
 }
 
 /// An epoch that a checkpoint closes.
@@ -86,7 +90,7 @@ impl Destination {
     /// checkpoint before: it comes to the same results and drops lines past itself. A network with a number that is not
     /// finite takes nobody's place.
     fn write(&self, checkpoint: Checkpoint) -> Result<Option<Closed>> {
-        let Self { folder, plan, optimizer, classes } = self;
+        let Self { folder, plan, optimizer, classes, events } = self;
         let Checkpoint { snapshot, progress, closed, last } = checkpoint;
         let _all = trace::span("checkpoint").with("step", progress.step);
         let state = {
@@ -104,6 +108,12 @@ impl Destination {
             }
             files::append_json_line(&history::path(folder), epoch)?;
             history::tabulate(folder)?;
+            // A line that a resumed training drops stays away: TensorBoard would show it beside the one that follows.
+            if let Some(events) = events.as_ref().filter(|_| last) {
+                let _span = trace::span("write for TensorBoard");
+                events.epoch(epoch)?;
+                events.weights(epoch.step, plan, &state.tensors)?;
+            }
         }
         if last {
             // After the logs are on the disk: a resume does not write again what lies before it.
@@ -111,6 +121,7 @@ impl Destination {
                 let _span = trace::span("sync the logs");
                 files::sync_log(&history::path(folder))?;
                 files::sync_log(&history::steps_path(folder))?;
+                events.as_ref().map_or(Ok(()), |events| events.sync())?;
             }
             let _span = trace::span("write last.safetensors");
             checkpoint::save_last(folder, plan, &sealed, optimizer, &progress, classes)?;

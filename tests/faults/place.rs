@@ -13,7 +13,8 @@ use vggkit::training::history::Epoch;
 use vggkit::training::run::Run;
 
 /// Of a run that trains for a moment.
-pub const TINY: [&str; 9] = ["--width", "0.05", "-i", "32", "-b", "8", "-e", "2", "--log-steps"];
+pub const TINY: [&str; 10] =
+    ["--width", "0.05", "-i", "32", "-b", "8", "-e", "2", "--log-steps", "--tensorboard-histograms"];
 
 /// One of the five commands on a place.
 pub type Words = &'static [&'static str];

@@ -160,6 +160,7 @@ impl Fixture {
                 init_taken: Vec::new(),
                 init_drawn: Vec::new(),
                 init_unused: Vec::new(),
+                tensorboard: None,
             },
         };
         files::write_toml(&Run::path(&folder), &settings).expect("run.toml");

@@ -18,6 +18,7 @@ mod replacing;
 mod same_data;
 mod selection;
 mod streams;
+mod tensorboard;
 mod updates;
 mod use_of_runs;
 mod writing;

@@ -20,6 +20,7 @@ fn options() -> Options {
         threads: 1,
         checkpoint_every: 0,
         log_steps: false,
+        tensorboard: None,
         command: String::new(),
     }
 }
