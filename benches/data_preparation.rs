@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use vggkit::bench::memory::anonymous;
 use vggkit::cli::output::line;
-use vggkit::dataset::source::{self, Source};
+use vggkit::dataset::names;
+use vggkit::dataset::source::Source;
 
 /// What one run came to.
 struct Run {
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
         _ => 3,
     };
     let images = match Source::open(Path::new(zip)) {
-        Ok(source) => source.entries().iter().filter(|entry| source::is_image(&entry.path)).count() as f64,
+        Ok(source) => source.entries().iter().filter(|entry| names::is_image(&entry.path)).count() as f64,
         Err(error) => {
             line(&format!("error: {error}"));
             return ExitCode::FAILURE;

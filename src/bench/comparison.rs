@@ -3,26 +3,10 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
-use super::operations::Operation;
-use super::{Benchmark, Measured, SCHEMA};
+use super::operation::Operation;
+use super::result::{Benchmark, Comparison, Measured, SCHEMA};
 use crate::error::{Error, Result};
 use crate::files;
-
-/// A result beside an earlier one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Comparison {
-    /// Then.
-    pub images_per_s: f64,
-    /// Now, beside then.
-    pub ratio: f64,
-    /// Operations that take more than a tenth longer now, and how many times as long, the worst first.
-    pub slower: Vec<(String, f64)>,
-    /// What was otherwise then: `threads 1`, `precision f16`.
-    #[serde(default)]
-    pub otherwise: Vec<String>,
-}
 
 /// The result in `path`. Errors: no such file, no result, one of another mode or batch size than `now`.
 pub fn earlier(path: &Path, now: &Benchmark) -> Result<Benchmark> {

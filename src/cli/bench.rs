@@ -11,10 +11,10 @@ use signal_hook::consts::SIGINT;
 
 use super::network_arguments::NetworkArguments;
 use super::{Shared, output, values};
-use crate::bench::comparison::{self, Comparison};
 use crate::bench::memory::Watch;
 use crate::bench::pytorch::{Peers, Question};
 use crate::bench::{self, Benchmark, Measured, Mode, Rounds, operations};
+use crate::bench::{Comparison, comparison};
 use crate::engine::gpu::{GpuEngine, adapter, limits};
 use crate::engine::{Engine, Limits, Optimizer, State, cpu};
 use crate::error::{Error, Kind, Result};

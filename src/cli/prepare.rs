@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Shared, output, values};
-use crate::dataset::choice::Classes;
+use crate::dataset::classes::Classes;
 use crate::dataset::download::OFFICIAL_URL;
 use crate::dataset::manifest::{Manifest, Settings, Split};
 use crate::dataset::prepare::{Input, Request, Summary, prepare};

@@ -11,9 +11,8 @@ use sha2::{Digest, Sha256};
 
 use super::decode;
 use super::manifest::{self, Manifest, SPLITS, Split};
+use super::names::{PARTS, is_litter};
 use super::pack::Pack;
-use super::root::is_litter;
-use super::staging::PARTS;
 use crate::error::{Error, Result};
 use crate::files::{self, fs};
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::choice::{self, Classes};
-use super::staging;
+use super::classes::{Classes, are_of_wordnet};
+use super::prepare_command::prepare_command;
 use crate::error::Result;
 use crate::files;
 
@@ -173,7 +173,7 @@ impl Manifest {
     /// Reads the manifest of a data folder. A change that was cut short has taken it away; so `prepare` is named.
     pub fn load(data: &Path) -> Result<Self> {
         let path = Self::path(data);
-        let prepare = staging::prepare_command(data);
+        let prepare = prepare_command(data);
         let help = format!("run `{prepare}`: it makes the data, and completes a change that was cut short");
         files::read_json(&path).map_err(|e| if path.exists() { e } else { e.with_help(help) })
     }
@@ -181,7 +181,7 @@ impl Manifest {
     /// Whether the classes are ImageNet's, so that this is Tiny ImageNet or a part of it, and not somebody's own images.
     pub fn is_of_imagenet(&self) -> bool {
         let wnids: Vec<&str> = self.classes.iter().map(|class| class.wnid.as_str()).collect();
-        choice::are_of_wordnet(&wnids)
+        are_of_wordnet(&wnids)
     }
 
     /// What names the data: the SHA-256 of the lines `split<TAB>pack_sha256<LF>`, sorted. A pack holds pixels, labels,

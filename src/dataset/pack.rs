@@ -14,7 +14,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 
 use super::manifest::Manifest;
-use super::staging;
+use super::prepare_command::prepare_command;
 use crate::engine::{Images, Normalisation};
 use crate::error::{Error, Kind, Result};
 use crate::files::{Map, fs};
@@ -62,7 +62,7 @@ impl Pack {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(missing(data, split, &path)),
             Err(e) => return Err(Error::io("cannot read", &path, e)),
         };
-        let anew = format!("run `{}` again to write the packs anew", staging::prepare_command(data));
+        let anew = format!("run `{}` again to write the packs anew", prepare_command(data));
         let map = Map::of(
             file,
             &path,
@@ -234,7 +234,7 @@ fn missing(data: &Path, split: &str, path: &Path) -> Error {
         packs.sort();
         return error.with_help(format!("there is {}", packs.join(", ")));
     }
-    let (prepare, demo) = (staging::prepare_command(data), data.join("demo"));
+    let (prepare, demo) = (prepare_command(data), data.join("demo"));
     error.with_help(if prepare.contains("--demo") {
         format!("run `{prepare}` first")
     } else if Manifest::path(&demo).exists() {

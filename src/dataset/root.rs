@@ -11,14 +11,9 @@ use std::path::{Path, PathBuf};
 use super::download::OFFICIAL_URL;
 use super::inventory::owned_split;
 use super::manifest::{Manifest, SPLITS};
-use super::source::is_image;
+use super::names::{ANNOTATIONS, LISTS, is_image, is_wanted};
 use crate::error::{Error, Result};
 use crate::files::fs;
-
-/// Lists that are read, below the root.
-pub const LISTS: [&str; 2] = ["wnids.txt", "words.txt"];
-/// The list of val, in its folder.
-pub const ANNOTATIONS: &str = "val_annotations.txt";
 
 /// What the folder of a split may be called, in any case; of several, the first that has images is read. `val_` is what
 /// some scripts call a val that they have sorted.
@@ -30,27 +25,6 @@ const NAMES: [(&str, &[&str]); 3] = [
 
 /// Where the demo set is drawn, in its data folder. Never taken for a source that was found: it would pass for photographs.
 pub const DEMO: &str = "tiny-imagenet-demo";
-
-/// Whether systems leave a file or folder of this name wherever they show or pack one: it is nobody's.
-pub fn is_litter(name: &str) -> bool {
-    const NAMES: [&str; 9] = [
-        ".DS_Store",
-        "__MACOSX",
-        "Thumbs.db",
-        "ehthumbs.db",
-        "desktop.ini",
-        ".directory",
-        "@eaDir",
-        "#recycle",
-        "@Recycle",
-    ];
-    name.starts_with("._") || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
-}
-
-/// Whether a file or folder of this name is part of a source.
-pub fn is_wanted(name: &str) -> bool {
-    !name.is_empty() && !name.starts_with('.') && !is_litter(name)
-}
 
 /// How the folders of a source stand for splits and classes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -14,7 +14,8 @@ use walkdir::{DirEntry, WalkDir};
 use super::archive::Archive;
 use super::download::OFFICIAL_URL;
 use super::manifest::{SPLITS, SourceRecord};
-use super::root::{self, Form, LISTS};
+use super::names::{self, LISTS};
+use super::root::{self, Form};
 use crate::error::{Error, Result};
 use crate::files::{self, fs};
 
@@ -91,7 +92,7 @@ impl Source {
         for file in listing.files {
             let placed = below(&file.path).and_then(|path| Some((form.place(&path)?, path)));
             let Some((place, path)) = placed else {
-                if is_image(&file.path) && file.path.split('/').all(root::is_wanted) {
+                if names::is_image(&file.path) && file.path.split('/').all(names::is_wanted) {
                     outside.push(file.path);
                 }
                 continue;
@@ -234,7 +235,7 @@ impl Listing {
         let is_wanted = |entry: &DirEntry| {
             let name = entry.file_name().to_string_lossy();
             let unfinished = entry.depth() == 1 && (name.ends_with(".partial") || name.ends_with(".replaced"));
-            entry.depth() == 0 || (root::is_wanted(&name) && !unfinished && !prepared(entry.path()))
+            entry.depth() == 0 || (names::is_wanted(&name) && !unfinished && !prepared(entry.path()))
         };
         for entry in WalkDir::new(given).follow_links(true).into_iter().filter_entry(is_wanted) {
             let unreadable = |e: walkdir::Error| {
@@ -274,14 +275,4 @@ fn fingerprint(mut lines: Vec<(String, String)>) -> String {
     };
     lines.sort_by(|(a, _), (b, _)| rank(a).cmp(&rank(b)).then_with(|| a.split('/').cmp(b.split('/'))));
     files::hex(&Sha256::digest(lines.into_iter().map(|(_, line)| line).collect::<String>()))
-}
-
-/// How names of image files end. Whether such a file can be read is `decode`'s to say, which names what it cannot.
-const IMAGES: [&str; 15] =
-    ["jpeg", "jpg", "jpe", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2"];
-
-/// Whether a file is one of the images, by its name.
-pub fn is_image(file: &str) -> bool {
-    let extension = file.rsplit_once('.').map(|(_, extension)| extension);
-    extension.is_some_and(|e| IMAGES.iter().any(|known| e.eq_ignore_ascii_case(known)))
 }

@@ -12,16 +12,15 @@ use std::path::{Path, PathBuf};
 
 use super::inventory::{self, Inventory, owned_split};
 use super::manifest::{self, Class, Manifest, Split};
+use super::names::PARTS;
 use super::pack::Pack;
+use super::prepare_command::DECIDED;
 use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::files::fs::{self, File, OpenOptions, TryLockError};
-use crate::shell;
 
-/// All that `prepare` writes besides the manifest.
-pub const PARTS: [&str; 4] = ["train", "val", "test", "packs"];
 const LOCK: &str = ".prepare.lock";
-const DECIDED: &str = "manifest.partial.json";
+
 const REPLACED: &str = "manifest.replaced.json";
 /// What somebody else's files are called where they are listed, and as many as are.
 const FOREIGN: &str = "in the way, and not written by `vggkit prepare`";
@@ -276,16 +275,6 @@ fn name(path: &Path) -> String {
 /// Whether a change was decided but not carried out to its end.
 pub fn is_pending(data: &Path) -> bool {
     data.join(DECIDED).exists()
-}
-
-/// The command that makes this folder's data, and completes a change to it. A change that is decided says what it is; else
-/// the demo set's folder is known by its name.
-pub fn prepare_command(data: &Path) -> String {
-    let decided = files::read_json::<Manifest>(&data.join(DECIDED));
-    let demo = decided.map_or_else(|_| data.ends_with("demo"), |manifest| manifest.source.kind == "demo");
-    let (demo, data) = if demo { (" --demo", files::parent(data)) } else { ("", data.to_path_buf()) };
-    let folder = if data == Path::new("data") { String::new() } else { shell::flag("--data", &data) };
-    format!("vggkit prepare{demo}{folder}")
 }
 
 /// Removes a file or a folder; nothing there is fine.

@@ -2,8 +2,20 @@
 
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 
-use super::charts::Measure;
 use super::format;
+
+/// What the y axis measures.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// A fraction, shown in per cent.
+    Accuracy,
+    /// Cross-entropy.
+    Loss,
+    /// Of the optimizer.
+    LearningRate,
+    /// Images per second.
+    Speed,
+}
 
 /// An axis with ticks of our choosing; plotters' own may fall between epochs.
 pub struct Axis {

@@ -13,6 +13,10 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::files::fs::{self, File, Writing};
 
+/// Beside the page: images where they are split off, and the raw figures. Browsers give the folder of a saved page this
+/// name too. What vggkit wrote there for an earlier page goes; what others put there stays.
+pub const FILES: &str = "index_files";
+
 /// What every page of every version has near its beginning.
 const GENERATOR: &[u8] = b"<meta name=\"generator\" content=\"vggkit ";
 

@@ -3,23 +3,10 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::axes::{Axis, epoch_ticks, plain, tick_texts, y_axis};
+use super::axes::{Axis, Measure, epoch_ticks, plain, tick_texts, y_axis};
 use super::format;
 use super::ink::{Heading, Ink, SCALE, Svg, text, themed};
 use crate::error::{Error, Kind, Result};
-
-/// What the y axis measures.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
-    /// A fraction, shown in per cent.
-    Accuracy,
-    /// Cross-entropy.
-    Loss,
-    /// Of the optimizer.
-    LearningRate,
-    /// Images per second.
-    Speed,
-}
 
 /// One curve.
 pub struct Curve {

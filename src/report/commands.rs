@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::load::Sources;
+use super::sources::Sources;
 use crate::shell;
 
 /// How each is typed.

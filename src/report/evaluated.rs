@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::load::LoadedRun;
+use super::inputs::LoadedRun;
 use crate::error::{Error, Result};
 use crate::files::{self, fs};
 use crate::inference::answers::Answers;

@@ -19,6 +19,7 @@ mod evaluated;
 mod format;
 mod images;
 mod ink;
+mod inputs;
 pub mod live;
 mod load;
 mod page;
@@ -27,11 +28,14 @@ mod raw;
 mod reference;
 mod reliability;
 mod seriation;
+mod sources;
 mod statistics;
 mod view;
 mod watch;
 
-pub use load::{Problem, Sources};
+pub use beside::FILES;
+pub use inputs::Problem;
+pub use sources::Sources;
 pub use watch::{Fingerprint, fingerprint, trained_now};
 
 /// What was rendered.
@@ -59,10 +63,6 @@ pub struct Options {
     /// Replace a page that vggkit did not write.
     pub force: bool,
 }
-
-/// Beside the page: images where they are split off, and the raw figures. Browsers give the folder of a saved page this
-/// name too. What vggkit wrote there for an earlier page goes; what others put there stays.
-pub const FILES: &str = "index_files";
 
 /// Renders `<out>/index.html` and what lies beside it. The same inputs give the same bytes.
 ///

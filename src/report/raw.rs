@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::load::Inputs;
+use super::inputs::Inputs;
 use super::view::{Described, Runs};
 use crate::error::{Error, Result};
 use crate::files::{self, fs};

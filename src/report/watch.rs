@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use walkdir::WalkDir;
 
 use super::discover;
-use super::load::{Inputs, Sources};
+use super::inputs::Inputs;
+use super::sources::Sources;
 use crate::dataset::Manifest;
 use crate::dataset::verify::Verification;
 use crate::training::occupied;

@@ -4,7 +4,7 @@ use std::fs;
 
 use predicates::prelude::*;
 use predicates::str::contains;
-use vggkit::dataset::choice::Classes;
+use vggkit::dataset::classes::Classes;
 use vggkit::dataset::{Manifest, Pack};
 
 use super::{PREPARE, raw, vggkit};

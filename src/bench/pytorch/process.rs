@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Layout, Question, Way};
+use super::peer::{Layout, Question, Way};
 use crate::error::{Error, Kind, Result};
 use crate::vgg::{Layer, Operation, Plan};
 

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use walkdir::WalkDir;
 
 use super::manifest::{Class, SourceRecord};
-use super::root;
+use super::{names, root};
 use crate::error::{Error, Result};
 use crate::files::fs;
 use crate::{files, progress};
@@ -153,7 +153,7 @@ pub fn foreign(data: &Path) -> Result<Vec<String>> {
     for entry in WalkDir::new(&root).sort_by_file_name().into_iter().filter(|_| root.exists()) {
         let entry = entry.map_err(|e| Error::io("cannot read", &root, e.into()))?;
         let below = entry.path().strip_prefix(&root).unwrap_or(entry.path()).to_string_lossy().into_owned();
-        let litter = root::is_litter(&entry.file_name().to_string_lossy());
+        let litter = names::is_litter(&entry.file_name().to_string_lossy());
         if !entry.file_type().is_dir() && !litter && !is_drawn(&below.replace(std::path::MAIN_SEPARATOR, "/")) {
             foreign.push(format!("{}/{below}", root::DEMO));
         }

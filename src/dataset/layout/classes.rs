@@ -1,6 +1,7 @@
 //! Which classes there are, by train's folders; which of them are taken; what they are called.
 
-use super::{Images, Reader, count, some};
+use super::reader::{Images, Reader, count, some};
+use crate::dataset::classes::{Classes, are_of_wordnet, class_name_fault};
 use crate::dataset::finding::Problem;
 use crate::dataset::manifest::Class;
 use crate::dataset::{annotations, choice};
@@ -18,7 +19,7 @@ impl Reader<'_> {
         if all.is_empty() {
             return Err(Error::data(self.source.path(), "there is no image in train/<wnid>/images/"));
         }
-        if let Some((odd, fault)) = all.iter().find_map(|name| Some((name, choice::class_name_fault(name)?))) {
+        if let Some((odd, fault)) = all.iter().find_map(|name| Some((name, class_name_fault(name)?))) {
             let what = format!("the folder `{}` cannot be a class: its name {fault}", odd.escape_debug());
             return Err(Error::data(self.source.path(), what).with_help("rename the folder"));
         }
@@ -49,7 +50,7 @@ impl Reader<'_> {
 
     /// Says of a class that was named and is not there if the list has it.
     fn without_images(&self, error: Error, all: &[String], listed: &Option<Vec<String>>) -> Error {
-        let Some(choice::Classes::Named(names)) = &self.settings.classes else { return error };
+        let Some(Classes::Named(names)) = &self.settings.classes else { return error };
         let empty = |name: &&String| {
             let in_list = listed.as_ref().is_some_and(|listed| listed.binary_search(name).is_ok());
             (in_list || self.source.class_folders().contains(*name)) && all.binary_search(name).is_err()
@@ -87,7 +88,7 @@ impl Reader<'_> {
 
     fn compare_with_words(&mut self, all: &[String], words: &str) {
         if self.source.find(WORDS).is_none() {
-            if choice::are_of_wordnet(all) {
+            if are_of_wordnet(all) {
                 let reason = "is missing: classes are called by their wnids";
                 self.problems.push(Problem::warning("class-names", WORDS, reason));
             }

@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Image, Images, LEFT_OUT, Reader, SplitLayout, file_name, parts, some};
+use super::reader::{Image, Images, LEFT_OUT, Reader, SplitLayout, file_name, parts, some};
 use crate::dataset::annotations::{self, Annotated, Bounds, stem};
 use crate::dataset::choice;
 use crate::dataset::finding::{Problem, Severity};
 use crate::dataset::manifest::{Class, HeldOut};
-use crate::dataset::root::ANNOTATIONS;
-use crate::dataset::source::{self, Entry, Source};
+use crate::dataset::names::{ANNOTATIONS, is_image};
+use crate::dataset::source::{Entry, Source};
 use crate::error::{Error, Result};
 
 /// The images of train by class, each with the name that it will have, sorted.
@@ -76,7 +76,7 @@ impl Reader<'_> {
     /// The share of train that becomes val: none where the source has a val.
     fn held_out(&self) -> Result<Option<HeldOut>> {
         let has_val = self.source.entries().iter().any(|entry| {
-            entry.place.starts_with("val/") && (entry.place.ends_with(ANNOTATIONS) || source::is_image(&entry.place))
+            entry.place.starts_with("val/") && (entry.place.ends_with(ANNOTATIONS) || is_image(&entry.place))
         });
         match (has_val, self.settings.val_share) {
             (true, Some(_)) => Err(Error::usage("--val-share takes images of train for val, but the source has a val")
@@ -193,8 +193,7 @@ impl Reader<'_> {
             ["test", class, ..] => Some(class.to_owned()),
             _ => None,
         };
-        let in_test =
-            self.source.entries().iter().filter(|e| e.place.starts_with("test/") && source::is_image(&e.place));
+        let in_test = self.source.entries().iter().filter(|e| e.place.starts_with("test/") && is_image(&e.place));
         let entries: Vec<&Entry> = in_test.collect();
         let labelled =
             !entries.is_empty() && entries.iter().all(|e| of_class(e).is_some_and(|c| all.binary_search(&c).is_ok()));
@@ -219,7 +218,7 @@ impl Reader<'_> {
         let taken = |name: &str| classes.binary_search_by(|class| class.wnid.as_str().cmp(name)).is_ok();
         for entry in self.source.entries() {
             let parts = parts(entry);
-            let image = parts.last().is_some_and(|file| source::is_image(file));
+            let image = parts.last().is_some_and(|file| is_image(file));
             let reason = match &parts[..] {
                 ["train", _] if image => "lies in no class folder",
                 ["train", class, file] if *file == format!("{class}_boxes.txt") => continue,
@@ -239,7 +238,7 @@ fn file_of(inside: &[&str]) -> Option<String> {
         ["images", rest @ ..] if !rest.is_empty() => rest,
         _ => inside,
     };
-    inside.last().filter(|file| source::is_image(file)).map(|_| inside.join("_"))
+    inside.last().filter(|file| is_image(file)).map(|_| inside.join("_"))
 }
 
 /// Files that are listed but not there.

@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::write::Work;
+use super::work::Work;
 use crate::dataset::decode::{self, Adapted, Decoded};
 use crate::dataset::demo;
 use crate::dataset::finding::Problem;

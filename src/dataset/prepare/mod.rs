@@ -10,8 +10,10 @@ use std::time::Instant;
 use super::identity::Identity;
 use super::inventory::Inventory;
 use super::layout;
-use super::manifest::{self, Manifest, Settings, SourceRecord, Split};
+use super::manifest::{self, Manifest, SourceRecord, Split};
+use super::names::PARTS;
 use super::pack::Pack;
+use super::prepare_command::prepare_command;
 use super::source::Source;
 use super::staging::{self, Staging};
 use super::{demo, download, root};
@@ -19,40 +21,11 @@ use crate::error::{Error, Result};
 
 mod fill;
 mod leaks;
+mod request;
+mod work;
 mod write;
 
-/// What to prepare, where.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The data folder.
-    pub data: PathBuf,
-    /// From what.
-    pub input: Input,
-    /// Which images.
-    pub settings: Settings,
-    /// Prepare even if nothing changed, and replace folders that `prepare` did not write.
-    pub force: bool,
-    /// Worker threads; never changes a byte.
-    pub threads: usize,
-    /// No progress bar.
-    pub quiet: bool,
-}
-
-/// From what to prepare.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// A zip or folder.
-    Given(PathBuf),
-    /// The one in the data folder; where there is none, the official archive is downloaded into it.
-    Found {
-        /// From where to download.
-        url: String,
-        /// What its MD5 must be, where it is not the official archive.
-        md5: Option<String>,
-    },
-    /// The synthetic set, drawn first.
-    Demo(demo::Settings),
-}
+pub use request::{Input, Request};
 
 /// What was done.
 #[derive(Clone, Debug)]
@@ -119,7 +92,7 @@ pub fn prepare(request: &Request) -> Result<Summary> {
         let source = match (source, &request.input) {
             (None, Input::Demo(settings)) => {
                 let drawn = demo::foreign(&request.data)?;
-                removed = staging.refuse_foreign(&staging::PARTS, drawn)?;
+                removed = staging.refuse_foreign(&PARTS, drawn)?;
                 Source::open(&demo::draw(&request.data, settings, request.quiet)?)?
             }
             (Some(source), _) => source,
@@ -142,7 +115,7 @@ pub fn prepare(request: &Request) -> Result<Summary> {
         };
         staging.begin()?;
         let write_folders = writes_folders(request, &source);
-        let work = write::Work { request, staging: &staging, source: &source, size, write_folders };
+        let work = work::Work { request, staging: &staging, source: &source, size, write_folders };
         let manifest = work.write(layout, record);
         if manifest.is_err() {
             staging.discard()?;
@@ -155,7 +128,7 @@ pub fn prepare(request: &Request) -> Result<Summary> {
     staging.commit(&manifest)?;
     let ours = staging::parts_of(&manifest);
     let beside = |part: &&str| !manifest.source.in_place && !ours.contains(part) && request.data.join(part).exists();
-    let foreign = staging::PARTS.into_iter().filter(beside).map(|part| format!("{part}/")).collect();
+    let foreign = PARTS.into_iter().filter(beside).map(|part| format!("{part}/")).collect();
     Ok(Summary { notes, foreign, removed, ..summary(manifest) })
 }
 
@@ -213,7 +186,7 @@ fn beside_or_in_place(data: &Path, mut source: Source) -> Result<Source> {
         return Ok(source);
     }
     let holds = |part: &&'static str| data.join(part).canonicalize().is_ok_and(|part| place.starts_with(part));
-    match staging::PARTS.into_iter().find(holds) {
+    match PARTS.into_iter().find(holds) {
         Some(part) => {
             let part = data.join(part);
             let what = format!("the source {given} lies in {}, which is replaced by what is prepared", part.display());
@@ -227,7 +200,7 @@ fn beside_or_in_place(data: &Path, mut source: Source) -> Result<Source> {
 fn keep_demo(data: &Path) -> Result<()> {
     match Manifest::load(data) {
         Ok(manifest) if manifest.source.kind == "demo" => {
-            let prepare = staging::prepare_command(data);
+            let prepare = prepare_command(data);
             Err(Error::usage(format!("{} holds the demo set", data.display())).with_help(format!(
                 "`{prepare}` prepares it; for photographs name another --data folder, or their archive with --source"
             )))

@@ -9,28 +9,16 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 
 use super::fill::Filled;
-use super::{Request, leaks};
-use crate::dataset::decode::Size;
+use super::leaks;
+use super::work::Work;
 use crate::dataset::demo;
 use crate::dataset::finding::{Problem, Severity};
 use crate::dataset::layout::{LEFT_OUT, Layout, SplitLayout};
 use crate::dataset::manifest::{self, Class, LeftOut, Manifest, SourceRecord, Split};
-use crate::dataset::source::Source;
-use crate::dataset::staging::Staging;
 use crate::engine::Normalisation;
 use crate::error::{Error, Kind, Result};
 use crate::files::fs;
 use crate::{files, progress};
-
-/// What all workers share.
-pub struct Work<'a> {
-    pub request: &'a Request,
-    pub staging: &'a Staging,
-    pub source: &'a Source,
-    pub size: Size,
-    /// Class folders are made beside the packs.
-    pub write_folders: bool,
-}
 
 impl Work<'_> {
     pub fn write(&self, layout: Layout, record: SourceRecord) -> Result<Manifest> {

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 
 use super::look::Look;
-use super::{Findings, Severity};
 use crate::dataset::finding::Group;
+use crate::dataset::finding::{Findings, Severity};
 
 /// Reads the pixels of an image again.
 pub type Pixels<'a> = dyn Fn(&Look) -> Option<Vec<u8>> + Sync + 'a;

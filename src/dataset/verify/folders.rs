@@ -8,12 +8,13 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::look::{self, Look};
-use super::{Counts, Findings, Severity};
+use super::verification::Counts;
 use crate::dataset::decode::{self, Decoded};
+use crate::dataset::finding::{Findings, Severity};
 use crate::dataset::fingerprint;
 use crate::dataset::manifest::{self, Manifest, SPLITS};
+use crate::dataset::names;
 use crate::dataset::pack::Pack;
-use crate::dataset::root;
 use crate::files::{self, fs};
 
 /// What was found of one file.
@@ -134,7 +135,7 @@ fn list(data: &Path, name: &str) -> Result<There, String> {
     for folder in read(&root)? {
         let folder = folder.map_err(|e| e.to_string())?;
         let folder_name = folder.file_name().to_string_lossy().into_owned();
-        if root::is_litter(&folder_name) {
+        if names::is_litter(&folder_name) {
             continue;
         }
         if !folder.path().is_dir() {
@@ -143,7 +144,7 @@ fn list(data: &Path, name: &str) -> Result<There, String> {
         }
         for file in read(&folder.path())? {
             let file = file.map_err(|e| e.to_string())?.file_name().to_string_lossy().into_owned();
-            if !root::is_litter(&file) {
+            if !names::is_litter(&file) {
                 there.files.insert(format!("{name}/{folder_name}/{file}"));
             }
         }

@@ -9,9 +9,9 @@ use rayon::prelude::*;
 
 use super::duplicates::{Pixels, Spread};
 use super::look::{self, Look};
-use super::{Findings, Severity};
 use crate::dataset::decode::Size;
 use crate::dataset::finding::Group;
+use crate::dataset::finding::{Findings, Severity};
 
 /// The largest distance that can be asked for.
 pub const MOST: u32 = 10;

@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Counts, Findings, Severity};
-use crate::dataset::choice;
+use super::verification::Counts;
+use crate::dataset::classes::are_of_wordnet;
+use crate::dataset::finding::{Findings, Severity};
 
 /// Classes of the official archive.
 pub const CLASSES: usize = 200;
@@ -31,7 +32,7 @@ pub fn check(
     (wanted, explained): (usize, bool),
     findings: &mut Findings,
 ) {
-    if !choice::are_of_wordnet(&train.keys().collect::<Vec<_>>()) {
+    if !are_of_wordnet(&train.keys().collect::<Vec<_>>()) {
         findings.add(Severity::Note, "own-images", format!("own images, not Tiny ImageNet's: {} classes", train.len()));
         return;
     }

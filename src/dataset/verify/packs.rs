@@ -6,9 +6,10 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 
 use super::look::{self, Look};
-use super::{Counts, Findings, Severity};
+use super::verification::Counts;
 use crate::dataset::annotations;
 use crate::dataset::decode::Adapted;
+use crate::dataset::finding::{Findings, Severity};
 use crate::dataset::manifest::{Manifest, SPLITS, Split};
 use crate::dataset::pack::{NO_BOX, Pack};
 use crate::dataset::statistics::Sums;

@@ -9,11 +9,16 @@ use rayon::prelude::*;
 
 use super::look::Look;
 use super::official::{self, PerClass};
-use super::{Counts, Findings, Request, Seen, Severity, Verification, folders, packs};
+use super::request::Request;
+use super::seen::Seen;
+use super::verification::{Counts, Verification};
+use super::{folders, packs};
 use crate::dataset::decode;
+use crate::dataset::finding::{Findings, Severity};
 use crate::dataset::inventory::{Inventory, owned_split};
 use crate::dataset::manifest::{self, Manifest, SPLITS};
 use crate::dataset::pack::Pack;
+use crate::dataset::prepare_command::prepare_command;
 use crate::dataset::staging;
 use crate::error::{Error, Kind, Result};
 use crate::files::fs;
@@ -39,8 +44,7 @@ pub fn open<'a>(data: &'a Path, findings: &mut Findings) -> Result<Option<Prepar
     // A change that is decided takes the manifest away before anything else: as long as it is there, so is the old data.
     if !Manifest::path(data).exists() {
         if staging::is_pending(data) {
-            let help =
-                format!("run `{}` again with the same settings: it completes it", staging::prepare_command(data));
+            let help = format!("run `{}` again with the same settings: it completes it", prepare_command(data));
             return never("is half-way through a change that was cut short", &help);
         }
         return never("was not prepared: it has no manifest.json", prepare);

@@ -4,7 +4,7 @@
 //! Of the official 120,000 images the limits name 2 as nearly blank, 54 as dark and 1 as blurred.
 
 use super::look::Look;
-use super::{Findings, Severity};
+use crate::dataset::finding::{Findings, Severity};
 
 /// Standard deviation of luminance below which an image is nearly blank.
 const LEAST_DEVIATION: f32 = 6.0;

@@ -9,13 +9,17 @@ use rayon::prelude::*;
 
 use super::look::{self, Look};
 use super::official::{self, PerClass};
-use super::{Counts, Findings, Request, Seen, Severity, Verification};
+use super::request::Request;
+use super::seen::Seen;
+use super::verification::{Counts, Verification};
+use crate::dataset::classes::are_of_wordnet;
 use crate::dataset::decode::{self, Size};
 use crate::dataset::finding::Problem;
+use crate::dataset::finding::{Findings, Severity};
 use crate::dataset::layout::{self, Image, Layout};
 use crate::dataset::manifest::{SPLITS, Settings};
 use crate::dataset::source::Source;
-use crate::dataset::{annotations, choice, demo, fingerprint};
+use crate::dataset::{annotations, demo, fingerprint};
 use crate::error::{Kind, Result};
 use crate::progress;
 
@@ -115,11 +119,10 @@ impl Raw {
             let what = if code == "file-unreadable" { "that cannot be read" } else { "that cannot be decoded" };
             findings.about(Severity::Error, code, files, |n| format!("{n} {what}"));
         }
-        let (severity, wanted) =
-            match choice::are_of_wordnet(&layout.classes.iter().map(|c| &c.wnid).collect::<Vec<_>>()) {
-                true => (Severity::Warning, (64, 64)),
-                false => (Severity::Note, size),
-            };
+        let (severity, wanted) = match are_of_wordnet(&layout.classes.iter().map(|c| &c.wnid).collect::<Vec<_>>()) {
+            true => (Severity::Warning, (64, 64)),
+            false => (Severity::Note, size),
+        };
         other_size.retain(|(_, size)| *size != wanted);
         let other_size = other_size.into_iter().map(|(path, (rows, columns))| format!("{path}: {columns} x {rows}"));
         findings.about(severity, "file-size", other_size.collect(), |n| {

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::super::format;
 use super::super::statistics::{holm, mcnemar};
-use super::Cell;
 use super::identity::{Described, Identity};
+use super::parts::Cell;
 use crate::inference::answers::Answers;
 
 /// Below this a difference is called more than chance.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::super::format;
-use super::super::load::Inputs;
+use super::super::inputs::Inputs;
 use super::super::reference::PAPER;
 use super::identity::{Identity, Runs};
 use crate::error::Result;

@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use super::super::format;
-use super::super::load::{Inputs, LoadedFusion};
+use super::super::inputs::{Inputs, LoadedFusion};
 use super::super::statistics;
-use super::Cell;
 use super::identity::{Identity, Runs};
+use super::parts::Cell;
 use crate::inference::evaluation::Evaluation;
 use crate::inference::fusion::Fusion;
 

@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 use super::super::format;
-use super::super::load::{Inputs, LoadedFusion};
+use super::super::inputs::{Inputs, LoadedFusion};
 use super::super::reliability::{Spec, draw};
 use super::averaged::{Fused, fused};
 use super::identity::{Identity, Runs};
 use super::mistakes::SHOWN;
-use super::{Chart, Table};
+use super::parts::{Chart, Table};
 use crate::error::Result;
 use crate::inference::calibration::{BINS, Bin, Calibration};
 use crate::inference::tta::Tta;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::super::format;
-use super::Cell;
+use super::parts::Cell;
 use crate::inference::class_scores::{ClassScores, scores};
 use crate::inference::evaluation::{ClassAccuracy, Evaluation};
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::super::format;
 use super::super::images::{DataUri, matrix};
 use super::super::seriation;
+use super::parts::Cell;
 use crate::error::Result;
 use crate::inference::evaluation::Evaluation;
 
@@ -65,7 +66,7 @@ pub struct Pair {
     pub predicted_wnid: String,
     pub count: u32,
     /// Of the images of the true class.
-    pub share: super::Cell,
+    pub share: Cell,
 }
 
 /// An order for each set of classes among the evaluations, from the mean of their matrices.
@@ -145,7 +146,7 @@ pub fn pairs(e: &Evaluation) -> Vec<Pair> {
             predicted: p.name.clone(),
             predicted_wnid: p.wnid.clone(),
             count,
-            share: super::Cell::optional(Some(shares(&e.confusion[truth])[predicted]), format::percent),
+            share: Cell::optional(Some(shares(&e.confusion[truth])[predicted]), format::percent),
         }
     };
     wrong.into_iter().take(PAIRS).map(pair).collect()

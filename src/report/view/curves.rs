@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
-use super::super::charts::{Curve, Measure, Spec, draw, value_text};
+use super::super::axes::Measure;
+use super::super::charts::{Curve, Spec, draw, value_text};
 use super::super::format;
 use super::super::ink::Ink;
 use super::identity::{Described, Identity, Runs};
-use super::{Chart, Table};
+use super::parts::{Chart, Table};
 use crate::error::Result;
 use crate::training::history::{Epoch, HeldOut};
 use crate::training::selection::stopping_loss;

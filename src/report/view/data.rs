@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::super::format;
 use super::super::images::thumbnail;
-use super::super::load::{Inputs, LoadedData, Problem};
-use super::Picture;
+use super::super::inputs::{Inputs, LoadedData, Problem};
 use super::identity::Runs;
+use super::parts::{Picture, evenly};
 use super::test_grid::{self, TestGrid};
 use super::verified::{self, Verified};
 use crate::dataset::Pack;
@@ -124,12 +124,6 @@ fn set(data: &LoadedData) -> Result<Set> {
             .collect(),
         verification: data.verification.as_ref().map(|v| verified::build(v, data)).transpose()?,
     })
-}
-
-/// `wanted` of `available` indices, evenly spread.
-pub(super) fn evenly(available: usize, wanted: usize) -> impl Iterator<Item = usize> {
-    let n = wanted.min(available);
-    (0..n).map(move |i| (2 * i + 1) * available / (2 * n))
 }
 
 /// Images of a labelled pack: classes evenly spread, and within a class files evenly spread.

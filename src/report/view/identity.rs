@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::super::load::{Inputs, LoadedRun};
+use super::super::inputs::{Inputs, LoadedRun};
 use super::super::statistics;
 use crate::error::Result;
 use crate::training::run::Run;

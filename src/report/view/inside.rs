@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::super::format;
 use super::super::images::{DataUri, attention, filters, thumbnail};
-use super::super::load::Inputs;
-use super::Picture;
+use super::super::inputs::Inputs;
 use super::identity::{Described, Identity, Runs};
 use super::mistakes::SHOWN;
+use super::parts::Picture;
 use crate::dataset::Pack;
 use crate::error::Result;
 use crate::inference::inside::{Attention, Inside as Written};

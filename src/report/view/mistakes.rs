@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::super::format;
 use super::super::images::thumbnail;
-use super::super::load::Inputs;
+use super::super::inputs::Inputs;
 use super::agreement::{self, Agreement};
 use super::class_scores::{self, ScoreTable};
 use super::confusion::{self, Confusion, Order, Pair};
 use super::identity::{Described, Identity, Runs};
-use super::{Cell, Picture};
+use super::parts::{Cell, Picture};
 use crate::dataset::Pack;
 use crate::error::Result;
 use crate::inference::evaluation::{ClassAccuracy, Evaluation};

@@ -9,8 +9,7 @@ use serde::Serialize;
 
 use super::commands::Commands;
 use super::images::DataUri;
-use super::ink::Svg;
-use super::load::{Inputs, Problem};
+use super::inputs::{Inputs, Problem};
 use super::raw::{RawFile, RawFiles};
 use super::reference::REPLACED_PROJECT;
 use crate::error::Result;
@@ -28,6 +27,7 @@ mod identity;
 mod inside;
 mod layers;
 mod mistakes;
+mod parts;
 mod provenance;
 mod results;
 mod test_grid;
@@ -123,52 +123,6 @@ impl Suggested {
     }
 }
 
-/// A table cell that a script can sort by.
-#[derive(Clone, Serialize)]
-pub struct Cell {
-    pub text: String,
-    /// Empty for "nothing here", which sorts last.
-    pub sort: String,
-}
-
-impl Cell {
-    fn number(value: f64, text: String) -> Self {
-        Self { text, sort: value.to_string() }
-    }
-
-    fn optional(value: Option<f64>, format: impl Fn(f64) -> String) -> Self {
-        value.map_or_else(Self::nothing, |v| Self::number(v, format(v)))
-    }
-
-    fn nothing() -> Self {
-        Self { text: "–".into(), sort: String::new() }
-    }
-}
-
-/// A chart with the numbers behind it.
-#[derive(Serialize)]
-pub struct Chart {
-    pub title: String,
-    pub svg: Svg,
-    pub table: Table,
-}
-
-/// A plain table of numbers.
-#[derive(Serialize)]
-pub struct Table {
-    pub caption: String,
-    pub columns: Vec<String>,
-    /// The first text of a row heads it.
-    pub rows: Vec<Vec<String>>,
-}
-
-/// An image with what it is.
-#[derive(Serialize)]
-pub struct Picture {
-    pub source: DataUri,
-    pub alt: String,
-}
-
 /// Makes the page of what was read.
 pub fn build(inputs: &Inputs, runs: &Runs, raw: &RawFiles, following: Option<Following>) -> Result<Page> {
     let mut problems = inputs.problems.clone();
@@ -202,7 +156,7 @@ pub fn build(inputs: &Inputs, runs: &Runs, raw: &RawFiles, following: Option<Fol
             .map(|(d, files)| provenance::build(d, files))
             .collect::<Result<_>>()?,
         tables: raw.tables.iter().map(RawFile::named).collect(),
-        raw_folder: format!("{}/raw", super::FILES),
+        raw_folder: format!("{}/raw", super::beside::FILES),
         live: None,
         following,
         problems,

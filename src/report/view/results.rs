@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::super::format;
-use super::super::load::Inputs;
+use super::super::inputs::Inputs;
 use super::super::reference::{REPLACED, REPLACED_README, replaced};
 use super::identity::{Described, Identity, Runs, network_name};
-use super::{Cell, verdict};
+use super::parts::Cell;
+use super::verdict;
 use crate::training::selection;
 use crate::vgg::Network;
 

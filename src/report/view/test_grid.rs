@@ -6,14 +6,14 @@ use serde::Serialize;
 
 use super::super::format;
 use super::super::images::thumbnail;
-use super::super::load::{Inputs, Problem};
+use super::super::inputs::{Inputs, Problem};
 use super::super::predictions::{Predictions, Row};
 use super::super::reference::REPLACED_CLASSES;
-use super::Picture;
-use super::data::evenly;
 use super::identity::{Identity, Runs};
+use super::parts::Picture;
+use super::parts::evenly;
 use crate::dataset::Pack;
-use crate::dataset::choice::are_of_wordnet;
+use crate::dataset::classes::are_of_wordnet;
 use crate::error::Result;
 
 /// Images shown.

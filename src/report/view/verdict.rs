@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::super::format;
-use super::super::load::{Inputs, LoadedRun};
+use super::super::inputs::{Inputs, LoadedRun};
 use super::super::reference::{PAPER, Paper, REPLACED_CLASSES, REPLACED_RATE, REPLACED_README, Replaced, replaced};
 use super::agreement::Agreement;
 use super::identity::{Described, Identity, Runs};

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::super::format;
 use super::super::images::thumbnail;
-use super::super::load::LoadedData;
-use super::Picture;
+use super::super::inputs::LoadedData;
+use super::parts::Picture;
 use crate::dataset::Pack;
 use crate::dataset::verify::{Finding, Severity, Verification};
 use crate::error::Result;

@@ -1,8 +1,9 @@
 //! The moving average against [`reference::average`](crate::engine::cpu::reference::average), with the share from the host and
 //! from the device, and a step that is left out.
 
-use super::{Check, Gpu, Step, distance, execute, values};
+use super::comparison::{Check, distance, execute, values};
 use crate::engine::cpu::reference::average as twin;
+use crate::engine::gpu::device::{Gpu, Step};
 use crate::engine::gpu::{average, loss_scaling};
 use crate::engine::{LossScaling, Update};
 use crate::error::Result;

@@ -1,11 +1,12 @@
 //! Adaptive averages against [`reference::average_pool`](crate::engine::cpu::reference::average_pool) in f64.
 
-use super::{
-    Check, Gpu, Step, activations, distance, execute, narrow, padded, read_activations, sizes, stored, unpadded,
+use super::comparison::{
+    Check, activations, distance, execute, narrow, padded, read_activations, sizes, stored, unpadded,
     unwritten_activations, values, wide,
 };
 use crate::engine::cpu::reference::average_pool as twin;
 use crate::engine::gpu::average_pool;
+use crate::engine::gpu::device::{Gpu, Step};
 use crate::error::Result;
 use crate::vgg::Shape;
 

@@ -1,13 +1,14 @@
 //! Batch normalisation with ReLU, pooled or not, against
 //! [`reference::batch_norm`](crate::engine::cpu::reference::batch_norm), `relu` and `max_pool` in f64.
 
-use super::{
-    Check, Gpu, Slice, Step, activations, coarse, distance, execute, execute_part, narrow, padded, read_activations,
-    rounding, stored, unpadded, unwritten, unwritten_activations, values, wide, worst, write_activations,
+use super::comparison::{
+    Check, activations, coarse, distance, execute, execute_part, narrow, padded, read_activations, rounding, stored,
+    unpadded, unwritten, unwritten_activations, values, wide, worst, write_activations,
 };
 use crate::engine::cpu::reference::{batch_norm as twin, max_pool, relu};
 use crate::engine::gpu::batch_norm;
 use crate::engine::gpu::chunks::pooled;
+use crate::engine::gpu::device::{Gpu, Slice, Step};
 use crate::error::Result;
 use crate::vgg::Shape;
 
@@ -107,7 +108,7 @@ impl Case {
         let (on_device, result) =
             (activations(gpu, "z", &padded(&z, c))?, unwritten_activations(gpu, padded(&narrow(&y), c).len())?);
         let how = if pool { ", pooled" } else { "" };
-        let sizes = format!("{}, mean {mean}", super::sizes(shape, samples));
+        let sizes = format!("{}, mean {mean}", super::comparison::sizes(shape, samples));
         let mut report = |variant: &str, error, allowed| {
             let variant = format!("{variant}{how}");
             tell(Check { operation: "batch_norm", variant, sizes: sizes.clone(), error, allowed });
@@ -176,7 +177,14 @@ impl Tensors {
         batch_norm::Tensors { gamma, beta, running_mean, running_variance, kept }
     }
 
-    fn forward(&self, gpu: &Gpu, shape: Shape, pool: bool, z: &Slice, y: &Slice) -> Result<Vec<super::Dispatch>> {
+    fn forward(
+        &self,
+        gpu: &Gpu,
+        shape: Shape,
+        pool: bool,
+        z: &Slice,
+        y: &Slice,
+    ) -> Result<Vec<crate::engine::gpu::dispatch::Dispatch>> {
         Ok(vec![
             batch_norm::moments(gpu, "moments", shape, z, &self.scratch)?,
             batch_norm::join(gpu, "statistics", shape, &self.borrowed(), &self.scratch)?,

@@ -1,15 +1,16 @@
 //! Convolutions and linear layers in all three passes and variants against
 //! [`reference::convolution`](crate::engine::cpu::reference::convolution) in f64.
 
-use super::{
-    Check, Gpu, Step, activations, distance, execute, narrow, padded, read_activations, rounding, stored, unpadded,
-    unwritten, unwritten_activations, values, wide, worst,
+use super::comparison::{
+    Check, activations, distance, execute, narrow, padded, read_activations, rounding, stored, unpadded, unwritten,
+    unwritten_activations, values, wide, worst,
 };
 use crate::engine::cpu::reference::convolution::{Sizes, backward_input, backward_weight, forward};
 use crate::engine::cpu::reference::{batch_norm as twin, to_half};
 use crate::engine::gpu::Slice;
 use crate::engine::gpu::batch_norm;
 use crate::engine::gpu::convolution::{After, Convolution, Operands, Pass, Variant, fuses, record, scratch, variants};
+use crate::engine::gpu::device::{Gpu, Step};
 use crate::engine::gpu::precision::Matrices;
 use crate::engine::gpu::product_half::Half;
 use crate::error::Result;

@@ -1,9 +1,10 @@
 //! Loss, gradient and hits against [`reference::cross_entropy`](crate::engine::cpu::reference::cross_entropy) in f64,
 //! with ties, NaN and infinities.
 
-use super::{Check, Gpu, Step, distance, execute_part, narrow, padded, unpadded, unwritten, values, wide, worst};
+use super::comparison::{Check, distance, execute_part, narrow, padded, unpadded, unwritten, values, wide, worst};
 use crate::engine::cpu::reference::cross_entropy as twin;
 use crate::engine::gpu::cross_entropy::{self, Aim};
+use crate::engine::gpu::device::{Gpu, Step};
 use crate::engine::sample::Target;
 use crate::error::Result;
 

@@ -1,8 +1,9 @@
 //! ReLU and dropout against [`DropoutMask`], bit by bit.
 
-use super::{
-    Check, Gpu, Step, activations, coarse, distance, execute_part, padded, read_activations, stored, unpadded, values,
+use super::comparison::{
+    Check, activations, coarse, distance, execute_part, padded, read_activations, stored, unpadded, values,
 };
+use crate::engine::gpu::device::{Gpu, Step};
 use crate::engine::gpu::dropout;
 use crate::engine::random::DropoutMask;
 use crate::error::Result;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{
-    Check, Gpu, Step, distance, execute_part, narrow, read_activations, rounding, stored, unpadded, unwritten,
+use super::comparison::{
+    Check, distance, execute_part, narrow, read_activations, rounding, stored, unpadded, unwritten,
     unwritten_activations,
 };
 use crate::engine::cpu::reference::gather as twin;
+use crate::engine::gpu::device::{Gpu, Step};
 use crate::engine::gpu::gather::{Gallery, PICK, Residence};
 use crate::engine::sample::{Area, Blend, Colour, Geometry, Mix, Warp};
 use crate::engine::{Images, Normalisation, Pick, View};

@@ -1,8 +1,9 @@
 //! What clipping multiplies gradients by against [`reference::gradient_norm`](crate::engine::cpu::reference::gradient_norm).
 
-use super::{Check, Gpu, Step, execute, unwritten, values, wide};
+use super::comparison::{Check, execute, unwritten, values, wide};
 use crate::engine::LossScaling;
 use crate::engine::cpu::reference::gradient_norm as twin;
+use crate::engine::gpu::device::{Gpu, Step};
 use crate::engine::gpu::{gradient_norm, loss_scaling};
 use crate::error::Result;
 

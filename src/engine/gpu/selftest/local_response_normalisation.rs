@@ -1,11 +1,12 @@
 //! Local response normalisation against
 //! [`reference::local_response_normalisation`](crate::engine::cpu::reference::local_response_normalisation) in f64.
 
-use super::{
-    Check, Gpu, Step, activations, distance, execute, narrow, padded, read_activations, rounding, sizes, stored,
-    unpadded, unwritten_activations, values, wide,
+use super::comparison::{
+    Check, activations, distance, execute, narrow, padded, read_activations, rounding, sizes, stored, unpadded,
+    unwritten_activations, values, wide,
 };
 use crate::engine::cpu::reference::local_response_normalisation as twin;
+use crate::engine::gpu::device::{Gpu, Step};
 use crate::engine::gpu::local_response_normalisation;
 use crate::error::Result;
 use crate::vgg::Shape;

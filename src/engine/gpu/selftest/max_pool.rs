@@ -1,11 +1,12 @@
 //! Standalone 2x2 maxima against [`reference::max_pool`](crate::engine::cpu::reference::max_pool).
 
-use super::{
-    Check, Gpu, Step, activations, coarse, distance, execute, padded, read_activations, sizes, stored, unpadded,
+use super::comparison::{
+    Check, activations, coarse, distance, execute, padded, read_activations, sizes, stored, unpadded,
     unwritten_activations, values,
 };
 use crate::engine::cpu::reference::max_pool as twin;
 use crate::engine::gpu::chunks::pooled;
+use crate::engine::gpu::device::{Gpu, Step};
 use crate::engine::gpu::max_pool;
 use crate::error::Result;
 use crate::vgg::Shape;

@@ -1,8 +1,9 @@
 //! Adam, AdamW and SGD against [`reference::optimizer`](crate::engine::cpu::reference::optimizer), over three steps, and a
 //! range of the parameters that alone decays.
 
-use super::{Check, Gpu, Step, distance, execute, values};
+use super::comparison::{Check, distance, execute, values};
 use crate::engine::cpu::reference::optimizer as twin;
+use crate::engine::gpu::device::{Gpu, Step};
 use crate::engine::gpu::loss_scaling;
 use crate::engine::gpu::optimizer::{self, Decided, Tensors};
 use crate::engine::{LossScaling, Optimizer};

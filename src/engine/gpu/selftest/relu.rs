@@ -1,12 +1,13 @@
 //! ReLU with and without pooling, and the bias gradient, against
 //! [`reference::relu`](crate::engine::cpu::reference::relu) and `max_pool`.
 
-use super::{
-    Check, Gpu, Slice, Step, activations, coarse, distance, execute, execute_part, narrow, padded, read_activations,
-    sizes, stored, unpadded, unwritten, unwritten_activations, values, wide,
+use super::comparison::{
+    Check, activations, coarse, distance, execute, execute_part, narrow, padded, read_activations, sizes, stored,
+    unpadded, unwritten, unwritten_activations, values, wide,
 };
 use crate::engine::cpu::reference::{max_pool, relu as twin};
 use crate::engine::gpu::chunks::pooled;
+use crate::engine::gpu::device::{Gpu, Slice, Step};
 use crate::engine::gpu::relu;
 use crate::error::Result;
 use crate::vgg::Shape;

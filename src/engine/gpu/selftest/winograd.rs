@@ -2,9 +2,10 @@
 //! [`reference::convolution`](crate::engine::cpu::reference::convolution): maps smaller than a tile and not a multiple of
 //! one, channels that need padding, tails of batches, several slabs, sums over many tiles.
 
-use super::{Check, Gpu, Step, distance, execute, padded, unpadded, unwritten, values};
+use super::comparison::{Check, distance, execute, padded, unpadded, unwritten, values};
 use crate::engine::cpu::reference::convolution::{Sizes, backward_input, backward_weight, forward};
 use crate::engine::gpu::convolution::{After, Convolution, Operands, Pass, Variant};
+use crate::engine::gpu::device::{Gpu, Step};
 use crate::engine::gpu::product::Product;
 use crate::engine::gpu::winograd::{Tile, Winograd};
 use crate::error::Result;
