@@ -7,8 +7,10 @@
 use std::time::Instant;
 
 use vggkit::cli::output::line;
-use vggkit::engine::gpu::convolution::{After, Convolution, Operands, Pass, record, scratch, variants};
+use vggkit::engine::gpu::convolution::{record, scratch};
 use vggkit::engine::gpu::device::Step;
+use vggkit::engine::gpu::operands::{After, Convolution, Operands, Pass};
+use vggkit::engine::gpu::variant::variants;
 use vggkit::engine::gpu::{Gpu, Options, Precision, Slice};
 use vggkit::error::{Error, Result};
 
@@ -105,7 +107,7 @@ fn time(
     gpu: &Gpu,
     convolution: &Convolution,
     pass: Pass,
-    variant: vggkit::engine::gpu::convolution::Variant,
+    variant: vggkit::engine::gpu::variant::Variant,
     arguments: &Arguments,
 ) -> Result<f64> {
     let batch = arguments.batch;

@@ -10,7 +10,7 @@ use super::network_arguments::NetworkArguments;
 use super::{Shared, output, values};
 use crate::engine::Optimizer;
 use crate::engine::cpu::{self, Memory};
-use crate::engine::gpu::{self, adapter::Capabilities};
+use crate::engine::gpu::{self, capabilities::Capabilities};
 use crate::error::Result;
 use crate::training::run::{Data, Recipe, Run};
 use crate::training::settings;

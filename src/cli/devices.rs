@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Shared, output};
 use crate::engine::gpu::adapter::{self, Found};
-use crate::engine::gpu::precision::Matrices;
+use crate::engine::gpu::capabilities::Matrices;
 use crate::error::Result;
 
 /// The value of `schema`.

@@ -13,8 +13,9 @@ use super::values;
 use crate::engine::gpu::Precision;
 use crate::engine::{NoDecay, Normalisation, Optimizer};
 use crate::error::{Error, Result};
-use crate::training::run::{Data, Recipe, Schedule};
-use crate::training::selection::Select;
+use crate::training::choices::Schedule;
+use crate::training::choices::Select;
+use crate::training::run::{Data, Recipe};
 use crate::training::sizes::Sizes;
 
 /// How to train.

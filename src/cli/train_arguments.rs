@@ -202,7 +202,8 @@ mod tests {
 
     use super::*;
     use crate::engine::{NoDecay, Normalisation, Optimizer};
-    use crate::training::run::{Augment, Data, Schedule};
+    use crate::training::choices::Schedule;
+    use crate::training::run::{Augment, Data};
     use crate::training::settings::{Form, SETTINGS, Setting};
 
     #[derive(Parser)]

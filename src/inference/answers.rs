@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::evaluation;
+use super::paths;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::training::metrics;
@@ -68,7 +68,7 @@ impl Answer {
 impl Answers {
     /// `<run>/evaluation.csv` for val, `<run>/evaluation-<split>.csv` for any other split.
     pub fn path(run: &Path, split: &str) -> PathBuf {
-        Self::beside(&evaluation::path(run, split, None))
+        Self::beside(&paths::evaluation(run, split, None))
     }
 
     /// Of the same images as the evaluation in the file `evaluation`.

@@ -1,12 +1,11 @@
 //! `evaluation.json`: how a run's best network does on a labelled split, and with what averaged views.
 
-use std::path::{Path, PathBuf};
-
 use serde::{Deserialize, Serialize};
 
 use super::answers::{Answer, Answers};
 use super::calibration::Calibration;
 use super::model::Model;
+pub use super::paths::evaluation as path;
 use super::tta::{self, Tta};
 use crate::dataset::Pack;
 use crate::engine::Source;
@@ -77,16 +76,6 @@ pub struct Mistake {
 
 /// Most confident mistakes kept.
 const MISTAKES: usize = 100;
-
-/// `<run>/evaluation.json` for val, `<run>/evaluation-<split>.json` for any other split; with averaged views
-/// `<run>/evaluation-<split>-<views>.json` for each.
-pub fn path(run: &Path, split: &str, tta: Option<Tta>) -> PathBuf {
-    run.join(match tta {
-        None if split == "val" => "evaluation.json".to_owned(),
-        None => format!("evaluation-{split}.json"),
-        Some(tta) => format!("evaluation-{split}-{tta}.json"),
-    })
-}
 
 /// Measures a model on a labelled pack, in the views of `tta` where one is given, and says what it answered for each image.
 /// `progress` is told how many images are done.

@@ -11,6 +11,7 @@ pub mod fusion;
 pub mod grad_cam;
 pub mod inside;
 pub mod model;
+mod paths;
 pub mod predictions;
 pub mod teachers;
 pub mod tta;

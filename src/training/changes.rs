@@ -6,7 +6,8 @@
 use std::path::Path;
 
 use super::checkpoint::Progress;
-use super::run::{Change, Recipe, Run, Schedule};
+use super::choices::Schedule;
+use super::run::{Change, Recipe, Run};
 use super::schedule::{Plateau, learning_rate};
 use super::selection::stopping_loss;
 use super::settings::{Scope, Values, differences, words};

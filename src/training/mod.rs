@@ -3,6 +3,7 @@
 pub mod augment;
 pub mod changes;
 pub mod checkpoint;
+pub mod choices;
 pub mod chosen;
 mod folder;
 pub mod history;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::selection::Select;
+use super::choices::{Schedule, Select};
 use super::sizes::Sizes;
 use super::tensorboard;
 use crate::dataset::Identity;
@@ -229,38 +229,6 @@ pub enum Augment {
     Crop,
     /// Flip, and a random part of the image (--crop-scale), resized.
     ResizedCrop,
-}
-
-/// How the learning rate moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Schedule {
-    /// It does not.
-    Constant,
-    /// Half a cosine to 0 over all epochs.
-    Cosine,
-    /// Divided by 10 when validation loss has not improved for half the patience (at least 2 epochs).
-    Plateau,
-}
-
-impl Schedule {
-    /// Epochs without a lower validation loss after which a training stops where nobody says. With a planned end it never
-    /// does: validation loss may rise until late, and fall when the learning rate does.
-    pub fn patience(self) -> usize {
-        match self {
-            Self::Constant | Self::Plateau => 6,
-            Self::Cosine => 0,
-        }
-    }
-
-    /// As `run.toml` has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Constant => "constant",
-            Self::Cosine => "cosine",
-            Self::Plateau => "plateau",
-        }
-    }
 }
 
 /// What it was trained on.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::run::{Recipe, Schedule};
+use super::choices::Schedule;
+use super::run::Recipe;
 
 /// What a plateau divides the learning rate by.
 const PLATEAU_FACTOR: f64 = 0.1;

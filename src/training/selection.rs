@@ -3,24 +3,10 @@
 //! It measures nothing: an epoch brings the figures of the images that select, which are held-out train images where there are
 //! some, else the validation split.
 
-use serde::{Deserialize, Serialize};
-
 use super::checkpoint::Progress;
+use super::choices::Select;
 use super::history::Epoch;
 use super::run::Recipe;
-
-/// By what the network to keep is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Select {
-    /// The lowest loss
-    #[default]
-    Loss,
-    /// The highest top-1 accuracy, the first of equals
-    Top1,
-    /// The last epoch
-    Last,
-}
 
 /// What an epoch came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

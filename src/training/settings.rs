@@ -286,7 +286,8 @@ mod tests {
 
     use super::*;
     use crate::engine::{NoDecay, Optimizer};
-    use crate::training::run::{Augment, Schedule};
+    use crate::training::choices::Schedule;
+    use crate::training::run::Augment;
 
     /// Answers whoever wants to be read from it with the names of the fields that were asked for.
     struct Asked;

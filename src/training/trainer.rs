@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::checkpoint::{self, Classes, Progress};
+use super::choices::Schedule;
 use super::chosen::Chosen;
 use super::history::{self, Epoch, HeldOut, Step};
 use super::metrics::{self, Scores};
 use super::observer::{Live, Observer};
-use super::run::{Recipe, Schedule};
+use super::run::Recipe;
 use super::sampler::Sampler;
 use super::schedule::learning_rate;
 use super::selection::{self, Judgement};

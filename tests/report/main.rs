@@ -19,7 +19,8 @@ use fixture::{CLASSES, Fixture, Made};
 use html::{raw, tags, text};
 use vggkit::engine::Optimizer;
 use vggkit::engine::gpu::Precision;
-use vggkit::training::run::{Augment, Recipe, Schedule};
+use vggkit::training::choices::Schedule;
+use vggkit::training::run::{Augment, Recipe};
 use vggkit::vgg::Network;
 
 /// Run names that try to leave the text they stand in.

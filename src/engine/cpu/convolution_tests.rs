@@ -4,7 +4,8 @@
 use rayon::prelude::*;
 
 use super::buffer::Scratch;
-use super::convolution::{Convolution, Room};
+use super::shape::Convolution;
+use super::shape::Room;
 use super::tests::{distance, noise, on_threads, wide};
 use super::winograd::Winograd;
 use super::winograd_prepared::Prepared;

@@ -5,8 +5,9 @@ use rayon::prelude::*;
 
 use super::activation_kernels::relu;
 use super::buffer::Shared;
-use super::convolution::{Convolution, Room};
 use super::product::{GROUP, Left, Result, Right, multiply};
+use super::shape::Convolution;
+use super::shape::Room;
 
 /// Most pixels (n * height * width) for which it is used.
 const FEW: usize = 32;

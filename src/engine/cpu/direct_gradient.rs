@@ -7,9 +7,10 @@
 use rayon::prelude::*;
 
 use super::buffer::Shared;
-use super::convolution::{Convolution, Room};
 use super::direct::gather_taps;
 use super::product::{GROUP, Left, Result, Right, multiply};
+use super::shape::Convolution;
+use super::shape::Room;
 
 /// Most pixels (n * height * width) for which it is used. With more than 256 a zero that nothing but chance makes is
 /// rare, and Winograd's F(4x4, 3x3) takes a third of the time.

@@ -7,10 +7,11 @@ use rayon::prelude::*;
 
 use super::activation::Activation;
 use super::buffer::Buffer;
-use super::convolution::{Convolution, RoomSizes};
 use super::gradient_norm;
 use super::linear::Linear;
 use super::local_response_norm;
+use super::shape::Convolution;
+use super::shape::RoomSizes;
 use super::simd::InstructionSet;
 use super::winograd_prepared::Prepared;
 use crate::engine::Settings;

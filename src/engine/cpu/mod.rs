@@ -23,6 +23,7 @@ mod optimizer;
 mod pooling;
 mod product;
 pub mod reference;
+mod shape;
 mod simd;
 mod winograd;
 mod winograd_gradient;

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::activation::{Activation, Normalisation};
 use super::buffer::{Buffer, Scratch};
-use super::convolution::Room;
 use super::gather::Gallery;
 use super::layout::{Layout, Norm, Step, Work};
 use super::loss::{Outcome, cross_entropy};
+use super::shape::Room;
 use super::simd::InstructionSet;
 use super::{average, gradient_norm, linear, local_response_norm, optimizer, pooling};
 use crate::engine::random::DropoutMask;

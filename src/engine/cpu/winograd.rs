@@ -13,8 +13,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::buffer::{Scratch, Shared};
-use super::convolution::{Convolution, Room, RoomSizes};
 use super::product::{GROUP, Left, Result, Right, multiply};
+use super::shape::Convolution;
+use super::shape::{Room, RoomSizes};
 use super::winograd_tiles::{Grid, Tiles, rounded};
 use super::winograd_transforms::{Points, Size, filter};
 

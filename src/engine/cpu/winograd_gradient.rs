@@ -10,8 +10,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::buffer::Shared;
-use super::convolution::{Convolution, Room, RoomSizes};
 use super::product::{GROUP, Left, Result, Right, multiply};
+use super::shape::Convolution;
+use super::shape::{Room, RoomSizes};
 use super::winograd::Winograd;
 use super::winograd_tiles::{Grid, rounded};
 use super::winograd_transforms::{Points, filter_gradient};

@@ -9,9 +9,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::buffer::Shared;
-use super::convolution::{Convolution, Room, RoomSizes};
 use super::direct;
 use super::product::{GROUP, Left, Result, Right, multiply};
+use super::shape::Convolution;
+use super::shape::{Room, RoomSizes};
 use super::winograd::{DEPTH, Filters, Winograd};
 use super::winograd_tiles::Grid;
 

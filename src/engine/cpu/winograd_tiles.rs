@@ -1,8 +1,8 @@
 //! Where Winograd's tiles and their transformed values lie, and the transforms of one tile between the two.
 
 use super::buffer::Shared;
-use super::convolution::Convolution;
 use super::product::GROUP;
+use super::shape::Convolution;
 use super::simd::InstructionSet;
 use super::winograd_transforms::{MOST_POINTS, Points, Size, gradient, input, output};
 

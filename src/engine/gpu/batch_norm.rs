@@ -11,8 +11,8 @@ use super::chunks::{chunk, chunks, pooled, quads};
 use super::device::{Gpu, Slice};
 use super::dispatch::{Dispatch, spread};
 use super::product_half::MOMENT_ROWS;
-use super::program::Access::{self, Read, Write};
-use super::program::{Constant, Source};
+use super::source::Access::{self, Read, Write};
+use super::source::{Constant, Source};
 use crate::error::Result;
 use crate::vgg::Shape;
 

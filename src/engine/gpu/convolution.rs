@@ -8,23 +8,24 @@
 //! Long sums are cut by shape alone, never by the device's speed, and added in a fixed order: a variant gives the same bits
 //! wherever it runs on the same adapter.
 
-use super::adapter::Capabilities;
+use super::capabilities::Capabilities;
+use super::capabilities::Matrices;
 use super::device::{Gpu, Slice};
 use super::dispatch::Dispatch;
-use super::precision::Matrices;
+use super::operands::{After, Convolution, Operands, Pass};
 use super::product::{CHUNK, Product, REGISTERS, TILED, grid, ranges};
 use super::product_half::{COOPERATIVE, EMULATED, HALF};
-use super::program::Access::{Read, Write};
-use super::program::{Access, Constant, Source};
-use super::reduce::{self, Sums};
-pub use super::variant::{Pass, Variant, variants};
+use super::reduce::{self, Sums, WINDOW};
+use super::source::Access::{Read, Write};
+use super::source::{Access, Constant, Source};
+use super::variant::Variant;
 use super::winograd::Winograd;
 use crate::error::{Error, Kind, Result};
 
 pub(super) const FORWARD: &str = include_str!("../../../shaders/convolution.wgsl");
 pub(super) const WEIGHT: &str = include_str!("../../../shaders/convolution_weight.wgsl");
 pub(super) const TAPS: &str = include_str!("../../../shaders/taps.wgsl");
-pub(super) const WINDOW: &str = include_str!("../../../shaders/window.wgsl");
+
 /// What is done to a result ahead of its store.
 pub(super) const PLAIN: &str = include_str!("../../../shaders/convolution_plain.wgsl");
 pub(super) const RELU: &str = include_str!("../../../shaders/convolution_relu.wgsl");
@@ -38,53 +39,6 @@ const SLABS: usize = 512;
 /// Workgroups of 128x128 results that large cards run at once, two to each of some 130 multiprocessors. A weight gradient in
 /// f16 is cut into no more: further slabs would only be partial sums to write and to read, and a second round of few.
 const WORKGROUPS: usize = 256;
-
-/// One convolution; channels as the device has them: multiples of four. A linear layer is kernel 1 on a 1x1 map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Convolution {
-    /// 1 or 3.
-    pub kernel: usize,
-    /// Rows of the map, in and out.
-    pub height: usize,
-    /// Columns of the map, in and out.
-    pub width: usize,
-    /// Channels of x.
-    pub inputs: usize,
-    /// Channels of y.
-    pub outputs: usize,
-}
-
-impl Convolution {
-    /// Pixels of a map.
-    pub fn pixels(&self) -> usize {
-        self.height * self.width
-    }
-
-    /// Of the kernel: 1 or 9.
-    pub fn taps(&self) -> usize {
-        self.kernel * self.kernel
-    }
-
-    /// Floats of its weight, [taps][inputs][outputs].
-    pub fn weights(&self) -> usize {
-        self.taps() * self.inputs * self.outputs
-    }
-
-    /// What the device's 32-bit arithmetic can count. Errors: sizes that no network of ours has.
-    fn check(&self, batch: usize) -> Result<()> {
-        let widest = self.inputs.max(self.outputs);
-        let sizes = matches!(self.kernel, 1 | 3)
-            && self.inputs.is_multiple_of(4)
-            && self.outputs.is_multiple_of(4)
-            && (1..1 << 15).contains(&self.height)
-            && (1..1 << 15).contains(&self.width)
-            && batch < 1 << 22
-            && (batch * self.pixels()).saturating_mul(widest.max(4)) < 1 << 33
-            && self.weights() < 1 << 33;
-        let message = || format!("no kernel for batches of {batch} of {self:?}");
-        if sizes { Ok(()) } else { Err(Error::new(Kind::Engine, message())) }
-    }
-}
 
 /// What a direct pass runs: a product behind one of the two operand files.
 struct Multiplier {
@@ -205,46 +159,10 @@ pub fn scratch(
     [if parts > 1 { parts * results } else { 0 }, 0, 0]
 }
 
-/// What is done to the results of a forward pass before they are stored.
-#[derive(Clone, Copy, Debug, Default)]
-pub enum After<'a> {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// ReLU.
-    Relu,
-    /// Scale and shift of `kept` (see [`batch_norm`](super::batch_norm)), then ReLU.
-    Normalise(&'a Slice),
-    /// Nothing, but the moments of what is stored go to a scratch that [`batch_norm::join`](super::batch_norm::join) takes.
-    Moments(&'a Slice),
-}
-
 /// Whether `variant` can do more to a result than a ReLU: only products in f16 whose depth is in one part.
 pub fn fuses(capabilities: &Capabilities, convolution: &Convolution, variant: Variant, batch: usize) -> bool {
     let results = batch * convolution.pixels() * convolution.outputs;
     matches!(variant, Variant::Half { .. }) && slices(capabilities, variant, results) == 1
-}
-
-/// What a pass reads and writes. All are NHWC, weights [taps][inputs][outputs], channels padded by zeros. x, y, the forward
-/// weight and the gradients of x and y have the type of activations; bias and gradients of weights are f32.
-#[derive(Clone, Copy, Debug)]
-pub struct Operands<'a> {
-    /// Forward and weight gradient: x [n][height][width][inputs]; input gradient: dy, with outputs.
-    pub input: &'a Slice,
-    /// Forward and input gradient: the weight; **weight gradient: dy**.
-    pub weight: &'a Slice,
-    /// Of the forward pass, [outputs]; ignored elsewhere.
-    pub bias: Option<&'a Slice>,
-    /// Of the forward pass; ignored elsewhere. What is neither nothing nor a ReLU needs a variant that [`fuses`], and a ReLU
-    /// one that is not Winograd's.
-    pub after: After<'a>,
-    /// Whether the output is f32 in any case: logits.
-    pub full: bool,
-    /// Forward: y; input gradient: dx; weight gradient: dweight. Overwritten, but that dweight is added to where
-    /// `step.accumulate` is 1.
-    pub output: &'a Slice,
-    /// As large as [`scratch`] says; may be shared with everything that runs before or after.
-    pub scratch: &'a [Slice; 3],
 }
 
 /// `struct Dims` of both shaders.

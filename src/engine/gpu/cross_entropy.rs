@@ -4,8 +4,8 @@
 
 use super::device::{Gpu, Slice};
 use super::dispatch::{Dispatch, spread};
-use super::program::Access::{self, Read, Write};
-use super::program::Source;
+use super::source::Access::{self, Read, Write};
+use super::source::Source;
 use crate::engine::sample::Target;
 use crate::error::Result;
 

@@ -11,10 +11,11 @@ use std::time::Duration;
 use bytemuck::Pod;
 use wgpu::{BufferUsages, ErrorFilter, Features, Limits, PollType};
 
-use super::adapter::Capabilities;
 use super::adapter::Found;
-use super::precision::{Matrices, Precision};
-use super::program::Program;
+use super::capabilities::Capabilities;
+use super::capabilities::Matrices;
+use super::precision::Precision;
+use super::source::Program;
 use super::{Fault, Options};
 use crate::error::{Error, Kind, Result};
 

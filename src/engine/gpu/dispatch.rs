@@ -9,7 +9,7 @@ use wgpu::util::DeviceExt;
 
 use super::Fault;
 use super::device::{Gpu, Slice};
-use super::program::{Program, Source};
+use super::source::{Program, Source};
 use crate::error::Result;
 use crate::trace;
 

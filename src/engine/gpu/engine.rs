@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::capabilities::Matrices;
 use super::device::{Gpu, Slice, Step};
 use super::gather::{Gallery, Residence};
 use super::layout::Layout;
 use super::metrics::Metrics;
 use super::network::Network;
-use super::precision::Matrices;
 use super::readback::{Readback, Staging};
 use super::snapshot::{self, Home};
 use super::{Fault, Memory, Options, optimizer};

@@ -11,8 +11,8 @@ use wgpu::{BufferSize, BufferUsages};
 
 use super::device::{Gpu, Slice};
 use super::dispatch::{Dispatch, spread};
-use super::program::Access::{self, Read, Write};
-use super::program::Source;
+use super::source::Access::{self, Read, Write};
+use super::source::Source;
 use crate::engine::resample::{Window, windows};
 use crate::engine::sample::Packed;
 use crate::engine::{Images, Normalisation, Pick};

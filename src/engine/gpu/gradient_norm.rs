@@ -5,8 +5,8 @@ use super::device::{Gpu, Slice};
 use super::dispatch::{Dispatch, spread};
 use super::loss_scaling::RECORD;
 use super::optimizer::parts;
-use super::program::Access::{Read, Write};
-use super::program::{Access, Constant, Source};
+use super::source::Access::{Read, Write};
+use super::source::{Access, Constant, Source};
 use crate::error::Result;
 
 /// Vectors of four that a workgroup adds up: 16 an invocation.

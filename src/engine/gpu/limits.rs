@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::device::Gpu;
 use super::dispatch::{Dispatch, spread};
-use super::program::Access::{Read, Write};
-use super::program::{Constant, Source};
+use super::source::Access::{Read, Write};
+use super::source::{Constant, Source};
 use crate::engine::Limits;
 use crate::error::Result;
 

@@ -1,9 +1,10 @@
 //! What a network will take of the device's memory, computed before anything is allocated and without a device.
 
-use super::adapter::Capabilities;
-use super::convolution::{self, Variant};
+use super::capabilities::Capabilities;
+use super::convolution::{self};
 use super::layout::Layout;
 use super::network::{PASSES, passes};
+use super::variant::Variant;
 use super::variant::candidates;
 use super::{batch_norm, relu};
 use crate::engine::Settings;

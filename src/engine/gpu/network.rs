@@ -5,14 +5,15 @@
 use std::collections::BTreeMap;
 
 use super::buffers::{Buffers, Weights};
-use super::convolution::{Pass, Variant};
 use super::cross_entropy::Aim;
 use super::device::{Gpu, Slice};
 use super::dispatch::Dispatch;
 use super::layout::{Layout, Place, Step};
+use super::operands::Pass;
 use super::optimizer::Decided;
 use super::record::Recorder;
 use super::tuning::{self, Tuning};
+use super::variant::Variant;
 use super::variant::candidates;
 use super::{average, cross_entropy, gradient_norm, loss_scaling, memory, optimizer};
 use crate::engine::{LossScaling, Optimizer, Settings, State, WeightSet};

@@ -6,8 +6,8 @@ use std::ops::Range;
 use super::device::{Gpu, Slice, Step};
 use super::dispatch::{Dispatch, spread};
 use super::loss_scaling::RECORD;
-use super::program::Access::{Read, Write};
-use super::program::{Access, Constant, Source};
+use super::source::Access::{Read, Write};
+use super::source::{Access, Constant, Source};
 use crate::engine::Optimizer;
 use crate::error::Result;
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use wgpu::{CooperativeScalarType, Features};
 
 use super::adapter::Found;
+use super::capabilities::Matrices;
 use crate::error::{Error, Kind, Result};
 
 /// What the factors of convolutions and linear layers are, and so activations and their gradients in memory. Everything else is
@@ -32,15 +33,6 @@ impl Precision {
             Self::F16 => "f16",
         }
     }
-}
-
-/// What multiplies f16 by f16 and adds in f32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Matrices {
-    /// Cooperative matrices of 16x16x16: tensor cores and their like.
-    Cooperative,
-    /// Plain f32 arithmetic on f16 factors: on software adapters only, to test everything around the matrix units.
-    Emulated,
 }
 
 /// Invocations of a subgroup that `product_half.wgsl` is written for.

@@ -3,7 +3,7 @@
 //! file's matter: `convolution.wgsl`, `convolution_weight.wgsl`, or Winograd's.
 
 use super::dispatch::{Groups, spread};
-use super::program::Constant;
+use super::source::Constant;
 
 /// `shaders/product_tiled.wgsl`.
 pub const TILED: &str = include_str!("../../../shaders/product_tiled.wgsl");
@@ -28,7 +28,7 @@ pub enum Product {
         /// Of C.
         columns: u32,
     },
-    /// No workgroup memory, no barriers. Needs [`subgroups_of_eight`](super::adapter::Capabilities).
+    /// No workgroup memory, no barriers. Needs [`subgroups_of_eight`](super::capabilities::Capabilities).
     Registers,
 }
 

@@ -6,8 +6,8 @@
 //! cancels later, so that most of f16's eleven bits would be gone, and F(2x2, 3x3) would save 2.25 times the products of
 //! units that wait for memory already.
 
-use super::adapter::Capabilities;
-use super::program::Constant;
+use super::capabilities::Capabilities;
+use super::source::Constant;
 
 /// `shaders/product_half.wgsl`.
 pub const HALF: &str = include_str!("../../../shaders/product_half.wgsl");
@@ -59,8 +59,9 @@ impl Half {
 mod tests {
     use wgpu::naga;
 
-    use super::super::convolution::{FORWARD, MOMENTS, NORMALISED, PLAIN, RELU, TAPS, WEIGHT, WINDOW};
-    use super::super::program::Source;
+    use super::super::convolution::{FORWARD, MOMENTS, NORMALISED, PLAIN, RELU, TAPS, WEIGHT};
+    use super::super::reduce::WINDOW;
+    use super::super::source::Source;
     use super::super::variant::half_tiles;
     use super::*;
 
@@ -110,8 +111,10 @@ mod tests {
 
     #[test]
     fn tiles_fit_the_workgroup_memory_that_they_say() {
-        let card =
-            Capabilities { matrices: Some(crate::engine::gpu::precision::Matrices::Cooperative), ..Capabilities::CARD };
+        let card = Capabilities {
+            matrices: Some(crate::engine::gpu::capabilities::Matrices::Cooperative),
+            ..Capabilities::CARD
+        };
         let small = Capabilities { workgroup_bytes: 16 << 10, ..card };
         let fit = |on: &Capabilities| half_tiles().filter(|tile| tile.fits(on)).count();
         assert_eq!(fit(&card), half_tiles().count(), "all fit the 48 KiB of NVIDIA's driver");

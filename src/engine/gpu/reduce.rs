@@ -1,11 +1,12 @@
 //! Adds partial sums in a fixed order; shader `reduce.wgsl`.
 
-use super::convolution::WINDOW;
 use super::device::{Gpu, Slice};
 use super::dispatch::{Dispatch, spread};
-use super::program::Access::{Read, Write};
-use super::program::{Constant, Source};
+use super::source::Access::{Read, Write};
+use super::source::{Constant, Source};
 use crate::error::Result;
+
+pub(super) const WINDOW: &str = include_str!("../../../shaders/window.wgsl");
 
 #[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]

@@ -1,39 +1,14 @@
 //! Which ways there are to compute a convolution's passes, what they are called in checkpoints, and which of them suit a
 //! layer and a device. What they do stands in [`convolution`](super::convolution) and [`winograd`](super::winograd).
 
-use super::adapter::Capabilities;
-use super::convolution::Convolution;
+use super::capabilities::Capabilities;
+use super::operands::{Convolution, Pass};
 use super::product::Product;
 use super::product_half::Half;
 use super::winograd::{self, Tile};
 
 /// Maps of at most this many pixels give products with few rows, whose depth is worth splitting.
 const SMALL_MAP: usize = 16;
-
-/// The three products of a layer in a training step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Pass {
-    /// y from x and the weight.
-    Forward,
-    /// dx from dy and the weight.
-    InputGradient,
-    /// dweight from x and dy.
-    WeightGradient,
-}
-
-impl Pass {
-    /// All three.
-    pub const ALL: [Self; 3] = [Self::Forward, Self::InputGradient, Self::WeightGradient];
-
-    /// For labels and files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Forward => "forward",
-            Self::InputGradient => "input gradient",
-            Self::WeightGradient => "weight gradient",
-        }
-    }
-}
 
 /// A way to compute a pass. Its [name](Variant::name) goes into checkpoints: a resumed training has the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,13 +6,13 @@
 //! and those become outputs. The weight gradient is dU = sum over tiles of V^T (A dY A^T), dW = G^T dU G. Where V or M would
 //! be too large, the work is done in slabs of samples, one after the other in the same memory. Kernels of 3 only.
 
-use super::adapter::Capabilities;
-use super::convolution::{Convolution, Operands, Pass};
+use super::capabilities::Capabilities;
 use super::device::{Gpu, Slice};
 use super::dispatch::{Dispatch, spread};
+use super::operands::{Convolution, Operands, Pass};
 use super::product::{Product, REGISTERS, TILED};
-use super::program::Access::{Read, Write};
-use super::program::{Access, Constant, Source};
+use super::source::Access::{Read, Write};
+use super::source::{Access, Constant, Source};
 use crate::error::Result;
 
 const LINES: &str = include_str!("../../../shaders/winograd_lines.wgsl");

@@ -9,10 +9,12 @@ use crate::engine::cpu::reference::convolution::{Sizes, backward_input, backward
 use crate::engine::cpu::reference::{batch_norm as twin, to_half};
 use crate::engine::gpu::Slice;
 use crate::engine::gpu::batch_norm;
-use crate::engine::gpu::convolution::{After, Convolution, Operands, Pass, Variant, fuses, record, scratch, variants};
+use crate::engine::gpu::capabilities::Matrices;
+use crate::engine::gpu::convolution::{fuses, record, scratch};
 use crate::engine::gpu::device::{Gpu, Step};
-use crate::engine::gpu::precision::Matrices;
+use crate::engine::gpu::operands::{After, Convolution, Operands, Pass};
 use crate::engine::gpu::product_half::Half;
+use crate::engine::gpu::variant::{Variant, variants};
 use crate::error::Result;
 use crate::vgg::Shape;
 

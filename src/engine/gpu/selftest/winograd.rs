@@ -4,9 +4,10 @@
 
 use super::comparison::{Check, distance, execute, padded, unpadded, unwritten, values};
 use crate::engine::cpu::reference::convolution::{Sizes, backward_input, backward_weight, forward};
-use crate::engine::gpu::convolution::{After, Convolution, Operands, Pass, Variant};
 use crate::engine::gpu::device::{Gpu, Step};
+use crate::engine::gpu::operands::{After, Convolution, Operands, Pass};
 use crate::engine::gpu::product::Product;
+use crate::engine::gpu::variant::Variant;
 use crate::engine::gpu::winograd::{Tile, Winograd};
 use crate::error::Result;
 
