@@ -28,7 +28,7 @@ PORTABLE = aarch64-unknown-linux-gnu
 # Drivers complain about a machine without a session when this is unset.
 export XDG_RUNTIME_DIR ?= /tmp
 
-.PHONY: demo test build clean help tools portable vulkan browser tensorboard fuzz torture
+.PHONY: demo test build clean help tools portable vulkan browser tensorboard fuzz torture install uninstall dist
 
 # It trains on a graphics card where there is one with its driver, else on the CPU; it installs nothing.
 demo: build
@@ -132,6 +132,45 @@ tensorboard: build
 build:
 	$(CARGO) build --release --locked
 
+# Where a user's or a system's programs are; DESTDIR stands ahead of it for packagers. Root need not build: `make build`, then
+# `sudo make install`. The program needs none of these files to run.
+PREFIX     ?= /usr/local
+SHARE       = $(DESTDIR)$(PREFIX)/share
+BASH        = $(SHARE)/bash-completion/completions
+ZSH         = $(SHARE)/zsh/site-functions
+FISH        = $(SHARE)/fish/vendor_completions.d
+MAN         = $(SHARE)/man/man1
+DOC         = $(SHARE)/doc/vggkit
+DOCUMENTS   = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/formats.md docs/recipes.md
+MADE        = $(TARGET)/install
+install: $(VGGKIT)
+	rm -rf $(MADE)
+	mkdir -p $(MADE)
+	$(VGGKIT) generate completions bash >$(MADE)/vggkit
+	$(VGGKIT) generate completions zsh >$(MADE)/_vggkit
+	$(VGGKIT) generate completions fish >$(MADE)/vggkit.fish
+	$(VGGKIT) generate man $(MADE)/man1
+	install -d $(DESTDIR)$(PREFIX)/bin $(BASH) $(ZSH) $(FISH) $(MAN) $(DOC)
+	install -m 755 $(VGGKIT) $(DESTDIR)$(PREFIX)/bin/vggkit
+	install -m 644 $(MADE)/vggkit $(BASH)/vggkit
+	install -m 644 $(MADE)/_vggkit $(ZSH)/_vggkit
+	install -m 644 $(MADE)/vggkit.fish $(FISH)/vggkit.fish
+	install -m 644 $(MADE)/man1/*.1 $(MAN)
+	install -m 644 $(DOCUMENTS) $(DOC)
+
+$(VGGKIT):
+	$(MAKE) --no-print-directory build
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/vggkit $(BASH)/vggkit $(ZSH)/_vggkit $(FISH)/vggkit.fish
+	rm -f $(MAN)/vggkit.1 $(MAN)/vggkit-*.1
+	rm -f $(addprefix $(DOC)/,$(notdir $(DOCUMENTS)))
+	if test -d $(DOC); then rmdir $(DOC); fi
+
+# Archives of a release with their checksums, in $(TARGET)/dist: packaging/dist.sh says for what machines.
+dist:
+	packaging/dist.sh $(TARGET)/dist
+
 # Looks for inputs that break what reads files, 15 minutes a target; needs what fuzz/README.md names, and `test` does not.
 FUZZ_SECONDS ?= 900
 fuzz:
@@ -156,6 +195,8 @@ help:
 	@echo "make demo     prepare the demo set, train, evaluate, predict, render site/index.html"
 	@echo "make test     formatting, lints, all tests"
 	@echo "make build    $(VGGKIT)"
+	@echo "make install  program, completions, man pages below PREFIX (/usr/local); make uninstall"
+	@echo "make dist     archives of a release in $(TARGET)/dist"
 	@echo "make torture  fail every file operation, kill commands at random for TORTURE_MINUTES (10)"
 	@echo "make tensorboard  TensorBoard's own reader reads what train --tensorboard wrote"
 	@echo "make fuzz     look for inputs that break what reads files (fuzz/README.md)"

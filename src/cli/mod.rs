@@ -25,6 +25,7 @@ mod describe;
 mod devices;
 mod evaluate;
 mod find_lr;
+mod generate;
 mod legacy;
 mod network_arguments;
 mod predict;
@@ -77,6 +78,8 @@ enum Command {
     Devices(devices::Arguments),
     Selftest(selftest::Arguments),
     Survey(Box<survey::Arguments>),
+    #[command(hide = true)]
+    Generate(generate::Arguments),
 }
 
 /// Flags that all commands share.
@@ -221,5 +224,6 @@ fn run(cli: Cli, line: Vec<OsString>) -> Result<ExitCode> {
         Command::Devices(arguments) => devices::run(arguments),
         Command::Selftest(arguments) => selftest::run(arguments),
         Command::Survey(arguments) => survey::run(*arguments),
+        Command::Generate(arguments) => generate::run(arguments),
     }
 }
