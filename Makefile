@@ -28,7 +28,7 @@ PORTABLE = aarch64-unknown-linux-gnu
 # Drivers complain about a machine without a session when this is unset.
 export XDG_RUNTIME_DIR ?= /tmp
 
-.PHONY: demo test build clean help tools portable vulkan browser tensorboard fuzz torture install uninstall dist
+.PHONY: demo test build clean help tools portable vulkan browser tensorboard fuzz torture onnx install uninstall dist
 
 # It trains on a graphics card where there is one with its driver, else on the CPU; it installs nothing.
 demo: build
@@ -186,6 +186,22 @@ torture: vulkan
 		--include-ignored --nocapture --test-threads 2
 	TORTURE=all $(CARGO) test --locked --test gpu_failures -- --nocapture submission
 
+# onnxruntime and PyTorch compute what `vggkit export` writes of 13 networks, and say how far they are from our own logits
+# (tests/export/check.py). They come from PyPI into target/onnx, PyTorch with CUDA's libraries (5 GB); where it cannot be had, the
+# ONNX files are checked without it.
+ONNX_PYTHON ?= python3
+ONNX_ENV     = $(TARGET)/onnx/env
+ONNX_CASES   = $(TARGET)/onnx/cases
+onnx:
+	@test -x $(ONNX_ENV)/bin/python || $(ONNX_PYTHON) -m venv $(ONNX_ENV)
+	@$(ONNX_ENV)/bin/python -c "import onnx, onnxruntime, safetensors, numpy" 2>/dev/null || \
+		$(ONNX_ENV)/bin/python -m pip install -q onnx onnxruntime safetensors numpy
+	@$(ONNX_ENV)/bin/python -c "import torch" 2>/dev/null || $(ONNX_ENV)/bin/python -m pip install -q torch || \
+		echo "PyTorch cannot be had from PyPI: its folders are not checked" >&2
+	@rm -rf $(ONNX_CASES)
+	VGGKIT_ONNX_CASES=$(abspath $(ONNX_CASES)) $(CARGO) test --locked --test export -- --ignored write_cases
+	$(ONNX_ENV)/bin/python tests/export/check.py $(ONNX_CASES) tests/export/golden
+
 # What the demo made and what cargo built; real data and real runs stay.
 clean:
 	rm -rf $(DEMO_DATA) runs/$(DEMO_RUN)
@@ -199,5 +215,6 @@ help:
 	@echo "make dist     archives of a release in $(TARGET)/dist"
 	@echo "make torture  fail every file operation, kill commands at random for TORTURE_MINUTES (10)"
 	@echo "make tensorboard  TensorBoard's own reader reads what train --tensorboard wrote"
+	@echo "make onnx     onnxruntime and PyTorch, from PyPI, compute what vggkit export writes"
 	@echo "make fuzz     look for inputs that break what reads files (fuzz/README.md)"
 	@echo "make clean    remove what the demo made and what cargo built"

@@ -22,6 +22,8 @@ pub mod training;
 
 pub mod inference;
 
+pub mod export;
+
 pub mod report;
 
 pub mod cli;

@@ -4,9 +4,9 @@ use assert_cmd::Command;
 use predicates::prelude::*;
 use serde_json::Value;
 
-const SUBCOMMANDS: [&str; 12] = [
-    "prepare", "verify", "describe", "train", "evaluate", "predict", "report", "bench", "tune", "devices", "selftest",
-    "survey",
+const SUBCOMMANDS: [&str; 13] = [
+    "prepare", "verify", "describe", "train", "evaluate", "predict", "export", "report", "bench", "tune", "devices",
+    "selftest", "survey",
 ];
 
 /// The binary in an empty folder of its own, so that no data and no run is found.

@@ -24,6 +24,7 @@ mod config;
 mod describe;
 mod devices;
 mod evaluate;
+mod export;
 mod find_lr;
 mod generate;
 mod legacy;
@@ -72,6 +73,7 @@ enum Command {
     Train(Box<train::Arguments>),
     Evaluate(evaluate::Arguments),
     Predict(predict::Arguments),
+    Export(export::Arguments),
     Report(report::Arguments),
     Bench(bench::Arguments),
     Tune(tune::Arguments),
@@ -218,6 +220,7 @@ fn run(cli: Cli, line: Vec<OsString>) -> Result<ExitCode> {
         Command::Train(arguments) => train::run(config::settle(*arguments, line)?),
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
+        Command::Export(arguments) => export::run(arguments),
         Command::Report(arguments) => report::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Tune(arguments) => tune::run(arguments),

@@ -7,7 +7,7 @@ use crate::engine::{self, Engine, Settings, State, Target, Update};
 use crate::error::{Error, Result};
 use crate::files::fs;
 use crate::shell::quote;
-use crate::training::checkpoint::{self, Classes};
+use crate::training::checkpoint::{self, Checkpoint, Classes};
 use crate::training::run::Run;
 use crate::vgg::Plan;
 
@@ -38,17 +38,13 @@ impl Model {
     /// Opens the best network of the run in `folder`. Errors: no such run, not trained far enough to have a best
     /// network, damaged files.
     pub fn open(folder: &Path, target: &Target, threads: usize) -> Result<Self> {
-        let run = load_run(folder)?;
-        let plan = run.network.plan()?;
-        let path = best_of(folder)?;
-        let mut checkpoint = checkpoint::load(&path, &plan, None)?;
+        let (run, plan, mut checkpoint) = load_best(folder)?;
         if target.gpu.precision != run.training.precision {
             checkpoint.state.variants.clear(); // those of the other precision
         }
         let settings = inference_settings(&run, threads, target.precise);
         let engine = engine::open(target, plan, settings, checkpoint.state)?;
-        let name =
-            folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
+        let name = name(folder);
         let (classes, digest) = (checkpoint.classes, checkpoint.digest);
         Ok(Self { name, folder: folder.to_owned(), run, classes, digest, engine, target: target.clone(), threads })
     }
@@ -57,6 +53,11 @@ impl Model {
     pub fn engine_of(&self, plan: Plan, state: State) -> Result<Box<dyn Engine>> {
         engine::open(&self.target, plan, inference_settings(&self.run, self.threads, self.target.precise), state)
     }
+}
+
+/// What the run in `folder` is called: its folder's name.
+pub fn name(folder: &Path) -> String {
+    folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned())
 }
 
 /// The settings of the run in `folder`, or an error that says that there is no run.
@@ -75,6 +76,15 @@ pub fn best_of(folder: &Path) -> Result<PathBuf> {
     }
     Err(Error::data(&path, "is not there: the run has not finished its first epoch")
         .with_help(format!("go on with `vggkit train --resume {}`", quote(folder))))
+}
+
+/// The settings, the plan and the best network of the run in `folder`. Errors: no such run, not trained far enough to have a
+/// best network, damaged files.
+pub fn load_best(folder: &Path) -> Result<(Run, Plan, Checkpoint)> {
+    let run = load_run(folder)?;
+    let plan = run.network.plan()?;
+    let checkpoint = checkpoint::load(&best_of(folder)?, &plan, None)?;
+    Ok((run, plan, checkpoint))
 }
 
 /// The settings of an engine that infers with the best network of `run`.
