@@ -3,6 +3,7 @@
 //! It never writes to standard output; results do.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -52,6 +53,19 @@ pub fn bytes(task: &str, total: Option<u64>, quiet: bool) -> ProgressBar {
         bar.set_style(style.progress_chars("━╸─"));
     }
     bar.with_prefix(format!("{task:>10}"))
+}
+
+/// What is being done, and for how long, where there is nothing to count: the caller sets the message. Hidden as [`bar`] is.
+pub fn spinner(task: &str, quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+    if let Ok(style) = ProgressStyle::with_template("{prefix} {spinner} {msg}  {elapsed}") {
+        line.set_style(style);
+    }
+    line.enable_steady_tick(Duration::from_millis(100));
+    line.with_prefix(format!("{task:>10}"))
 }
 
 /// A line for people on standard error; one that cannot be written is not an error.

@@ -1,6 +1,6 @@
 //! `vggkit export`: a run's best network as an ONNX file, or as weights and Python for PyTorch.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -68,20 +68,21 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             .with_help("leave them out, or give --format onnx"));
     }
     let folder = model::find(&shared.runs, &arguments.run_given)?;
+    let line = progress::spinner("export", shared.quiet || shared.json);
+    line.set_message(format!("reading {}", folder.display()));
     let trained = Trained::load(&folder)?;
     let about = trained.describe();
-    let (format, out, bytes) = match arguments.format {
-        Format::Onnx => {
-            let out = arguments.out.clone().unwrap_or_else(|| folder.join("network.onnx"));
-            let bytes = write_onnx(&out, trained, &options, &arguments)?;
-            ("onnx", out, bytes)
-        }
-        Format::Torch => {
-            let out = arguments.out.clone().unwrap_or_else(|| folder.join("torch"));
-            let bytes = torch::write(&out, &trained, arguments.force)?;
-            ("torch", out, bytes)
-        }
+    let (format, name) = match arguments.format {
+        Format::Onnx => ("onnx", "network.onnx"),
+        Format::Torch => ("torch", "torch"),
     };
+    let out = arguments.out.unwrap_or_else(|| folder.join(name));
+    line.set_message(format!("writing {}", out.display()));
+    let bytes = match arguments.format {
+        Format::Onnx => onnx::write(&out, &onnx::model(trained, &options)?, arguments.force)?,
+        Format::Torch => torch::write(&out, &trained, arguments.force)?,
+    };
+    line.finish_and_clear();
     if shared.json {
         let (schema, run, out) = ("vggkit/export/1", model::name(&folder), out.display().to_string());
         let summary = serde_json::json!({ "schema": schema, "run": run, "format": format, "out": out, "bytes": bytes });
@@ -90,16 +91,4 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         output::line(&format!("{about}\n  -> {} ({:.1} MB)", out.display(), bytes as f64 / 1e6));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn write_onnx(out: &Path, trained: Trained, options: &Options, arguments: &Arguments) -> Result<u64> {
-    let quiet = arguments.shared.quiet || arguments.shared.json;
-    let model = onnx::model(trained, options)?;
-    let bar = progress::bytes("export", None, quiet);
-    let length = onnx::write(out, &model, arguments.force, |done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
-    Ok(length as u64)
 }

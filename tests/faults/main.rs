@@ -99,6 +99,8 @@ every! {
     evaluate_survives_every_failure, evaluate_survives_every_kill: "evaluate" by 3;
     predict_survives_every_failure, predict_survives_every_kill: "predict" by 3;
     features_survive_every_failure, features_survive_every_kill: "predict --features" by 2;
+    export_survives_every_failure, export_survives_every_kill: "export" by 1;
+    torch_export_survives_every_failure, torch_export_survives_every_kill: "export --format torch" by 1;
     report_survives_every_failure, report_survives_every_kill: "report" by 7;
 }
 

@@ -5,22 +5,25 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use prost::Message;
 use tempfile::TempDir;
 use vggkit::dataset::{Manifest, Pack};
+use vggkit::export::onnx::messages::Model;
 use vggkit::files;
 use vggkit::training::checkpoint;
 use vggkit::training::history::Epoch;
 use vggkit::training::run::Run;
+use vggkit::vgg::weights;
 
 /// Of a run that trains for a moment.
 pub const TINY: [&str; 10] =
     ["--width", "0.05", "-i", "32", "-b", "8", "-e", "2", "--log-steps", "--tensorboard-histograms"];
 
-/// One of the five commands on a place.
+/// One of the commands on a place.
 pub type Words = &'static [&'static str];
 
 /// What is tried: a name, the command, and what is typed again when it has failed.
-pub const COMMANDS: [(&str, Words, Words); 8] = [
+pub const COMMANDS: [(&str, Words, Words); 10] = [
     ("prepare", PREPARE_OTHER, PREPARE_OTHER),
     ("prepare --force", &["prepare", "--demo", "--classes", "2", "--per-class", "6", "--force"], PREPARE),
     ("train", &["train", "--run", "demo-b"], &["train", "--run", "demo-b"]),
@@ -28,11 +31,14 @@ pub const COMMANDS: [(&str, Words, Words); 8] = [
     ("evaluate", &["evaluate", "demo-a"], &["evaluate", "demo-a"]),
     ("predict", &["predict"], &["predict"]),
     ("predict --features", FEATURES, FEATURES),
+    ("export", &["export", "demo-a"], &["export", "demo-a"]),
+    ("export --format torch", EXPORT_TORCH, EXPORT_TORCH),
     ("report", &["report", "--split-assets"], &["report", "--split-assets"]),
 ];
 const PREPARE: Words = &["prepare", "--demo", "--classes", "2", "--per-class", "6"];
 const PREPARE_OTHER: Words = &["prepare", "--demo", "--classes", "2", "--per-class", "5"];
 const FEATURES: Words = &["predict", "demo-a", "--features", "features.safetensors"];
+const EXPORT_TORCH: Words = &["export", "demo-a", "--format", "torch"];
 const RESUME: Words = &["train", "--resume", "demo-a", "-e", "4", "-es", "0", "--checkpoint-every", "1"];
 
 /// Such a folder.
@@ -146,6 +152,13 @@ fn check_run(run: &Path) {
         if json.exists() {
             files::read_json::<serde_json::Value>(&json).expect("whole");
         }
+    }
+    let [graph, exported] = ["network.onnx", "torch/weights.safetensors"].map(|name| run.join(name));
+    if graph.exists() {
+        Model::decode(&fs::read(&graph).expect("read")[..]).expect("a whole graph");
+    }
+    if exported.exists() {
+        weights::load(&exported, &plan).expect("whole weights");
     }
 }
 

@@ -26,8 +26,6 @@ pub const OPSET: i64 = 17;
 pub const IR_VERSION: i64 = 8;
 /// The largest message that protobuf can have.
 const LARGEST: usize = i32::MAX as usize;
-/// Bytes that are written at once.
-const PIECE: usize = 1 << 20;
 
 /// What the graph is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -117,25 +115,16 @@ fn batch_norm(there: bool, fold: bool) -> &'static str {
     }
 }
 
-/// Writes `model` to `path`, atomically; `progress` is told the bytes done. Its size in bytes. Errors: larger than protobuf
-/// can have, something in the way that is no export (unless `force`), what the system refuses.
-pub fn write(path: &Path, model: &Model, force: bool, mut progress: impl FnMut(usize, usize)) -> Result<usize> {
+/// Writes `model` to `path`, atomically. Its size in bytes. Errors: larger than protobuf can have, something in the way that is no
+/// export (unless `force`), what the system refuses.
+pub fn write(path: &Path, model: &Model, force: bool) -> Result<u64> {
     let length = model.encoded_len();
     check_length(length)?;
     if !force && !is_free(path)? {
         return Err(in_the_way(path));
     }
-    let bytes = model.encode_to_vec();
-    let mut done = 0;
-    files::write_atomic(path, |file| {
-        bytes.chunks(PIECE).try_for_each(|piece| {
-            file.write_all(piece)?;
-            done += piece.len();
-            progress(done, length);
-            Ok(())
-        })
-    })?;
-    Ok(length)
+    files::write_atomic(path, |file| file.write_all(&model.encode_to_vec()))?;
+    Ok(length as u64)
 }
 
 fn check_length(length: usize) -> Result<()> {
