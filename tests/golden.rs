@@ -20,7 +20,7 @@ use vggkit::engine::cpu::{CpuEngine, InstructionSet};
 use vggkit::engine::gpu::{GpuEngine, Options};
 use vggkit::engine::sample::Target;
 use vggkit::engine::{Batch, Engine, Normalisation, Optimizer, Settings, State, Update, WeightSet};
-use vggkit::vgg::{Network, Operation, Plan};
+use vggkit::vgg::{Freeze, Network, Operation, Plan};
 
 /// A golden case as read from its folder.
 struct Case {
@@ -70,8 +70,9 @@ impl Case {
             image_size: size("size"),
             ..Network::default()
         };
-        let plan = network.plan().expect("a plan");
         let given = &meta["optimiser"];
+        let freeze = given["freeze"].as_u64().map_or(Freeze::None, |first| Freeze::Convolutions(first as usize));
+        let plan = network.plan().and_then(|plan| plan.freeze(freeze)).expect("a plan");
         let weight_decay = given["weight_decay"].as_f64().unwrap_or(0.0);
         let optimizer = match given["name"].as_str() {
             Some("adam" | "adamw") => {
@@ -227,7 +228,7 @@ impl Case {
             compare("losses", "", &[*ours], &[*theirs], tolerance.losses);
         }
         let specs = self.plan.tensors();
-        let trained: Vec<_> = specs.iter().filter(|s| s.role.trained()).collect();
+        let trained: Vec<_> = specs.iter().filter(|s| s.trained()).collect();
         let zero = self.zero_by_algebra();
         assert_eq!(outcome.gradients.len(), trained.len());
         assert_eq!(expected.names("grad.").len(), trained.len(), "PyTorch trains other tensors");
@@ -243,7 +244,7 @@ impl Case {
         for (spec, values) in specs.iter().zip(&outcome.tensors) {
             let (group, prefix) = if spec.role.trained() { ("parameters", "param5") } else { ("statistics", "buf5") };
             let theirs = expected.f64(&format!("{prefix}.{}", spec.name));
-            compare(group, &spec.name, values, &theirs, tolerance.after_five);
+            compare(group, &spec.name, values, &theirs, if spec.frozen { 0.0 } else { tolerance.after_five });
         }
         compare("evaluation", "", &outcome.logits, &expected.f64("eval_logits"), tolerance.after_five);
         assert_eq!(outcome.averaged.is_some(), !expected.names("avg5.").is_empty());

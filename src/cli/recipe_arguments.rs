@@ -17,6 +17,7 @@ use crate::training::choices::Schedule;
 use crate::training::choices::Select;
 use crate::training::run::{Data, Recipe};
 use crate::training::sizes::Sizes;
+use crate::vgg::Freeze;
 
 /// How to train.
 #[derive(Clone, Debug, Args)]
@@ -113,6 +114,10 @@ pub struct RecipeArguments {
     /// number of classes, another depth, or torchvision's weights
     #[arg(long, requires = "init")]
     pub init_partial: bool,
+    /// Keep the first layers as --init has them, and train the rest: features (all convolutions), features:N (the first N of
+    /// them) or none. Batch normalisation in them goes by its running statistics, which stay too; a step costs less
+    #[arg(long, value_name = "LAYERS", default_value_t = Recipe::default().freeze)]
+    pub freeze: Freeze,
     #[command(flatten)]
     pub augment: AugmentArguments,
 }
@@ -168,12 +173,22 @@ impl RecipeArguments {
             hold_out: self.hold_out,
             init: self.init.as_ref().map(|path| path.display().to_string()),
             init_partial: self.init_partial,
+            freeze: self.freeze,
             ..Recipe::default()
         };
         self.augment.apply(&mut recipe)?;
         recipe.check_epochs()?;
         if recipe.distill.is_empty() && (recipe.distill_weight - Recipe::default().distill_weight).abs() > 0.0 {
             return Err(Error::usage("--distill-weight: there is no teacher").with_help("name one with --distill RUN"));
+        }
+        if !recipe.freeze.is_none() && recipe.init.is_none() {
+            let freeze = recipe.freeze;
+            return Err(Error::usage(format!(
+                "--freeze {freeze} keeps weights as they are, and there are none to keep"
+            ))
+            .with_help(
+                "add --init FILE: weights from elsewhere, or best.safetensors of a run; or leave --freeze out",
+            ));
         }
         Ok(recipe)
     }

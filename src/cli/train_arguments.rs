@@ -166,9 +166,11 @@ impl Arguments {
     /// The settings that the flags ask for, on the data in `data`. Errors: flags that do not go together, splits that do
     /// not exist.
     pub fn settings(&self, data: &Path) -> Result<Settings> {
+        let (networks, recipe) = (self.networks()?, self.training()?);
+        networks.iter().try_for_each(|(_, network)| recipe.plan(network).map(drop))?; // can be frozen so
         Ok(Settings {
-            networks: self.networks()?,
-            recipe: self.training()?,
+            networks,
+            recipe,
             train: splits::resolve("--train", &self.recipe.train, data)?,
             val: splits::resolve("--val", &self.recipe.val, data)?,
             normalize: self.recipe.normalize,

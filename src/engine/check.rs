@@ -150,7 +150,7 @@ pub fn state(plan: &Plan, settings: &Settings, state: &State) -> Result<()> {
             names.join(", ")
         )));
     }
-    let trained: Vec<_> = specs.iter().filter(|s| s.role.trained()).collect();
+    let trained: Vec<_> = specs.iter().filter(|s| s.trained()).collect();
     for (name, moments) in names.iter().zip(&state.moments) {
         if moments.len() != trained.len() {
             return Err(refused(format!("{} tensors of {name}: the network has {}", moments.len(), trained.len())));

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::vgg::Plan;
+#[cfg(doc)]
+use crate::vgg::plan::TensorSpec;
 
 pub mod check;
 pub mod cpu;
@@ -202,8 +204,8 @@ pub struct State {
     /// The averaged ones, likewise. Empty for an engine that keeps none, or before the first step: an engine that does
     /// starts them as the live ones are.
     pub averages: Vec<Vec<f32>>,
-    /// For each name of [`Optimizer::moments`], one vector for each trained tensor in the order of [`Plan::tensors`].
-    /// Empty for an engine without optimiser, or before the first step.
+    /// For each name of [`Optimizer::moments`], one vector for each tensor that is trained ([`TensorSpec::trained`]), in the order of
+    /// [`Plan::tensors`]. Empty for an engine without optimiser, or before the first step.
     pub moments: Vec<Vec<Vec<f32>>>,
     /// Kernel variants that were chosen by timing, by layer; used again on resume.
     pub variants: BTreeMap<String, String>,
@@ -278,7 +280,8 @@ pub trait Engine {
     fn attach(&mut self, source: Source, images: Images) -> Result<()>;
 
     /// One step on a labelled batch: forward, backward, update with `learning_rate`.
-    /// Batch normalisation uses the batch's statistics and updates the running ones.
+    /// Batch normalisation uses the batch's statistics and updates the running ones. Frozen layers ([`Plan::frozen`]) keep every
+    /// bit: their batch normalisation uses the running statistics, and they have neither gradients nor moments.
     fn train_step(&mut self, batch: Batch<'_>, learning_rate: f32) -> Result<()>;
 
     /// Waits for all steps so far and hands out the metrics of those not handed out yet, in order.
@@ -307,7 +310,7 @@ pub trait Engine {
         Ok(())
     }
 
-    /// Gradients of the last training step (before weight decay), one for each trained tensor in the order of
+    /// Gradients of the last training step (before weight decay), one for each tensor that is trained, in the order of
     /// [`Plan::tensors`], torchvision's layout. For tests; empty before the first step.
     fn gradients(&mut self) -> Result<Vec<Vec<f32>>>;
 

@@ -100,6 +100,12 @@ pub fn stages(plan: &Plan) -> Result<Vec<Stage>> {
     Ok(stages)
 }
 
+/// Index of the first stage that has anything to train: the backward pass ends with it.
+pub fn first_trained(plan: &Plan, stages: &[Stage]) -> usize {
+    let frozen = plan.tensors().iter().filter(|spec| spec.frozen).count();
+    stages.iter().position(|stage| stage.tensors.start >= frozen && !stage.tensors.is_empty()).unwrap_or_default()
+}
+
 fn unknown(layer: &Layer, expected: &str) -> Error {
     Error::new(Kind::Engine, format!("{}: engines need {expected}", layer.name))
 }

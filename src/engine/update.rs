@@ -217,15 +217,16 @@ impl From<NoDecay> for String {
 }
 
 /// Indices of `specs` in the order in which an engine lays them out: weights, biases, normalisation, so that what decays and
-/// what does not are few ranges; each kind in the plan's order.
+/// what does not are few ranges; each kind in the plan's order. What is frozen comes behind all that is not.
 pub fn by_decay(specs: &[TensorSpec]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..specs.len()).collect();
-    order.sort_by_key(|&index| match specs[index].role {
+    let kind = |role| match role {
         Role::Weight => 0,
         Role::Bias => 1,
         Role::Scale | Role::Shift => 2,
         Role::RunningMean | Role::RunningVariance => 3,
-    });
+    };
+    order.sort_by_key(|&index| (specs[index].frozen, kind(specs[index].role)));
     order
 }
 

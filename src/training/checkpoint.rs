@@ -11,7 +11,7 @@ use super::schedule::Plateau;
 use crate::engine::{Optimizer, State};
 use crate::error::{Error, Kind, Result};
 use crate::files;
-use crate::vgg::plan::{Role, TensorSpec};
+use crate::vgg::plan::TensorSpec;
 use crate::vgg::{Plan, weights};
 
 /// The value of `schema` in the metadata.
@@ -168,7 +168,7 @@ pub fn save_last(
     for (spec, values) in specs.iter().zip(&sealed.state.averages) {
         extra.push((format!("averaged.{}", spec.name), spec.shape.clone(), values.as_slice()));
     }
-    let specs: Vec<_> = specs.iter().filter(|t| t.role.trained()).collect();
+    let specs: Vec<_> = specs.iter().filter(|t| t.trained()).collect();
     for (moment, tensors) in optimizer.moments().iter().zip(&sealed.state.moments) {
         for (spec, values) in specs.iter().zip(tensors) {
             extra.push((format!("optimizer.{moment}.{}", spec.name), spec.shape.clone(), values.as_slice()));
@@ -289,8 +289,8 @@ pub fn load(path: &Path, plan: &Plan, optimizer: Option<&Optimizer>) -> Result<C
     let mut extra = loaded.extra;
     if let Some(optimizer) = optimizer.filter(|_| state.step > 0) {
         let averaged = extra.keys().any(|name| name.starts_with("averaged."));
-        let mut take = |prefix: &str, wanted: fn(Role) -> bool| -> Result<Vec<Vec<f32>>> {
-            let wanted = specs.iter().filter(|spec| wanted(spec.role));
+        let mut take = |prefix: &str, wanted: fn(&TensorSpec) -> bool| -> Result<Vec<Vec<f32>>> {
+            let wanted = specs.iter().filter(|spec| wanted(spec));
             let tensor = |spec: &TensorSpec| {
                 let name = format!("{prefix}.{}", spec.name);
                 let values = extra.remove(&name).filter(|values| values.len() == spec.elements());
@@ -302,7 +302,7 @@ pub fn load(path: &Path, plan: &Plan, optimizer: Option<&Optimizer>) -> Result<C
             state.averages = take("averaged", |_| true)?;
         }
         for moment in optimizer.moments() {
-            state.moments.push(take(&format!("optimizer.{moment}"), Role::trained)?);
+            state.moments.push(take(&format!("optimizer.{moment}"), TensorSpec::trained)?);
         }
     }
     let recorded = field("digest")?.clone();

@@ -12,7 +12,7 @@ use crate::engine::gpu::Precision;
 use crate::engine::{Device, NoDecay, Normalisation, Optimizer, Update};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::vgg::Network;
+use crate::vgg::{Freeze, Network, Plan};
 
 /// The value of `schema`.
 pub const SCHEMA: &str = "vggkit/run/1";
@@ -141,6 +141,9 @@ pub struct Recipe {
     /// Whether only those layers of it were taken that fit, and the others drawn.
     #[serde(default, skip_serializing_if = "is_false")]
     pub init_partial: bool,
+    /// The first layers, which keep these weights.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub freeze: Freeze,
 }
 
 impl Default for Recipe {
@@ -179,6 +182,7 @@ impl Default for Recipe {
             hold_out: 0.0,
             init: None,
             init_partial: false,
+            freeze: Freeze::None,
         }
     }
 }
@@ -188,6 +192,11 @@ impl Recipe {
     pub fn update(&self) -> Update {
         let on = |value: f64| (value != 0.0).then_some(value);
         Update { no_decay: self.no_decay, clip_norm: on(self.clip_norm), ema: on(self.ema) }
+    }
+
+    /// The plan of `network` as it is trained: with frozen layers, where some are. Errors: those of both.
+    pub fn plan(&self, network: &Network) -> Result<Plan> {
+        network.plan()?.freeze(self.freeze)
     }
 
     /// Whether there are epochs for all that needs some. Errors: a warm-up that does not end, a size of images that never comes,
@@ -276,6 +285,9 @@ pub struct Origin {
     /// SHA-256 of the weights of those that it is distilled from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub teachers: Vec<String>,
+    /// SHA-256 of the file that it started from.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub init_sha256: String,
     /// With `init_partial`: the layers that were taken from the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub init_taken: Vec<String>,

@@ -83,7 +83,7 @@ impl Session {
         folder::refuse_a_run(&folder, overwrite)?;
         let chosen = Chosen::new(recipe, &packs.train.images.labels)?;
         let drawing = trace::span("first weights");
-        let First { tensors, taken, drawn, unused } = first_weights(recipe, &plan)?;
+        let First { tensors, sha256, taken, drawn, unused } = first_weights(recipe, &plan)?;
         drop(drawing);
         let mut state = State::new(tensors);
         let engine = open(&plan, recipe, [&packs.train, &packs.val], &state, &options)?;
@@ -98,6 +98,7 @@ impl Session {
                 commit: crate::build_info::commit().to_owned(),
                 device: engine.device().clone(),
                 started: files::now(),
+                init_sha256: sha256,
                 init_taken: taken,
                 init_drawn: drawn,
                 init_unused: unused,
@@ -142,7 +143,7 @@ impl Session {
         if let Some(data) = data {
             run.data.folder = data.display().to_string();
         }
-        let plan = run.network.plan()?;
+        let plan = run.training.plan(&run.network)?;
         let recorded = PathBuf::from(&run.data.folder);
         let there = data.unwrap_or(&recorded); // what is no UTF-8 cannot be recorded
         let elsewhere = || {
@@ -298,7 +299,7 @@ impl Session {
     fn reopen(&mut self) -> Result<()> {
         let optimizer = Some(&self.run.training.optimizer);
         let last = checkpoint::last_path(&self.folder);
-        let mut checkpoint = checkpoint::load(&last, &self.run.network.plan()?, optimizer)?;
+        let mut checkpoint = checkpoint::load(&last, &self.run.training.plan(&self.run.network)?, optimizer)?;
         let plan = plan_of(&self.run.network, &self.run.training, checkpoint.progress.epoch)?;
         if plan.network != self.engine.plan().network {
             checkpoint.state.forget_layers(); // chosen for another size
@@ -346,12 +347,12 @@ impl Session {
 /// The plan of `network` for the size that it sees images in in `epoch`.
 fn plan_of(network: &Network, recipe: &Recipe, epoch: usize) -> Result<Plan> {
     let image_size = recipe.image_size(network, epoch);
-    Network { image_size, ..network.clone() }.plan()
+    recipe.plan(&Network { image_size, ..network.clone() })
 }
 
 /// An engine with the first weights of a training, which is no run's. Errors: as [`Session::new`].
 pub fn open_anew(network: &Network, recipe: &Recipe, packs: &Packs, options: &Options) -> Result<Box<dyn Engine>> {
-    let plan = network.plan()?;
+    let plan = recipe.plan(network)?;
     let state = State::new(first_weights(recipe, &plan)?.tensors);
     open(&plan, recipe, [&packs.train, &packs.val], state, options)
 }

@@ -166,6 +166,7 @@ pub const SETTINGS: &[Setting] = &[
     value("training.init", "init", "First weights", |v| format!("from {}", end_of_path(v))).in_scope(Scope::Start),
     switch("training.init_partial", "init-partial", Form::On, "First weights as far as they fit", |_| "in part".into())
         .in_scope(Scope::Start),
+    value("training.freeze", "freeze", "Frozen layers", |v| format!("frozen {v}")),
 ];
 
 /// The last two names of a path.

@@ -113,7 +113,7 @@ pub fn train(
     let (rates, now) = (VecDeque::new(), Instant::now());
     let writer = Writer::new(Destination {
         folder: job.folder.to_owned(),
-        plan: job.network.plan()?,
+        plan: job.recipe.plan(job.network)?,
         optimizer: job.recipe.optimizer,
         classes: job.classes.clone(),
         events: job.events.clone(),

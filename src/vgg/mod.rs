@@ -2,6 +2,7 @@
 //!
 //! Nothing here computes; `engine` executes a plan.
 
+pub mod freeze;
 pub mod initialisation;
 pub mod network;
 pub mod operation;
@@ -10,6 +11,7 @@ pub mod table;
 pub mod transfer;
 pub mod weights;
 
+pub use freeze::Freeze;
 pub use network::{Head, Network};
 pub use operation::Operation;
 pub use plan::{Layer, Plan, Shape};

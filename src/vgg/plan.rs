@@ -79,7 +79,7 @@ impl Network {
         if !(1..=1_000_000).contains(&self.classes) {
             return Err(Error::usage(format!("{} classes: from 1 to 1,000,000 are possible", self.classes)));
         }
-        Ok(Plan { layers: Builder::new(self).build(configuration), network: self.clone() })
+        Ok(Plan { layers: Builder::new(self).build(configuration), network: self.clone(), frozen: 0 })
     }
 }
 
@@ -90,6 +90,8 @@ pub struct Plan {
     pub network: Network,
     /// The layers in forward order.
     pub layers: Vec<Layer>,
+    /// How many of the first layers no training changes ([`Plan::freeze`]).
+    pub frozen: usize,
 }
 
 impl Plan {
@@ -110,7 +112,9 @@ impl Plan {
 
     /// Parameters and buffers with torchvision's names, shapes and order of `state_dict()`.
     pub fn tensors(&self) -> Vec<TensorSpec> {
-        self.layers.iter().flat_map(Layer::tensors).collect()
+        let frozen = |index: usize, spec| TensorSpec { frozen: index < self.frozen, ..spec };
+        let layers = self.layers.iter().enumerate();
+        layers.flat_map(|(index, layer)| layer.tensors().into_iter().map(move |spec| frozen(index, spec))).collect()
     }
 }
 
@@ -133,7 +137,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// Whether the optimiser updates it.
+    /// Whether an optimiser updates it, where it is not frozen.
     pub fn trained(self) -> bool {
         !matches!(self, Self::RunningMean | Self::RunningVariance)
     }
@@ -148,12 +152,19 @@ pub struct TensorSpec {
     pub shape: Vec<usize>,
     /// What it is.
     pub role: Role,
+    /// Whether it is one of a layer that no training changes; of a layer alone, which does not know, false.
+    pub frozen: bool,
 }
 
 impl TensorSpec {
     /// Numbers in it.
     pub fn elements(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// Whether the optimiser updates it.
+    pub fn trained(&self) -> bool {
+        self.role.trained() && !self.frozen
     }
 }
 
@@ -164,6 +175,7 @@ impl Layer {
             name: format!("{}.{suffix}", self.name),
             shape: shape.to_vec(),
             role,
+            frozen: false,
         };
         let (i, o) = (self.input.channels, self.output.channels);
         match self.operation {

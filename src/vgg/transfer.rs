@@ -3,7 +3,8 @@
 //! A layer fits where the file has all its tensors, under torchvision's names and in the right shapes. In a file of another
 //! column of Table 1 a convolution is looked for at the same place of the same stage, as the paper started its deeper networks
 //! from A (section 3.1; of which it took the first four convolutions and the linear layers, and this all that fit). Refuses
-//! files of which nothing fits, those in which the same name is another layer, and numbers that are not finite.
+//! files of which nothing fits, those in which the same name is another layer or which lack a layer that is to be frozen, and
+//! numbers that are not finite.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,12 +15,15 @@ use super::plan::Plan;
 use super::table::TABLE_1;
 use super::{initialisation, weights};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// First weights, and where they are from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct First {
     /// In the order of [`Plan::tensors`].
     pub tensors: Vec<Vec<f32>>,
+    /// SHA-256 of the file; empty where there is none.
+    pub sha256: String,
     /// Layers of the file, where only part of it was asked for.
     pub taken: Vec<String>,
     /// Layers drawn from the seed all the same, each with the reason.
@@ -33,7 +37,7 @@ pub fn whole(path: &Path, plan: &Plan) -> Result<First> {
     let tensors = weights::load(path, plan)?.tensors;
     let names: Vec<String> = plan.tensors().into_iter().map(|spec| spec.name).collect();
     finite(path, names.iter().map(String::as_str).zip(&tensors))?;
-    Ok(First { tensors, ..First::default() })
+    Ok(First { tensors, sha256: files::sha256(path)?, ..First::default() })
 }
 
 /// The layers of a file that fit `plan`; the others as `seed` draws them where there is no file.
@@ -47,7 +51,8 @@ pub fn partial(path: &Path, plan: &Plan, seed: u64) -> Result<First> {
     let mut names = Vec::new();
     let mut used = BTreeSet::new();
     let mut from = 0;
-    for layer in &plan.layers {
+    let mut frozen = 0; // of those that are drawn, which come in order
+    for (index, layer) in plan.layers.iter().enumerate() {
         let specs = layer.tensors();
         let places = from..from + specs.len();
         from = places.end;
@@ -69,7 +74,10 @@ pub fn partial(path: &Path, plan: &Plan, seed: u64) -> Result<First> {
                 names.extend(specs.into_iter().map(|spec| spec.name).zip(places.clone()));
                 first.tensors[places].clone_from_slice(&read);
             }
-            Err(reason) => first.drawn.push(format!("{} ({reason})", layer.name)),
+            Err(reason) => {
+                first.drawn.push(format!("{} ({reason})", layer.name));
+                frozen += usize::from(index < plan.frozen);
+            }
         }
     }
     if first.taken.is_empty() {
@@ -78,7 +86,14 @@ pub fn partial(path: &Path, plan: &Plan, seed: u64) -> Result<First> {
             "layers fit by torchvision's names and by shape: choose the depth and width that it was trained with",
         ));
     }
+    if frozen > 0 {
+        let text = format!("lacks layers that are to be frozen: {}", weights::listed(&first.drawn[..frozen]));
+        return Err(Error::data(path, text).with_help(
+            "what is drawn at random has to be trained: freeze fewer layers (--freeze features:N), or take a file that has them",
+        ));
+    }
     finite(path, names.iter().map(|(name, place)| (&name[..], &first.tensors[*place])))?;
+    first.sha256 = files::sha256(path)?;
     // With those that have another shape, which are told of as drawn.
     let with_weights = plan.layers.iter().filter(|layer| !layer.tensors().is_empty());
     used.extend(with_weights.map(|layer| others.get(&layer.name).unwrap_or(&layer.name).clone()));

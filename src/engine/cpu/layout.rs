@@ -16,7 +16,7 @@ use super::simd::InstructionSet;
 use super::winograd_prepared::Prepared;
 use crate::engine::Settings;
 use crate::engine::lifetime::Values;
-use crate::engine::stages::{self, Stage, stages};
+use crate::engine::stages::{self, Stage, first_trained, stages};
 use crate::engine::update::by_decay;
 use crate::error::{Error, Kind, Result};
 use crate::vgg::plan::Role;
@@ -51,7 +51,9 @@ impl Memory {
 /// Where a tensor of [`Plan::tensors`] lies and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// Trained tensors lie among the parameters, the others among the running statistics.
+    /// Whether it lies among the parameters, or among the running statistics.
+    pub parameter: bool,
+    /// Whether it has a gradient and moments, which lie as the parameters do.
     pub trained: bool,
     /// Where.
     pub range: Range<usize>,
@@ -134,13 +136,15 @@ pub struct Step {
     pub input: Shape,
     /// One sample's output.
     pub output: Shape,
+    /// Whether the backward pass comes to it: only in training, and not where it and all ahead of it are frozen.
+    pub trained: bool,
     pub weight: Range<usize>,
     pub bias: Range<usize>,
     pub x: Slot,
     pub y: Slot,
-    /// Gradient of y; only in training.
+    /// Gradient of y; only where it is trained.
     pub dy: Slot,
-    /// Gradient of x; only in training, and not for the first step.
+    /// Gradient of x; only where a step ahead of it is trained.
     pub dx: Option<Slot>,
 }
 
@@ -154,11 +158,14 @@ pub struct Layout {
     pub logits: Slot,
     pub d_logits: Slot,
     pub places: Vec<Place>,
-    /// Parts of the parameters, each with whether weight decay concerns it.
+    /// Parts of what is trained, each with whether weight decay concerns it.
     pub updates: Vec<(Range<usize>, bool)>,
-    /// Floats of all parameters, and of all running statistics.
+    /// Floats of all parameters, and of those that are trained, which come first.
+    pub parameters: usize,
     pub trained: usize,
+    /// Floats of all running statistics, and of those that move, which come first.
     pub running: usize,
+    pub moving: usize,
     /// Floats of all prepared filters.
     pub prepared: usize,
     /// Floats that kernels need in between.
@@ -191,11 +198,11 @@ impl Layout {
 
     /// Bytes by purpose.
     pub fn memory(&self, settings: &Settings) -> Memory {
-        let trained = Buffer::bytes(self.trained);
+        let (parameters, trained) = (Buffer::bytes(self.parameters), Buffer::bytes(self.trained));
         let moments = settings.optimizer.map_or(0, |o| o.moments().len() as u64);
         let sets = if settings.keeps_average() { 2 } else { 1 };
         Memory {
-            parameters: sets * (trained + Buffer::bytes(self.running)) + Buffer::bytes(self.prepared),
+            parameters: sets * (parameters + Buffer::bytes(self.running)) + Buffer::bytes(self.prepared),
             gradients: if settings.optimizer.is_some() { trained } else { 0 },
             moments: moments * trained,
             activations: self.slots.iter().map(|len| Buffer::bytes(*len)).sum(),
@@ -209,21 +216,28 @@ impl Layout {
     }
 
     fn parameters(plan: &Plan, settings: &Settings) -> Self {
-        let (mut trained, mut running) = (0, 0);
+        let (mut parameters, mut trained, mut running, mut moving) = (0, 0, 0, 0);
         let tensors = plan.tensors();
         let mut places = vec![Place::default(); tensors.len()];
         for index in by_decay(&tensors) {
             let tensor = &tensors[index];
-            let end = if tensor.role.trained() { &mut trained } else { &mut running };
+            let (end, of_those_trained) = match tensor.role.trained() {
+                true => (&mut parameters, &mut trained),
+                false => (&mut running, &mut moving),
+            };
             let range = *end..*end + tensor.elements();
             *end = range.end.next_multiple_of(16);
+            if !tensor.frozen {
+                *of_those_trained = *end;
+            }
             let convolution = match *tensor.shape.as_slice() {
                 [o, i, h, w] if tensor.role == Role::Weight => Some([o, i, h * w]),
                 _ => None,
             };
-            places[index] = Place { trained: tensor.role.trained(), range, convolution };
+            places[index] = Place { parameter: tensor.role.trained(), trained: tensor.trained(), range, convolution };
         }
-        let roles = tensors.iter().zip(&places).map(|(tensor, place)| (tensor.role, place.range.clone()));
+        let roles = tensors.iter().zip(&places).filter(|(tensor, _)| tensor.trained());
+        let roles = roles.map(|(tensor, place)| (tensor.role, place.range.clone()));
         let updates = settings.update.no_decay.ranges(&roles.collect::<Vec<_>>(), trained);
         Self {
             steps: Vec::new(),
@@ -233,8 +247,10 @@ impl Layout {
             d_logits: 0,
             places,
             updates,
+            parameters,
             trained,
             running,
+            moving,
             prepared: 0,
             room: RoomSizes::default(),
             partials: 0,
@@ -245,7 +261,10 @@ impl Layout {
 
     /// Groups layers into steps.
     fn fuse(&mut self, plan: &Plan, settings: &Settings, set: InstructionSet) -> Result<()> {
-        for stage in stages(plan)? {
+        let stages = stages(plan)?;
+        let first_trained = first_trained(plan, &stages);
+        for (index, stage) in stages.into_iter().enumerate() {
+            let trained = settings.optimizer.is_some() && index >= first_trained;
             let Stage { name, work, input, inner, output, tensors } = stage;
             let range = |index: usize| self.places[tensors.start + index].range.clone();
             let (weight, bias) = if tensors.is_empty() { (0..0, 0..0) } else { (range(0), range(1)) };
@@ -277,7 +296,7 @@ impl Layout {
                 }
             };
             let (x, y, dy, dx) = (0, 0, 0, None);
-            self.steps.push(Step { name, work, input, output, weight, bias, x, y, dy, dx });
+            self.steps.push(Step { name, work, input, output, trained, weight, bias, x, y, dy, dx });
         }
         Ok(())
     }
@@ -300,15 +319,15 @@ impl Layout {
             match &mut step.work {
                 Work::Convolution { activation, norm, z, .. } => {
                     *z = values.new_at(n * activation.shape.elements(), forward(i));
-                    let apart = activation.pool || (norm.is_some() && training);
+                    let apart = activation.pool || (norm.is_some() && step.trained);
                     step.y = if apart { values.new_at(output, forward(i)) } else { *z };
-                    if training {
+                    if step.trained {
                         values.used(*z, backward(i) + 1);
                     }
                 }
                 _ => step.y = values.new_at(output, forward(i)),
             }
-            if training {
+            if step.trained {
                 let last = match step.work {
                     Work::Convolution { .. } | Work::Linear { .. } => backward(i),
                     Work::LocalResponseNorm | Work::MaxPool => backward(i) + 1,
@@ -326,10 +345,11 @@ impl Layout {
         if training {
             let mut gradient = values.new_at(n * plan.network.classes, loss);
             self.d_logits = gradient;
-            for (i, step) in self.steps.iter_mut().enumerate().rev() {
+            let first = self.steps.iter().position(|step| step.trained).unwrap_or_default();
+            for (i, step) in self.steps.iter_mut().enumerate().skip(first).rev() {
                 step.dy = gradient;
                 values.used(gradient, backward(i) + usize::from(!matches!(step.work, Work::Convolution { .. })));
-                if i > 0 {
+                if i > first {
                     gradient = values.new_at(n * step.input.elements(), backward(i) + 1);
                     step.dx = Some(gradient);
                 }
@@ -359,9 +379,9 @@ impl Layout {
                 Work::Convolution { convolution, prepared, activation, norm, .. } => {
                     self.room = self.room.max(match prepared {
                         Some(prepared) => prepared.room(settings.batch_size),
-                        None => convolution.room(settings.batch_size, settings.optimizer.is_some()),
+                        None => convolution.room(settings.batch_size, step.trained),
                     });
-                    if settings.optimizer.is_some() {
+                    if step.trained {
                         self.partials = self.partials.max(activation.partials(settings.batch_size));
                     }
                     if norm.is_some() {

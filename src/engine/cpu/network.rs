@@ -65,10 +65,10 @@ impl Network {
         Ok(Self {
             set,
             slots: layout.slots.iter().map(|len| Buffer::new(*len)).collect::<Result<_>>()?,
-            parameters: Buffer::new(layout.trained)?,
+            parameters: Buffer::new(layout.parameters)?,
             running: Buffer::new(layout.running)?,
             averaged: match settings.keeps_average() {
-                true => Some([Buffer::new(layout.trained)?, Buffer::new(layout.running)?]),
+                true => Some([Buffer::new(layout.parameters)?, Buffer::new(layout.running)?]),
                 false => None,
             },
             prepared: Buffer::new(layout.prepared)?,
@@ -117,7 +117,7 @@ impl Network {
     }
 
     /// Input to logits for `n` samples. In training, with the seed and the number of steps done, batch statistics and
-    /// dropout are used; in inference, running statistics and none.
+    /// dropout are used; in inference and in frozen steps, running statistics and none.
     pub fn forward(&mut self, n: usize, training: Option<(u64, u64)>) {
         let steps = take(&mut self.layout.steps);
         for (index, step) in steps.iter().enumerate() {
@@ -140,6 +140,7 @@ impl Network {
 
     fn forward_step(&mut self, n: usize, index: usize, step: &Step, training: Option<(u64, u64)>) {
         let mut clock = Instant::now();
+        let training = training.filter(|_| step.trained);
         let (inputs, outputs) = (n * step.input.elements(), n * step.output.elements());
         let mut y = take(&mut self.slots[step.y]);
         let out = &mut y[..outputs];
@@ -222,10 +223,10 @@ impl Network {
         outcome
     }
 
-    /// All gradients, after [`Self::loss`].
+    /// The gradients of all that is trained, after [`Self::loss`].
     pub fn backward(&mut self, n: usize) {
         let steps = take(&mut self.layout.steps);
-        for (index, step) in steps.iter().enumerate().rev() {
+        for (index, step) in steps.iter().enumerate().rev().take_while(|(_, step)| step.trained) {
             self.backward_step(n, index, step);
         }
         self.layout.steps = steps;
@@ -320,8 +321,9 @@ impl Network {
         }
         if let (Some(decay), Some([parameters, running])) = (more.ema, &mut self.averaged) {
             let share = Update::average_share(decay, t) as f32;
-            average::follow(self.set, parameters, &self.parameters, share);
-            average::follow(self.set, running, &self.running, share);
+            let Layout { trained, moving, .. } = self.layout; // the others are what they were
+            average::follow(self.set, &mut parameters[..trained], &self.parameters[..trained], share);
+            average::follow(self.set, &mut running[..moving], &self.running[..moving], share);
         }
         lap(&mut clock, &mut self.times.update);
     }
@@ -345,10 +347,10 @@ impl Network {
     }
 
     fn unpacked(&self, parameters: &[f32], running: &[f32]) -> Vec<Vec<f32>> {
-        self.layout.places.iter().map(|p| p.unpack(if p.trained { parameters } else { running })).collect()
+        self.layout.places.iter().map(|p| p.unpack(if p.parameter { parameters } else { running })).collect()
     }
 
-    /// The optimiser's moments, for trained tensors.
+    /// The optimiser's moments, for tensors that are trained.
     pub fn moments(&self) -> Vec<Vec<Vec<f32>>> {
         self.moments.iter().map(|m| self.trained_parts(m)).collect()
     }
@@ -375,7 +377,7 @@ impl Network {
         };
         let put = |tensors: Tensors<'_>, parameters: &mut [f32], running: &mut [f32]| {
             for (place, values) in self.layout.places.iter().zip(tensors) {
-                place.pack(&values, if place.trained { &mut *parameters } else { &mut *running });
+                place.pack(&values, if place.parameter { &mut *parameters } else { &mut *running });
             }
         };
         put(tensors, &mut self.parameters, &mut self.running);

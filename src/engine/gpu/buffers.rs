@@ -50,12 +50,12 @@ pub struct Buffers {
 impl Weights {
     fn new(gpu: &Gpu, layout: &Layout) -> Result<Self> {
         Ok(Self {
-            parameters: gpu.buffer("parameters", layout.trained)?,
+            parameters: gpu.buffer("parameters", layout.extent.parameters)?,
             rounded: match layout.half {
-                true => Some(gpu.buffer("parameters in f16", layout.trained / 2)?),
+                true => Some(gpu.buffer("parameters in f16", layout.extent.parameters / 2)?),
                 false => None,
             },
-            running: gpu.buffer("running statistics", layout.running)?,
+            running: gpu.buffer("running statistics", layout.extent.running)?,
         })
     }
 
@@ -119,17 +119,17 @@ impl Buffers {
                 false => None,
             },
             gradients: match settings.optimizer {
-                Some(_) => Some(gpu.buffer("gradients", layout.trained)?),
+                Some(_) => Some(gpu.buffer("gradients", layout.extent.trained)?),
                 None => None,
             },
-            moments: (0..moments).map(|_| gpu.buffer("moments", layout.trained)).collect::<Result<_>>()?,
+            moments: (0..moments).map(|_| gpu.buffer("moments", layout.extent.trained)).collect::<Result<_>>()?,
             decided: match settings.optimizer {
                 Some(_) if layout.half || clips => Some(loss_scaling::buffer(gpu)?),
                 _ => None,
             },
             squares: match settings.optimizer {
                 Some(_) if clips => {
-                    Some(gpu.buffer("norm", gradient_norm::partials(layout.trained, gpu.binding_floats()))?)
+                    Some(gpu.buffer("norm", gradient_norm::partials(layout.extent.trained, gpu.binding_floats()))?)
                 }
                 _ => None,
             },

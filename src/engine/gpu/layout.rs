@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::operands::Convolution;
 use crate::engine::Settings;
 use crate::engine::lifetime::Values;
-use crate::engine::stages::{Stage, Work, stages};
+use crate::engine::stages::{Stage, Work, first_trained, stages};
 use crate::engine::update::by_decay;
 use crate::error::{Error, Kind, Result};
 use crate::vgg::plan::{Role, TensorSpec};
@@ -31,7 +31,9 @@ fn words(shape: Shape, half: bool) -> usize {
 /// Where a tensor of [`Plan::tensors`] lies and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// Trained tensors lie among the parameters, the others among the running statistics.
+    /// Whether it lies among the parameters, or among the running statistics.
+    pub parameter: bool,
+    /// Whether it has a gradient and moments, which lie as the parameters do.
     pub trained: bool,
     /// Where, padding included.
     pub range: Range<usize>,
@@ -53,7 +55,7 @@ impl Place {
         // A weight of one input still has four rows: the activations that it meets are padded.
         let rows = if tensor.role == Role::Weight { inputs.next_multiple_of(4) } else { 1 };
         let range = start..start + outputs.next_multiple_of(4) * rows * taps;
-        Self { trained: tensor.role.trained(), range, shape, rows }
+        Self { parameter: tensor.role.trained(), trained: tensor.trained(), range, shape, rows }
     }
 
     /// Numbers in torchvision's layout.
@@ -95,15 +97,17 @@ pub struct Step {
     pub stage: Stage,
     /// For convolutions and linear layers.
     pub convolution: Option<Convolution>,
+    /// Whether the backward pass comes to it: only in training, and not where it and all ahead of it are frozen.
+    pub trained: bool,
     /// Input.
     pub x: Slot,
     /// What a convolution puts out ahead of normalisation, ReLU and pooling; its gradient takes its place.
     pub z: Slot,
     /// Output.
     pub y: Slot,
-    /// Gradient of y; only in training.
+    /// Gradient of y; only where it is trained.
     pub dy: Slot,
-    /// Gradient of x; only in training, and not for the first stage.
+    /// Gradient of x; only where a stage ahead of it is trained.
     pub dx: Option<Slot>,
 }
 
@@ -124,27 +128,42 @@ pub struct Layout {
     pub d_logits: Slot,
     /// One for each of [`Plan::tensors`].
     pub places: Vec<Place>,
-    /// Parts of the parameters, each with whether weight decay concerns it.
+    /// Parts of what is trained, each with whether weight decay concerns it.
     pub updates: Vec<(Range<usize>, bool)>,
-    /// Floats of all parameters.
+    /// Floats that lie where.
+    pub extent: Extent,
+}
+
+/// Floats of all tensors together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Of all parameters.
+    pub parameters: usize,
+    /// Of those that are trained, which come first.
     pub trained: usize,
-    /// Floats of all running statistics.
+    /// Of all running statistics.
     pub running: usize,
+    /// Of those that move, which come first.
+    pub moving: usize,
 }
 
 impl Layout {
     /// Lays `plan` out, with activations in f16 where `half`. Errors: an order of layers that no engine knows.
     pub fn new(plan: &Plan, settings: &Settings, half: bool) -> Result<Self> {
-        let (places, trained, running) = places(plan);
-        let roles = plan.tensors().into_iter().zip(&places).map(|(tensor, place)| (tensor.role, place.range.clone()));
-        let updates = settings.update.no_decay.ranges(&roles.collect::<Vec<_>>(), trained);
-        let steps = stages(plan)?
-            .into_iter()
-            .map(|stage| Step { convolution: convolution(&stage), stage, x: 0, z: 0, y: 0, dy: 0, dx: None })
-            .collect();
+        let (places, extent) = places(plan);
+        let roles = plan.tensors().into_iter().zip(&places).filter(|(tensor, _)| tensor.trained());
+        let roles = roles.map(|(tensor, place)| (tensor.role, place.range.clone()));
+        let updates = settings.update.no_decay.ranges(&roles.collect::<Vec<_>>(), extent.trained);
+        let stages = stages(plan)?;
+        let first = first_trained(plan, &stages);
+        let steps = stages.into_iter().enumerate().map(|(index, stage)| {
+            let trained = settings.optimizer.is_some() && index >= first;
+            Step { convolution: convolution(&stage), stage, trained, x: 0, z: 0, y: 0, dy: 0, dx: None }
+        });
+        let steps = steps.collect();
         let slots = Vec::new();
         let (input, logits, d_logits) = (0, 0, 0);
-        let mut layout = Self { steps, slots, half, input, logits, d_logits, places, updates, trained, running };
+        let mut layout = Self { steps, slots, half, input, logits, d_logits, places, updates, extent };
         layout.assign_buffers(plan, settings.optimizer.is_some());
         Ok(layout)
     }
@@ -167,7 +186,7 @@ impl Layout {
             let output = if i + 1 == count { padded(step.stage.output) } else { words(step.stage.output) };
             step.y = values.new_at(output, forward(i));
             step.z = if convolution { values.new_at(words(step.stage.inner), forward(i)) } else { step.y };
-            if training {
+            if step.trained {
                 match step.stage.work {
                     Work::Convolution { .. } => {
                         values.used(step.z, backward(i) + 1);
@@ -191,11 +210,12 @@ impl Layout {
         if training {
             let mut gradient = values.new_at(words(Shape::new(1, 1, plan.network.classes)), loss);
             self.d_logits = gradient;
-            for (i, step) in self.steps.iter_mut().enumerate().rev() {
+            let first = self.steps.iter().position(|step| step.trained).unwrap_or_default();
+            for (i, step) in self.steps.iter_mut().enumerate().skip(first).rev() {
                 let convolution = matches!(step.stage.work, Work::Convolution { .. });
                 step.dy = gradient;
                 values.used(gradient, backward(i) + usize::from(!convolution));
-                if i > 0 {
+                if i > first {
                     gradient = values.new_at(words(step.stage.input), backward(i) + 1);
                     step.dx = Some(gradient);
                 }
@@ -237,19 +257,25 @@ impl Layout {
     }
 }
 
-/// Where each tensor lies, and the floats of all trained ones and of all others.
-fn places(plan: &Plan) -> (Vec<Place>, usize, usize) {
-    let (mut trained, mut running) = (0, 0);
+/// Where each tensor lies, and the floats of all.
+fn places(plan: &Plan) -> (Vec<Place>, Extent) {
+    let mut extent = Extent::default();
     let tensors = plan.tensors();
     let mut places = vec![Place::default(); tensors.len()];
     for index in by_decay(&tensors) {
         let tensor = &tensors[index];
-        let end = if tensor.role.trained() { &mut trained } else { &mut running };
+        let (end, of_those_trained) = match tensor.role.trained() {
+            true => (&mut extent.parameters, &mut extent.trained),
+            false => (&mut extent.running, &mut extent.moving),
+        };
         let place = Place::of(tensor, *end);
         *end = place.range.end.next_multiple_of(ALIGNMENT);
+        if !tensor.frozen {
+            *of_those_trained = *end;
+        }
         places[index] = place;
     }
-    (places, trained, running)
+    (places, extent)
 }
 
 /// What a stage multiplies with its weights. A linear layer is a 1x1 convolution of one pixel, whose channels are its

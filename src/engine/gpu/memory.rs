@@ -61,18 +61,19 @@ impl Memory {
     pub(super) fn of(capabilities: &Capabilities, layout: &Layout, settings: &Settings, samples: usize) -> Self {
         let training = settings.optimizer.is_some();
         let mut offered: Vec<[Vec<Variant>; 3]> = vec![Default::default(); layout.steps.len()];
-        for (index, step) in layout.steps.iter().enumerate() {
+        for (step, offered) in layout.steps.iter().zip(&mut offered) {
             let Some(convolution) = &step.convolution else { continue };
-            for (at, pass) in passes(index, training) {
-                offered[index][at] = candidates(capabilities, convolution, pass, settings.precise);
+            for (at, pass) in passes(step) {
+                offered[at] = candidates(capabilities, convolution, pass, settings.precise);
             }
         }
         let bytes = |floats: usize| floats as u64 * 4;
-        let trained = bytes(layout.trained);
+        let (parameters, trained) = (bytes(layout.extent.parameters), bytes(layout.extent.trained));
         let scratch = scratch(capabilities, layout, &offered, samples);
         let sets = if settings.keeps_average() { 2 } else { 1 };
         Self {
-            parameters: sets * (trained + if layout.half { trained / 2 } else { 0 } + bytes(layout.running)),
+            parameters: sets
+                * (parameters + if layout.half { parameters / 2 } else { 0 } + bytes(layout.extent.running)),
             gradients: if training { trained } else { 0 },
             moments: settings.optimizer.map_or(0, |o| o.moments().len() as u64) * trained,
             activations: layout.slots.iter().map(|slot| bytes(slot * samples)).sum(),

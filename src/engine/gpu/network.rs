@@ -8,7 +8,7 @@ use super::buffers::{Buffers, Weights};
 use super::cross_entropy::Aim;
 use super::device::{Gpu, Slice};
 use super::dispatch::Dispatch;
-use super::layout::{Layout, Place, Step};
+use super::layout::{Extent, Layout, Place, Step};
 use super::operands::Pass;
 use super::optimizer::Decided;
 use super::record::Recorder;
@@ -54,12 +54,13 @@ impl Chosen {
 
 pub(super) const PASSES: [Pass; 3] = Pass::ALL;
 
-/// The passes that a stage needs: the first one's input has no gradient.
-pub(super) fn passes(index: usize, training: bool) -> impl Iterator<Item = (usize, Pass)> {
+/// The passes that a stage needs: the first one that is trained has no gradient of its input.
+pub(super) fn passes(step: &Step) -> impl Iterator<Item = (usize, Pass)> + use<> {
+    let (input, weight) = (step.dx.is_some(), step.trained);
     let needed = move |pass: &(usize, Pass)| match pass.1 {
         Pass::Forward => true,
-        Pass::InputGradient => training && index > 0,
-        Pass::WeightGradient => training,
+        Pass::InputGradient => input,
+        Pass::WeightGradient => weight,
     };
     PASSES.into_iter().enumerate().filter(needed)
 }
@@ -81,14 +82,13 @@ impl Network {
         samples: usize,
         metrics: &Slice,
     ) -> Result<Self> {
-        let training = settings.optimizer.is_some();
         let mut tuning = Tuning::open(gpu, settings.precise);
         let mut chosen = vec![Chosen::default(); layout.steps.len()];
         let mut offered: Vec<[Vec<Variant>; 3]> = Vec::new();
         for (index, step) in layout.steps.iter().enumerate() {
             let mut all: [Vec<Variant>; 3] = Default::default();
             if let Some(convolution) = &step.convolution {
-                for (at, pass) in passes(index, training) {
+                for (at, pass) in passes(step) {
                     let possible = candidates(&gpu.capabilities(), convolution, pass, settings.precise);
                     let before = state.variants.get(&variant_key(step, pass)).and_then(|name| Variant::parse(name));
                     let before = before.filter(|v| possible.contains(v));
@@ -104,7 +104,7 @@ impl Network {
         let buffers = Buffers::new(gpu, &layout, settings, samples, scratch, metrics)?;
         for (index, step) in layout.steps.iter().enumerate() {
             let Some(convolution) = &step.convolution else { continue };
-            for (at, pass) in passes(index, training) {
+            for (at, pass) in passes(step) {
                 if chosen[index].0[at].is_none() {
                     let known = tuning.known(&tuning.key(convolution, pass, samples), &offered[index][at]);
                     chosen[index].0[at] = match known {
@@ -112,7 +112,7 @@ impl Network {
                         None => {
                             let (layout, buffers, chosen) = (&layout, &buffers, &chosen);
                             let weights = &buffers.live;
-                            let recorder = Recorder { gpu, layout, buffers, weights, samples, training, chosen };
+                            let recorder = Recorder { gpu, layout, buffers, weights, samples, chosen };
                             let ranges = recorder.ranges(step);
                             match recorder.operands(step, pass, &ranges) {
                                 Some(operands) => {
@@ -155,8 +155,8 @@ impl Network {
                 }
             }
         }
-        let (samples, training) = (self.samples, settings.optimizer.is_some());
-        let recorder = Recorder { gpu, layout, buffers, weights: &buffers.live, samples, training, chosen };
+        let samples = self.samples;
+        let recorder = Recorder { gpu, layout, buffers, weights: &buffers.live, samples, chosen };
         if let Some(rounded) = &buffers.live.rounded {
             self.round = optimizer::round(gpu, &buffers.live.parameters, rounded)?;
         }
@@ -193,7 +193,7 @@ impl Network {
             let width = self.classes.next_multiple_of(4);
             self.backward.push(loss_scaling::scale(gpu, width, unscaled, d_logits, scaling)?);
         }
-        for index in (0..layout.steps.len()).rev() {
+        for index in (0..layout.steps.len()).rev().take_while(|index| layout.steps[*index].trained) {
             recorder.backward(index, &mut self.backward)?;
         }
         self.update = update(gpu, layout, buffers, settings, optimizer)?;
@@ -371,7 +371,7 @@ impl Network {
             std::iter::once((live, &state.tensors)).chain(averaged.as_ref().map(|set| (set, averages)))
         {
             for (place, values) in self.layout.places.iter().zip(tensors) {
-                put(place, values, if place.trained { &set.parameters } else { &set.running })?;
+                put(place, values, if place.parameter { &set.parameters } else { &set.running })?;
             }
         }
         let trained = || self.layout.places.iter().filter(|p| p.trained);
@@ -415,8 +415,12 @@ fn update(
         calls.extend(optimizer::update(gpu, &rule, range, &tensors, decided)?);
     }
     if let (Some(decay), Some(averaged)) = (more.ema, averaged) {
-        calls.extend(average::follow(gpu, decay, &live.parameters, &averaged.parameters, scaling)?);
-        calls.extend(average::follow(gpu, decay, &live.running, &averaged.running, scaling)?);
+        let Extent { trained, moving, .. } = layout.extent; // the others are what they were
+        for (live, averaged, floats) in
+            [(&live.parameters, &averaged.parameters, trained), (&live.running, &averaged.running, moving)]
+        {
+            calls.extend(average::follow(gpu, decay, &live.part(0, floats), &averaged.part(0, floats), scaling)?);
+        }
     }
     Ok(calls)
 }

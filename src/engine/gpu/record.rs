@@ -33,8 +33,6 @@ pub struct Recorder<'a> {
     pub weights: &'a Weights,
     /// Samples at once, at most.
     pub samples: usize,
-    /// Whether there are gradients.
-    pub training: bool,
     pub chosen: &'a [Chosen],
 }
 
@@ -42,7 +40,7 @@ impl Recorder<'_> {
     /// Tensor `index` of a stage, among the parameters or the running statistics.
     fn tensor(&self, step: &Step, index: usize) -> Slice {
         let place = &self.layout.places[step.stage.tensors.start + index];
-        let from = if place.trained { &self.weights.parameters } else { &self.weights.running };
+        let from = if place.parameter { &self.weights.parameters } else { &self.weights.running };
         from.part(place.range.start, place.range.len())
     }
 
@@ -55,10 +53,11 @@ impl Recorder<'_> {
         }
     }
 
-    /// Its gradient; without training there is none, and nothing asks for it.
+    /// Its gradient; where it is not trained there is none, and nothing asks for it.
     fn gradient(&self, step: &Step, index: usize) -> Slice {
         let range = self.layout.places[step.stage.tensors.start + index].range.clone();
-        let from = self.buffers.gradients.as_ref().unwrap_or(&self.weights.parameters);
+        let gradients = self.buffers.gradients.as_ref().filter(|_| step.trained);
+        let from = gradients.unwrap_or(&self.weights.parameters);
         from.part(range.start, range.len())
     }
 
@@ -72,7 +71,7 @@ impl Recorder<'_> {
             x: slot(step.x, stage.input),
             z: logits.clone().unwrap_or_else(|| slot(step.z, stage.inner)),
             y: logits.unwrap_or_else(|| slot(step.y, stage.output)),
-            dy: slot(step.dy, if self.training { stage.output } else { Shape::new(1, 1, 1) }),
+            dy: slot(step.dy, if step.trained { stage.output } else { Shape::new(1, 1, 1) }),
             dx: step.dx.map(|dx| slot(dx, stage.input)),
             weights: step.convolution.is_some().then(weights),
         }
@@ -124,9 +123,10 @@ impl Recorder<'_> {
         convolution.zip(variant).is_some_and(|(c, v)| convolution::fuses(&capabilities, c, v, self.samples))
     }
 
-    /// Forward pass of stage `index`.
+    /// Forward pass of stage `index`; one that is not trained infers also in training.
     pub fn forward(&self, index: usize, training: bool, calls: &mut Vec<Dispatch>) -> Result<()> {
         let (gpu, step) = (self.gpu, &self.layout.steps[index]);
+        let training = training && step.trained;
         let ranges = self.ranges(step);
         let Ranges { x, y, z, .. } = &ranges;
         let (input, inner) = (step.stage.input, step.stage.inner);

@@ -74,14 +74,15 @@ impl Snapshot for Underway {
     fn state(self: Box<Self>) -> Result<State> {
         let Self { gpu, home, readback, places, averaged, scaled, step, variants, mut loss_scaling } = *self;
         readback.wait_aside(&gpu)?;
-        let part = |trained: bool, index: usize| -> Result<Vec<Vec<f32>>> {
-            let places: Vec<&Place> = places.iter().filter(|p| p.trained == trained).collect();
+        let part = |wanted: fn(&&Place) -> bool, index: usize| -> Result<Vec<Vec<f32>>> {
+            let places: Vec<&Place> = places.iter().filter(wanted).collect();
             readback.look(index, |all| places.par_iter().map(|p| p.unpack(&all[p.range.clone()])).collect())
         };
         // One set of weights, whose parameters and running statistics are the ranges `first` and the one behind it.
         let set = |first: usize| -> Result<Vec<Vec<f32>>> {
-            let (mut parameters, mut running) = (part(true, first)?.into_iter(), part(false, first + 1)?.into_iter());
-            let next = |place: &Place| if place.trained { &mut parameters } else { &mut running }.next();
+            let (mut parameters, mut running) =
+                (part(|p| p.parameter, first)?.into_iter(), part(|p| !p.parameter, first + 1)?.into_iter());
+            let next = |place: &Place| if place.parameter { &mut parameters } else { &mut running }.next();
             Ok(places.iter().filter_map(next).collect())
         };
         let tensors = set(0)?;
@@ -91,7 +92,8 @@ impl Snapshot for Underway {
             loss_scaling = Some(readback.look(first_moment, loss_scaling::parse)?.0);
             first_moment += 1;
         }
-        let moments = (first_moment..readback.ranges()).map(|index| part(true, index)).collect::<Result<_>>()?;
+        let moments =
+            (first_moment..readback.ranges()).map(|index| part(|p| p.trained, index)).collect::<Result<_>>()?;
         home.put(readback.done());
         Ok(State { step, tensors, averages, moments, variants, loss_scaling })
     }

@@ -15,6 +15,7 @@ use crate::engine::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::vgg::Plan;
+use crate::vgg::plan::TensorSpec;
 
 /// See the module.
 pub struct ReferenceEngine<T> {
@@ -105,7 +106,7 @@ impl<T: Real> ReferenceEngine<T> {
             None => T::one(),
         };
         let specs = self.network.plan().tensors();
-        let trained = specs.iter().zip(&mut self.network.tensors).filter(|(spec, _)| spec.role.trained());
+        let trained = specs.iter().zip(&mut self.network.tensors).filter(|(spec, _)| spec.trained());
         for (index, ((spec, parameter), gradient)) in trained.zip(&self.gradients).enumerate() {
             let rule = if no_decay.spares(spec.role) { rule.with_decay(0.0) } else { *rule };
             let gradient: Vec<T> = gradient.iter().map(|g| factor * *g).collect();
@@ -114,8 +115,9 @@ impl<T: Real> ReferenceEngine<T> {
         }
         if let Some(decay) = ema {
             let share = T::of(Update::average_share(decay, t));
-            let pairs = self.averages.iter_mut().zip(&self.network.tensors);
-            pairs.for_each(|(averaged, live)| average::follow(averaged, live, share));
+            let pairs = self.averages.iter_mut().zip(&self.network.tensors).zip(&specs);
+            let moving = pairs.filter(|(_, spec)| !spec.frozen).map(|(pair, _)| pair);
+            moving.for_each(|(averaged, live)| average::follow(averaged, live, share));
         }
     }
 
@@ -201,9 +203,13 @@ impl<T: Real> Engine for ReferenceEngine<T> {
 
     fn memory(&self) -> u64 {
         let plan = self.plan();
-        let tensors: usize = plan.tensors().iter().map(|t| t.elements()).sum();
+        let specs = plan.tensors();
+        let numbers = |wanted: fn(&TensorSpec) -> bool| {
+            specs.iter().filter(|t| wanted(t)).map(TensorSpec::elements).sum::<usize>()
+        };
+        let tensors = numbers(|_| true);
         // Each trained number has a gradient and its moments; each activation has, going back, a gradient.
-        let trained = self.settings.optimizer.map_or(0, |o| (1 + o.moments().len()) * plan.parameters());
+        let trained = self.settings.optimizer.map_or(0, |o| (1 + o.moments().len()) * numbers(TensorSpec::trained));
         let activations: usize =
             plan.input().elements() + plan.layers.iter().map(|l| l.output.elements()).sum::<usize>();
         let widest = plan.layers.iter().map(|l| l.input.elements()).max().unwrap_or(0);
@@ -281,8 +287,7 @@ impl<T: Real> Engine for ReferenceEngine<T> {
             Some(_) if !state.moments.is_empty() => state.moments.iter().map(|m| each(m, widen)).collect(),
             Some(optimizer) => {
                 let specs = self.network.plan().tensors();
-                let zeros =
-                    || specs.iter().filter(|s| s.role.trained()).map(|s| vec![T::zero(); s.elements()]).collect();
+                let zeros = || specs.iter().filter(|s| s.trained()).map(|s| vec![T::zero(); s.elements()]).collect();
                 optimizer.moments().iter().map(|_| zeros()).collect()
             }
         };

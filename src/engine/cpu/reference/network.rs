@@ -1,4 +1,5 @@
-//! A plan executed with the plain loops: forward in training and inference mode, and backward.
+//! A plan executed with the plain loops: forward in training and inference mode, and backward to the first layer that is not
+//! frozen.
 //!
 //! It keeps every activation of a pass and knows nothing of batches, metrics or optimisers; `engine` does.
 
@@ -22,7 +23,7 @@ pub struct Network<T> {
 /// How a forward pass is run.
 #[derive(Clone, Copy, Debug)]
 pub enum Mode {
-    /// Batch statistics (the running ones are updated) and dropout.
+    /// Batch statistics (the running ones are updated) and dropout; in frozen layers as in inference.
     Training {
         /// Key of the dropout masks.
         seed: u64,
@@ -82,6 +83,7 @@ impl<T: Real> Network<T> {
         let mut pass = Pass { mode, batch, activations: vec![input], saved: Vec::new() };
         for (index, layer) in self.plan.layers.iter().enumerate() {
             let x = &pass.activations[index];
+            let mode = if index < self.plan.frozen { Mode::Inference } else { mode };
             let mut y = vec![T::nan(); batch * layer.output.elements()];
             let saved = forward(index, layer, mode, x, &mut self.tensors[self.ranges[index].clone()], &mut y);
             pass.activations.push(y);
@@ -90,12 +92,12 @@ impl<T: Real> Network<T> {
         pass
     }
 
-    /// Gradients of every trained tensor, in the order of [`Plan::tensors`], from those of the logits.
+    /// Gradients of every tensor that is trained, in the order of [`Plan::tensors`], from those of the logits.
     /// The bias of a convolution ahead of batch normalisation has gradient zero by algebra, and here exactly.
     pub fn backward(&self, pass: &Pass<T>, logits: Vec<T>) -> Vec<Vec<T>> {
         let mut dy = logits;
         let mut gradients = Vec::new();
-        for (index, layer) in self.plan.layers.iter().enumerate().rev() {
+        for (index, layer) in self.plan.layers.iter().enumerate().skip(self.plan.frozen).rev() {
             let tensors = &self.tensors[self.ranges[index].clone()];
             let mut dx = vec![T::nan(); pass.batch * layer.input.elements()];
             let mut own = backward(index, layer, pass, tensors, dy, &mut dx);
