@@ -180,8 +180,7 @@ fn flag(setting: &Setting, value: &Value) -> Result<Option<String>, String> {
         (Form::Value, Value::Float(number)) => number.to_string(),
         (Form::Value, Value::Array(values)) if values.is_empty() => return Ok(None),
         (Form::Value, Value::Table(_)) => match Normalisation::deserialize(value.clone()) {
-            Ok(half) if half == Normalisation::default() => "half".to_owned(),
-            Ok(_) if setting.key == "training.normalisation" => "dataset".to_owned(),
+            Ok(known) if setting.key == "training.normalisation" => known.name().unwrap_or("dataset").to_owned(),
             _ => return Err(format!("{value} is not what --{long} takes")),
         },
         (Form::Value, _) => settings::words(Some(value)),

@@ -1,5 +1,7 @@
-//! `vggkit describe`: a network layer by layer, with what it costs. Computes nothing and reads no file.
+//! `vggkit describe`: a network layer by layer, with what it costs; of a run also where its weights came from. Computes nothing and
+//! reads no file but `run.toml`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -7,11 +9,14 @@ use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 use super::network_arguments::NetworkArguments;
+use super::recipe_arguments::OptimizerName;
 use super::{Shared, output, values};
-use crate::engine::Optimizer;
+use crate::engine::Settings;
 use crate::engine::cpu::{self, Memory};
 use crate::engine::gpu::{self, capabilities::Capabilities};
 use crate::error::Result;
+use crate::inference::model;
+use crate::training::lineage::Lineage;
 use crate::training::run::{Data, Recipe, Run};
 use crate::training::settings;
 use crate::vgg::{Layer, Network, Plan};
@@ -32,6 +37,10 @@ const F32: u64 = 4;
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
+    /// A run, by its folder or its name below --runs: its network, and where its weights came from
+    #[arg(value_name = "RUN", conflicts_with_all = ["depth", "conv1x1", "lrn", "no_batch_norm", "width", "dropout", "head", "image_size",
+          "classes", "batch_size"])]
+    run: Option<PathBuf>,
     #[command(flatten)]
     network: NetworkArguments,
     /// Output classes
@@ -50,6 +59,7 @@ Examples:
   vggkit describe -d 16                       VGG-16 (configuration D) for the 200 classes of Tiny ImageNet
   vggkit describe -d 16 -c11 -i 224           with 1x1 convolutions, on larger images
   vggkit describe -d 19 -b 128                what a step of 128 images needs in memory, on the CPU and on a GPU
+  vggkit describe vgg16-tuned                 a run: its network, and which weights it took from where
   vggkit describe -d 11 --json | jq .totals   for other programs";
 
 /// What `--json` prints.
@@ -59,14 +69,26 @@ struct Description<'a> {
     /// The paper's letter.
     configuration: &'static str,
     network: &'a Network,
+    /// Of a run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<DescribedRun>,
     /// Its settings in words, without those that the configuration says.
     #[serde(skip)]
     settings: Vec<String>,
+    #[serde(skip)]
+    optimizer: OptimizerName,
     layers: Vec<DescribedLayer<'a>>,
     totals: Totals,
     training: TrainingMemory,
     /// `None` where no such card can train it.
     training_gpu: Option<CardMemory>,
+}
+
+/// Which run it is, and where its weights came from.
+#[derive(Debug, Serialize)]
+struct DescribedRun {
+    folder: String,
+    weights: Lineage,
 }
 
 /// A layer of the plan and the bytes of its output for one image.
@@ -85,7 +107,7 @@ struct Totals {
     activation_bytes: u64,
 }
 
-/// What a training with Adam on the CPU engine allocates, in bytes.
+/// What a training with Adam, or with a run's optimiser, on the CPU engine allocates, in bytes.
 #[derive(Debug, Serialize)]
 struct TrainingMemory {
     batch_size: usize,
@@ -94,7 +116,7 @@ struct TrainingMemory {
     total: u64,
 }
 
-/// What a training with Adam on a card allocates, in bytes; the card binds 2 GiB, as those of the GTX 1070's kind.
+/// What such a training on a card allocates, in bytes; the card binds 2 GiB, as those of the GTX 1070's kind.
 #[derive(Debug, Serialize)]
 struct CardMemory {
     /// Images that are computed at once.
@@ -105,9 +127,24 @@ struct CardMemory {
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let network = arguments.network.network(arguments.classes)?;
-    let plan = network.plan()?;
-    let settings = arguments.shared.settings(arguments.batch_size, Some(Optimizer::adam()));
+    let described = match &arguments.run {
+        Some(given) => {
+            let folder = model::find(&arguments.shared.runs, given)?;
+            Some((model::load_run(&folder)?, folder))
+        }
+        None => None,
+    };
+    let run = match &described {
+        Some((run, _)) => run.clone(),
+        None => {
+            let recipe = Recipe { batch_size: arguments.batch_size, ..Recipe::default() };
+            Run::new(arguments.network.network(arguments.classes)?, recipe, Data::default())
+        }
+    };
+    let (network, recipe) = (&run.network, &run.training);
+    let plan = recipe.plan(network)?;
+    let settings = arguments.shared.settings(recipe.batch_size, Some(recipe.optimizer));
+    let settings = Settings { update: recipe.update(), ..settings };
     let memory = cpu::memory_of(&plan, &settings)?;
     let training = TrainingMemory { batch_size: settings.batch_size, memory, total: memory.total() };
     let card = gpu::memory_of(&plan, &settings, &Capabilities::CARD).ok().map(|(memory, micro_batch)| {
@@ -115,7 +152,10 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         CardMemory { micro_batch, memory, total: memory.total() }
     });
     let mut description = describe(&plan, network.configuration()?.letter, training, card);
-    let run = Run::new(network.clone(), Recipe::default(), Data::default());
+    if let Some((run, folder)) = &described {
+        description.run = Some(DescribedRun { folder: folder.display().to_string(), weights: Lineage::of(run)? });
+    }
+    description.optimizer = OptimizerName::of(&recipe.optimizer);
     let listed = settings::listed(&run, |setting| setting.key.starts_with("network.") && !setting.names_the_network())?;
     description.settings =
         listed.into_iter().map(|(title, value)| format!("{} {value}", title.to_lowercase())).collect();
@@ -140,7 +180,9 @@ fn describe<'a>(
         schema: SCHEMA,
         configuration,
         network: &plan.network,
+        run: None,
         settings: Vec::new(),
+        optimizer: OptimizerName::Adam,
         layers: layers.collect(),
         totals: Totals { parameters: plan.parameters(), macs: plan.macs(), activation_bytes },
         training,
@@ -152,8 +194,11 @@ fn describe<'a>(
 fn table(description: &Description<'_>) -> String {
     let network = description.network;
     let settings = description.settings.join(", ");
-    let mut text =
-        format!("VGG-{}, configuration {} of the paper: {settings}\n\n", network.depth, description.configuration);
+    let mut text = String::new();
+    if let Some(DescribedRun { folder, .. }) = &description.run {
+        text += &format!("{folder}: ");
+    }
+    text += &format!("VGG-{}, configuration {} of the paper: {settings}\n\n", network.depth, description.configuration);
     let widest = description.layers.iter().map(|l| l.layer.operation.name().len()).max().unwrap_or_default();
     let row = |name: &str, operation: &str, kernel: &str, shape: &str, [parameters, macs, bytes]: [String; 3]| {
         format!("{name:<13} {operation:<widest$} {kernel:<6} {shape:<13} {parameters:>13} {macs:>15} {bytes:>11}\n")
@@ -170,9 +215,16 @@ fn table(description: &Description<'_>) -> String {
     let Totals { parameters, macs, activation_bytes } = description.totals;
     text += &row("total", "", "", "", figures(parameters, macs, activation_bytes));
     text += "\nShapes are height x width x channels. MACs and activation (an f32 a number) are those of one image.\n";
+    if let Some(DescribedRun { weights, .. }) = &description.run {
+        let from =
+            weights.file.as_ref().map_or_else(|| "drawn from the seed".to_owned(), |file| format!("from {file}"));
+        text += &format!("\nFirst weights: {from}\n");
+        weights.lines().iter().for_each(|(title, value)| text += &format!("  {title}: {value}\n"));
+    }
     let (processor, card) = (&description.training, description.training_gpu.as_ref());
     let of = |part: fn(&CardMemory) -> u64| card.map_or_else(String::new, |card| HumanBytes(part(card)).to_string());
-    text += &format!("\nMemory of training with Adam, {} images a step:\n", HumanCount(processor.batch_size as u64));
+    let (optimizer, images) = (description.optimizer.title(), HumanCount(processor.batch_size as u64));
+    text += &format!("\nMemory of training with {optimizer}, {images} images a step:\n");
     let mut row = |name: &str, of_processor: &str, of_card: &str| {
         text += format!("  {name:<14}{of_processor:>12}{of_card:>12}").trim_end();
         text += "\n";

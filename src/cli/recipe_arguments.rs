@@ -87,7 +87,8 @@ pub struct RecipeArguments {
     #[arg(long, value_name = "SHARE", default_value_t = Recipe::default().distill_weight, allow_negative_numbers = true,
           value_parser = values::real(Bound::Excluded(0.0), Bound::Included(1.0)))]
     pub distill_weight: f64,
-    /// Pixels to mean 0.5 and deviation 0.5, or to those of the data set
+    /// Pixels to mean 0.5 and deviation 0.5, to those of the data set, or as the weights of --init saw them: torchvision's those of
+    /// ImageNet
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Normalize::Half)]
     pub normalize: Normalize,
     /// Seed of weights, order, augmentation and dropout
@@ -163,7 +164,10 @@ impl RecipeArguments {
             image_sizes: sizes.several(),
             distill: self.distill.clone(),
             distill_weight: self.distill_weight,
-            normalisation: Normalisation::default(),
+            normalisation: match self.normalize {
+                Normalize::Half | Normalize::Dataset => Normalisation::default(), // the latter once the data is at hand
+                Normalize::Imagenet => Normalisation::IMAGENET,
+            },
             seed: self.seed,
             shuffle: self.shuffle == Switch::On,
             precision,
@@ -181,7 +185,7 @@ impl RecipeArguments {
         if recipe.distill.is_empty() && (recipe.distill_weight - Recipe::default().distill_weight).abs() > 0.0 {
             return Err(Error::usage("--distill-weight: there is no teacher").with_help("name one with --distill RUN"));
         }
-        if !recipe.freeze.is_none() && recipe.init.is_none() {
+        if !recipe.freeze.is_none() && recipe.init.is_none() && run.resume.is_none() {
             let freeze = recipe.freeze;
             return Err(Error::usage(format!(
                 "--freeze {freeze} keeps weights as they are, and there are none to keep"
@@ -215,7 +219,17 @@ pub enum OptimizerName {
 }
 
 impl OptimizerName {
-    fn of(optimizer: &Optimizer) -> Self {
+    /// Its name in text.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Adam => "Adam",
+            Self::Adamw => "AdamW",
+            Self::Sgd => "SGD",
+        }
+    }
+
+    /// That of a rule.
+    pub fn of(optimizer: &Optimizer) -> Self {
         match optimizer {
             Optimizer::Adam { .. } => Self::Adam,
             Optimizer::AdamW { .. } => Self::Adamw,
@@ -231,6 +245,8 @@ pub enum Normalize {
     Half,
     /// Those of the train images
     Dataset,
+    /// Those of ImageNet, as torchvision has them
+    Imagenet,
 }
 
 /// A thing that is on or off.

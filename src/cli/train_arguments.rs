@@ -58,8 +58,12 @@ Examples:
   vggkit train --optimizer sgd --momentum 0.9 --nesterov -lr 0.1 --schedule cosine -es 0 \\
       --weight-decay 5e-4 --no-decay norm,bias --clip-norm 5 --ema 0.999
       what others train with: the average of the weights is validated and kept
-  vggkit train -d 16 --no-batch-norm --init vgg16.safetensors --init-partial
+  vggkit train -d 16 --no-batch-norm --init vgg16.safetensors --init-partial --normalize imagenet
       torchvision's layers as far as they fit (not classifier.0 and .6), the others drawn
+  vggkit train -d 16 --init vgg16_bn.safetensors --init-partial --normalize imagenet --head average --freeze features
+      a new classifier on features that stay as they are
+  vggkit train -d 16 --init runs/vgg16/best.safetensors --freeze features:7 -lr 0.0001
+      an earlier run goes on from its eighth convolution up
   vggkit train --resume runs/vgg16c
       go on where it stopped; the result has the same bits as a training that never stopped
   vggkit train --resume runs/vgg16c -e 100

@@ -101,6 +101,20 @@ pub struct Normalisation {
     pub std: [f32; 3],
 }
 
+impl Normalisation {
+    /// Torchvision's for networks that were trained on ImageNet.
+    pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+
+    /// What a flag calls it; none for that of a data set.
+    pub fn name(&self) -> Option<&'static str> {
+        match *self {
+            Self::IMAGENET => Some("imagenet"),
+            other if other == Self::default() => Some("half"),
+            _ => None,
+        }
+    }
+}
+
 impl Default for Normalisation {
     /// The replaced project's: to -1..1.
     fn default() -> Self {

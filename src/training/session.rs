@@ -10,6 +10,7 @@ use std::thread;
 use super::changes::{self, Changes};
 use super::checkpoint::{self, Classes, Progress};
 use super::chosen::Chosen;
+use super::first_weights;
 use super::folder;
 use super::history::{self, Epoch};
 use super::observer::Observer;
@@ -25,8 +26,8 @@ use crate::engine::{self, Engine, Images, Settings, Source, State, Target, Weigh
 use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::trace;
-use crate::vgg::transfer::{self, First};
-use crate::vgg::{Network, Plan, initialisation};
+use crate::vgg::transfer::First;
+use crate::vgg::{Network, Plan};
 
 /// What to compute with and what to keep; the same for a new and for a resumed training.
 #[derive(Clone)]
@@ -83,7 +84,7 @@ impl Session {
         folder::refuse_a_run(&folder, overwrite)?;
         let chosen = Chosen::new(recipe, &packs.train.images.labels)?;
         let drawing = trace::span("first weights");
-        let First { tensors, sha256, taken, drawn, unused } = first_weights(recipe, &plan)?;
+        let First { tensors, sha256, taken, drawn, unused } = first_weights::of(recipe, &plan)?;
         drop(drawing);
         let mut state = State::new(tensors);
         let engine = open(&plan, recipe, [&packs.train, &packs.val], &state, &options)?;
@@ -123,7 +124,7 @@ impl Session {
             run,
             progress: Progress::default(),
             engine,
-            notes: Vec::new(),
+            notes: first_weights::note(recipe).into_iter().collect(),
             train: packs.train.clone(),
             val: packs.val.clone(),
             classes,
@@ -353,18 +354,8 @@ fn plan_of(network: &Network, recipe: &Recipe, epoch: usize) -> Result<Plan> {
 /// An engine with the first weights of a training, which is no run's. Errors: as [`Session::new`].
 pub fn open_anew(network: &Network, recipe: &Recipe, packs: &Packs, options: &Options) -> Result<Box<dyn Engine>> {
     let plan = recipe.plan(network)?;
-    let state = State::new(first_weights(recipe, &plan)?.tensors);
+    let state = State::new(first_weights::of(recipe, &plan)?.tensors);
     open(&plan, recipe, [&packs.train, &packs.val], state, options)
-}
-
-/// Drawn, or those of a file.
-fn first_weights(recipe: &Recipe, plan: &Plan) -> Result<First> {
-    let Some(file) = recipe.init.as_ref().map(Path::new) else {
-        return Ok(First { tensors: initialisation::initialise(plan, recipe.seed), ..First::default() });
-    };
-    let first =
-        if recipe.init_partial { transfer::partial(file, plan, recipe.seed) } else { transfer::whole(file, plan) };
-    first.map_err(|e| e.or_help("--init takes a weight file, such as best.safetensors of a run"))
 }
 
 fn open<'a>(

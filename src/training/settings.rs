@@ -15,6 +15,7 @@
 //! The compiler asks for the last line, tests here and in `cli/train_arguments.rs` for row and flag. `run.toml`, what `--resume`
 //! refuses, what `train --all` compares, the first lines of a training and the page follow from the row.
 
+use serde::Deserialize;
 use toml::Value;
 
 use super::run::{Data, Recipe, Run};
@@ -151,7 +152,10 @@ pub const SETTINGS: &[Setting] = &[
         format!("distilled from {}", v.split(',').map(end_of_path).collect::<Vec<_>>().join(", "))
     }),
     value("training.distill_weight", "distill-weight", "Share of the target from teachers", |v| format!("taught {v}")),
-    value("training.normalisation", "normalize", "Normalisation", |_| "normalised by the data set".into()),
+    value("training.normalisation", "normalize", "Normalisation", |v| match v {
+        "imagenet" => "normalised as ImageNet".into(),
+        _ => "normalised by the data set".into(),
+    }),
     value("training.seed", "seed", "Seed", |v| format!("seed {v}")),
     value("training.shuffle", "shuffle", "Shuffle", |_| "not shuffled".into()),
     value("training.precision", "precision", "Precision of products", str::to_owned).in_scope(Scope::Changeable),
@@ -229,13 +233,15 @@ pub fn words(value: Option<&Value>) -> String {
             let each: Vec<_> = values.iter().map(|value| words(Some(value))).collect();
             if each.is_empty() { "none".into() } else { each.join(",") }
         }
-        Some(Value::Table(table)) => match Value::try_from(Normalisation::default()) {
-            Ok(Value::Table(half)) if half == *table => "half".into(),
-            _ => {
-                let parts = table.iter().map(|(name, value)| format!("{name} {}", words(Some(value))));
-                format!("dataset: {}", parts.collect::<Vec<_>>().join(", "))
+        Some(Value::Table(table)) => {
+            match Normalisation::deserialize(Value::Table(table.clone())).ok().and_then(|n| n.name()) {
+                Some(name) => name.into(),
+                None => {
+                    let parts = table.iter().map(|(name, value)| format!("{name} {}", words(Some(value))));
+                    format!("dataset: {}", parts.collect::<Vec<_>>().join(", "))
+                }
             }
-        },
+        }
         Some(other) => other.to_string(),
     }
 }
@@ -283,7 +289,7 @@ pub fn listed(run: &Run, wanted: impl Fn(&Setting) -> bool) -> Result<Vec<(&'sta
 #[cfg(test)]
 mod tests {
     use serde::de::value::Error as Told;
-    use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+    use serde::de::{Deserializer, Error as _, Visitor};
 
     use super::*;
     use crate::engine::{NoDecay, Optimizer};

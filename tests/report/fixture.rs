@@ -156,11 +156,7 @@ impl Fixture {
                 finished: "2026-01-02T05:00:00Z".into(),
                 stopped_by: "early stopping".into(),
                 best_sha256: "cafe".repeat(16),
-                teachers: Vec::new(),
-                init_taken: Vec::new(),
-                init_drawn: Vec::new(),
-                init_unused: Vec::new(),
-                tensorboard: None,
+                ..Origin::default()
             },
         };
         files::write_toml(&Run::path(&folder), &settings).expect("run.toml");

@@ -19,6 +19,7 @@ mod same_data;
 mod selection;
 mod streams;
 mod tensorboard;
+mod transfer;
 mod updates;
 mod use_of_runs;
 mod writing;

@@ -136,7 +136,7 @@ pub fn of(plan: &Plan, settings: &Settings) -> Result<Listing> {
     let pooled = layout.steps.iter().find(pooling).ok_or_else(headless)?;
     let pooled_by = |call: &Call| call.label.starts_with(&format!("{} ", pooled.stage.name));
     let tensors = plan.tensors().into_iter().zip(network.places()).map(|(tensor, place)| {
-        let whole = known.range(network.tensors(place.trained));
+        let whole = known.range(network.tensors(place.parameter));
         let range = part(whole, place);
         Tensor { name: tensor.name, range, columns: place.columns() }
     });

@@ -243,10 +243,10 @@ impl Network {
         &self.buffers.slots[slot]
     }
 
-    /// Where trained tensors lie, or running statistics.
-    pub fn tensors(&self, trained: bool) -> &Slice {
+    /// Where parameters lie, or running statistics.
+    pub fn tensors(&self, parameter: bool) -> &Slice {
         let Weights { parameters, running, .. } = &self.buffers.live;
-        if trained { parameters } else { running }
+        if parameter { parameters } else { running }
     }
 
     /// Calls of a training step on what is in the input: forward, backward, and the update where `last`.

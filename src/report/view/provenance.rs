@@ -6,6 +6,7 @@ use super::super::format;
 use super::super::raw::RawFile;
 use super::identity::{Described, Identity};
 use crate::error::Result;
+use crate::training::lineage::Lineage;
 use crate::training::run::Change;
 use crate::training::settings;
 
@@ -28,10 +29,8 @@ pub fn build(d: &Described, files: &[RawFile]) -> Result<Provenance> {
     network.extend(settings::listed(run, |setting| setting.key.starts_with("network."))?);
     network.push(("Parameters", format::count(d.run.plan.parameters())));
     let mut training = settings::listed(run, |setting| setting.key.starts_with("training."))?;
-    if recipe.init_partial {
-        let parts = [("Layers of it", &origin.init_taken), ("Layers drawn", &origin.init_drawn)];
-        let parts = parts.into_iter().filter(|(_, layers)| !layers.is_empty());
-        training.extend(parts.map(|(name, layers)| (name, layers.join(", "))));
+    if recipe.init.is_some() {
+        training.extend(Lineage::of(run)?.lines());
     }
     training.extend(run.changes.iter().map(|change| {
         let Change { setting, before, after, epoch, .. } = change;
