@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::{Shared, output, values};
 use crate::dataset::classes::Classes;
-use crate::dataset::download::OFFICIAL_URL;
 use crate::dataset::manifest::{Manifest, Settings, Split};
+use crate::dataset::names::OFFICIAL_URL;
 use crate::dataset::prepare::{Input, Request, Summary, prepare};
 use crate::dataset::{demo, manifest};
 use crate::error::{Error, Result};

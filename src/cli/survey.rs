@@ -3,14 +3,14 @@
 //! an earlier survey stopped; computes nothing itself.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::network_arguments::NetworkArguments;
-use super::survey_stage::{self, Runner, Stage};
+use super::survey_stage::{self, RUN, Runner, Stage, run_folder};
 use super::{Shared, output, survey_readme, values};
 use crate::bench::pytorch::Way;
 use crate::dataset::Manifest;
@@ -21,9 +21,6 @@ use crate::engine::gpu::precision::Precision;
 use crate::error::{Error, Kind, Result};
 use crate::files::{self, fs};
 use crate::training::run::Run;
-
-/// The run's folder below the survey's.
-const RUN: &str = "run";
 
 /// What it trains when it is told nothing else.
 const RECIPE: &str = "-d 16 -b 128 -e 26 -es 0 --optimizer sgd --momentum 0.9 -lr 0.05 --weight-decay 5e-4 \
@@ -93,12 +90,6 @@ tensor cores, prepare, train (in f16 where there are tensor cores), evaluate. Ea
 can be known, and how long it took. Ctrl-C stops after the step that goes on and keeps what there is.
 The results are JSON files, the run's folder and a README.md that sums them up. Exit code: 0 all stages done, 1 not all,
 130 or 143 stopped by a signal.";
-
-/// The run's folder; one on the demo set is called otherwise.
-pub fn run_folder(out: &Path) -> PathBuf {
-    let demo = out.join(format!("demo-{RUN}"));
-    if Run::path(&demo).exists() { demo } else { out.join(RUN) }
-}
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let survey = Survey::new(&arguments);

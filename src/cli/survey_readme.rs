@@ -6,8 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::survey::run_folder;
-use super::survey_stage::{self, Stage};
+use super::survey_stage::{self, Stage, run_folder};
 use crate::bench::pytorch::{self, Peer, Way};
 use crate::bench::{self, Benchmark, Measured, Mode};
 use crate::engine::Limits;

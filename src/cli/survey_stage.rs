@@ -14,6 +14,7 @@ use signal_hook::iterator::Signals;
 
 use crate::error::{Error, Kind, Result};
 use crate::files;
+use crate::training::run::Run;
 
 /// Between two looks at a process.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -148,4 +149,13 @@ fn exit_code(status: std::process::ExitStatus) -> i32 {
         return 128 + signal;
     }
     status.code().unwrap_or(-1)
+}
+
+/// The run's folder below the survey's.
+pub const RUN: &str = "run";
+
+/// The run's folder; one on the demo set is called otherwise.
+pub fn run_folder(out: &Path) -> PathBuf {
+    let demo = out.join(format!("demo-{RUN}"));
+    if Run::path(&demo).exists() { demo } else { out.join(RUN) }
 }

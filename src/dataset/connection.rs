@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ureq::Agent;
 
-use super::download::OFFICIAL_URL;
+use super::names::OFFICIAL_URL;
 use crate::error::{Error, Kind, Result};
 
 /// How to do without.

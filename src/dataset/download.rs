@@ -19,8 +19,6 @@ use crate::error::{Error, Kind, Result};
 use crate::files::fs::{self, File, OpenOptions, TryLockError, Writing};
 use crate::{files, progress};
 
-/// Where the official archive is found.
-pub const OFFICIAL_URL: &str = "http://cs231n.stanford.edu/tiny-imagenet-200.zip";
 /// What the official archive is.
 pub const OFFICIAL: Expected<'static> = Expected { bytes: Some(248_100_043), md5: "90528d7ca1a48142e341f4ef8d21d0de" };
 /// Bytes handed from the connection to the file at once.

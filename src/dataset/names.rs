@@ -1,4 +1,5 @@
-//! What files and folders are called in a data set, and which are nobody's. Looks at no file.
+//! What files and folders are called in a data set, which are nobody's, how large one may be and where the official ones come from.
+//! Looks at no file.
 
 /// Lists that are read, below the root.
 pub const LISTS: [&str; 2] = ["wnids.txt", "words.txt"];
@@ -39,3 +40,9 @@ pub fn is_image(file: &str) -> bool {
 
 /// All that `prepare` writes besides the manifest.
 pub const PARTS: [&str; 4] = ["train", "val", "test", "packs"];
+
+/// Where the official archive is found.
+pub const OFFICIAL_URL: &str = "http://cs231n.stanford.edu/tiny-imagenet-200.zip";
+
+/// The largest file that is read: words.txt has 2.7 MB, an image a few kB.
+pub const LARGEST_FILE: u64 = 64 << 20;

@@ -8,10 +8,9 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::download::OFFICIAL_URL;
 use super::inventory::owned_split;
 use super::manifest::{Manifest, SPLITS};
-use super::names::{ANNOTATIONS, LISTS, is_image, is_wanted};
+use super::names::{ANNOTATIONS, LISTS, OFFICIAL_URL, is_image, is_wanted};
 use crate::error::{Error, Result};
 use crate::files::fs;
 

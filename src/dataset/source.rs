@@ -12,15 +12,12 @@ use sha2::{Digest, Sha256};
 use walkdir::{DirEntry, WalkDir};
 
 use super::archive::Archive;
-use super::download::OFFICIAL_URL;
 use super::manifest::{SPLITS, SourceRecord};
-use super::names::{self, LISTS};
+use super::names::{self, LARGEST_FILE, LISTS, OFFICIAL_URL};
 use super::root::{self, Form};
 use crate::error::{Error, Result};
 use crate::files::{self, fs};
 
-/// The largest file that is read: words.txt has 2.7 MB, an image a few kB.
-pub const LARGEST_FILE: u64 = 64 << 20;
 /// A file of the layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

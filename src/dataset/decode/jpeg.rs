@@ -6,7 +6,8 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::{Adapted, Decoded, LARGEST_SIDE, Size, damaged, orientation, possible, turned, upright, whole};
+use super::decoded::{Adapted, Decoded, LARGEST_SIDE, Size, damaged, orientation, possible, turned, upright};
+use super::whole;
 
 type Decoder<'a> = JpegDecoder<ZCursor<&'a [u8]>>;
 
