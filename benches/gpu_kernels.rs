@@ -7,11 +7,12 @@
 use std::time::Instant;
 
 use vggkit::cli::output::line;
+use vggkit::engine::Precision;
 use vggkit::engine::gpu::convolution::{record, scratch};
 use vggkit::engine::gpu::device::Step;
 use vggkit::engine::gpu::operands::{After, Convolution, Operands, Pass};
 use vggkit::engine::gpu::variant::variants;
-use vggkit::engine::gpu::{Gpu, Options, Precision, Slice};
+use vggkit::engine::gpu::{Gpu, Options, Slice};
 use vggkit::error::{Error, Result};
 
 struct Arguments {

@@ -16,6 +16,7 @@ pub mod dataset;
 pub mod vgg;
 
 pub mod engine;
+pub mod engines;
 
 pub mod bench;
 pub mod training;

@@ -14,7 +14,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use common::{distance, first_state, narrow};
-use vggkit::engine::gpu::{GpuEngine, Options, Precision};
+use vggkit::engine::Precision;
+use vggkit::engine::gpu::{GpuEngine, Options};
 use vggkit::engine::{
     Batch, Engine, Images, LossScaling, Normalisation, Optimizer, Pick, Settings, Source, State, Update, View,
 };

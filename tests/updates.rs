@@ -9,9 +9,10 @@ use std::sync::Arc;
 use common::{distance, first_state, narrow};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use vggkit::engine::Precision;
 use vggkit::engine::cpu::reference::ReferenceEngine;
 use vggkit::engine::cpu::{CpuEngine, memory_of};
-use vggkit::engine::gpu::{GpuEngine, Options, Precision};
+use vggkit::engine::gpu::{GpuEngine, Options};
 use vggkit::engine::{
     Batch, Engine, Images, LossScaling, NoDecay, Normalisation, Optimizer, Pick, Settings, Source, State, Update,
     WeightSet,

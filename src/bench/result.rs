@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::mode::Mode;
 use super::operation::Operation;
 use super::pytorch::Peer;
-use crate::engine::gpu;
-use crate::engine::{Device, Limits};
+use crate::engine::{Device, Limits, Precision};
 use crate::vgg::Network;
 
 /// The value of `schema`.
@@ -30,7 +29,7 @@ pub struct Benchmark {
     pub mode: Mode,
     /// Of vggkit's products.
     #[serde(default)]
-    pub precision: gpu::Precision,
+    pub precision: Precision,
     /// Without F(4x4).
     #[serde(default)]
     pub precise: bool,

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::cache;
-use crate::engine::gpu::Precision;
-use crate::engine::{Choice, Normalisation, Optimizer, Settings, Target, Update, gpu};
+use crate::engine::Precision;
+use crate::engine::{Normalisation, Optimizer, Settings, Update, gpu};
+use crate::engines::{Choice, Target};
 use crate::error::{Kind, Result};
 use crate::files::fault;
 use crate::inference::model::Model;

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use super::augment_arguments::AugmentArguments;
 use super::train_arguments::RunArguments;
 use super::values;
-use crate::engine::gpu::Precision;
+use crate::engine::Precision;
 use crate::engine::{NoDecay, Normalisation, Optimizer};
 use crate::error::{Error, Result};
 use crate::training::choices::Schedule;

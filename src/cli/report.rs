@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Shared, output, values};
-use crate::engine::gpu::Precision;
+use crate::engine::Precision;
 use crate::error::{Error, Kind, Result};
 use crate::inference::model;
 use crate::report::live::{self, Live};

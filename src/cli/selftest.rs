@@ -8,8 +8,8 @@ use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
 use super::{Shared, output};
+use crate::engine::Precision;
 use crate::engine::gpu::capabilities::Matrices;
-use crate::engine::gpu::precision::Precision;
 use crate::engine::gpu::selftest::{self, Check};
 use crate::engine::gpu::{Gpu, adapter};
 use crate::error::Result;

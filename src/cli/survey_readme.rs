@@ -10,7 +10,7 @@ use super::survey_stage::{self, Stage, run_folder};
 use crate::bench::pytorch::{self, Peer, Way};
 use crate::bench::{self, Benchmark, Measured, Mode};
 use crate::engine::Limits;
-use crate::engine::gpu::precision::Precision;
+use crate::engine::Precision;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::inference::evaluation::Evaluation;

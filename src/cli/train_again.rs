@@ -11,7 +11,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::config;
 use super::train_arguments::Arguments;
-use crate::engine::Choice;
+use crate::engines::Choice;
 use crate::error::{Error, Result};
 use crate::inference::model;
 use crate::shell::{flag, quote};

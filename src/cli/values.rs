@@ -7,7 +7,8 @@ use std::num::NonZeroUsize;
 use std::ops::{Bound, RangeInclusive};
 use std::str::FromStr;
 
-use crate::engine::{Choice, gpu};
+use crate::engine::{Precision, gpu};
+use crate::engines::Choice;
 use crate::inference::predictions;
 use crate::training::sizes::Sizes;
 use crate::vgg::{Network, table};
@@ -133,10 +134,10 @@ pub fn engine(text: &str) -> Result<Choice, String> {
 }
 
 /// What a GPU multiplies.
-pub fn precision(text: &str) -> Result<gpu::Precision, String> {
+pub fn precision(text: &str) -> Result<Precision, String> {
     match text {
-        "f32" => Ok(gpu::Precision::F32),
-        "f16" => Ok(gpu::Precision::F16),
+        "f32" => Ok(Precision::F32),
+        "f16" => Ok(Precision::F16),
         _ => Err(choose("f32 or f16", None::<&str>)),
     }
 }

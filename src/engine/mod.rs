@@ -6,11 +6,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::vgg::Plan;
 #[cfg(doc)]
 use crate::vgg::plan::TensorSpec;
@@ -18,7 +17,9 @@ use crate::vgg::plan::TensorSpec;
 pub mod check;
 pub mod cpu;
 pub mod gpu;
+pub mod images;
 mod lifetime;
+mod precision;
 pub mod random;
 pub mod resample;
 pub mod sample;
@@ -27,25 +28,12 @@ pub mod update;
 
 pub use update::{LossScaling, NoDecay, Optimizer, Update};
 
+pub use images::{Images, Pixels};
+pub use precision::Precision;
 pub use sample::{Pick, View};
 
-/// Bytes that stay where they are: usually a memory map.
-pub type Pixels = Arc<dyn AsRef<[u8]> + Send + Sync>;
-
-/// The images of one split where they lie: u8 RGB, [count, height, width, 3]. Cloning shares the pixels.
-#[derive(Clone)]
-pub struct Images {
-    /// All pixels.
-    pub pixels: Pixels,
-    /// Number of images.
-    pub count: usize,
-    /// Rows of an image.
-    pub height: usize,
-    /// Columns of an image.
-    pub width: usize,
-    /// A class index an image; empty where the split has no labels.
-    pub labels: Arc<[u32]>,
-}
+/// What a state's variants say where [`Settings::precise`] was set: a resumed training keeps to it.
+pub const PRECISE: (&str, &str) = ("cpu convolution", "precise");
 
 /// Which of the attached image sets a call means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,7 +233,7 @@ impl State {
     /// Lets go of the variants that were chosen for each layer, as for images of another size; what the CPU engine keeps to
     /// in all layers stays.
     pub fn forget_layers(&mut self) {
-        self.variants.retain(|name, _| name == cpu::PRECISE.0);
+        self.variants.retain(|name, _| name == PRECISE.0);
     }
 
     /// The state before the first step.
@@ -345,64 +333,4 @@ pub trait Engine {
 
     /// Puts a state in. Lengths that do not fit the plan are an error and change nothing.
     fn load_state(&mut self, state: &State) -> Result<()>;
-}
-
-/// Which engine a user asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Choice {
-    /// A hardware GPU where there is one that can do it, else the CPU.
-    #[default]
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// A GPU, or an error.
-    Gpu,
-}
-
-/// An engine and what a user chooses of it.
-#[derive(Clone, Default)]
-pub struct Target {
-    /// Which.
-    pub choice: Choice,
-    /// [`Settings::precise`], for settings that are made later.
-    pub precise: bool,
-    /// Of the GPU engine.
-    pub gpu: gpu::Options,
-}
-
-impl Target {
-    /// Whether the GPU engine is meant. For [`Choice::Auto`] this looks for adapters.
-    pub fn is_gpu(&self) -> bool {
-        match self.choice {
-            Choice::Cpu => false,
-            Choice::Gpu => true,
-            Choice::Auto => gpu::adapter::list().is_ok_and(|found| gpu::adapter::any_hardware(&found)),
-        }
-    }
-
-    /// Checks that the CPU engine can do what was chosen. Errors: f16.
-    pub fn check_cpu(&self) -> Result<()> {
-        if self.gpu.precision == gpu::Precision::F32 {
-            return Ok(());
-        }
-        let why = if self.choice == Choice::Cpu { "" } else { ", and there is no hardware GPU (`vggkit devices`)" };
-        Err(Error::usage(format!("the CPU engine computes in f32 only{why}"))
-            .with_help("give --precision f32; f16 is for GPUs with matrix units (tensor cores)"))
-    }
-}
-
-/// Makes the engine of `target`, from a state that it is lent or given. Errors: the engine's own, e.g. a state that does
-/// not fit the plan.
-pub fn open<'a>(
-    target: &Target,
-    plan: Plan,
-    settings: Settings,
-    state: impl Into<Cow<'a, State>>,
-) -> Result<Box<dyn Engine>> {
-    if target.is_gpu() {
-        Ok(Box::new(gpu::GpuEngine::new(plan, settings, &state.into(), &target.gpu)?))
-    } else {
-        target.check_cpu()?;
-        Ok(Box::new(cpu::CpuEngine::new(plan, settings, state)?))
-    }
 }

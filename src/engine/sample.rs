@@ -5,7 +5,7 @@
 //! here, a draw there, and a line in each of three gathers: `shaders/gather.wgsl`, `cpu/gather.rs` and their twin
 //! `cpu/reference/gather.rs`.
 
-use super::Images;
+use super::images::Images;
 
 /// One image as a network is shown it: moved or warped, mirrored, then resized, coloured, normalised and erased.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::dataset::Identity;
-use crate::engine::{self, Engine, Settings, State, Target, Update};
+use crate::engine::{Engine, Settings, State, Update};
+use crate::engines::{self, Target};
 use crate::error::{Error, Result};
 use crate::files::fs;
 use crate::shell::quote;
@@ -43,7 +44,7 @@ impl Model {
             checkpoint.state.variants.clear(); // those of the other precision
         }
         let settings = inference_settings(&run, threads, target.precise);
-        let engine = engine::open(target, plan, settings, checkpoint.state)?;
+        let engine = engines::open(target, plan, settings, checkpoint.state)?;
         let name = name(folder);
         let (classes, digest) = (checkpoint.classes, checkpoint.digest);
         Ok(Self { name, folder: folder.to_owned(), run, classes, digest, engine, target: target.clone(), threads })
@@ -51,7 +52,7 @@ impl Model {
 
     /// Another network on the same device, for the same images. Errors: the engine's, e.g. no memory.
     pub fn engine_of(&self, plan: Plan, state: State) -> Result<Box<dyn Engine>> {
-        engine::open(&self.target, plan, inference_settings(&self.run, self.threads, self.target.precise), state)
+        engines::open(&self.target, plan, inference_settings(&self.run, self.threads, self.target.precise), state)
     }
 }
 

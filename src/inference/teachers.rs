@@ -6,7 +6,7 @@ use super::evaluation::check_classes;
 use super::model::Model;
 use super::tta;
 use crate::dataset::Pack;
-use crate::engine::Target;
+use crate::engines::Target;
 use crate::error::{Error, Kind, Result};
 use crate::training::teaching::Teaching;
 

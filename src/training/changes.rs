@@ -12,7 +12,7 @@ use super::schedule::{Plateau, learning_rate};
 use super::selection::stopping_loss;
 use super::settings::{Scope, Values, differences, words};
 use super::trainer::{Ending, over};
-use crate::engine::gpu::Precision;
+use crate::engine::Precision;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::shell::quote;

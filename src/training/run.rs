@@ -8,7 +8,7 @@ use super::choices::{Schedule, Select};
 use super::sizes::Sizes;
 use super::tensorboard;
 use crate::dataset::Identity;
-use crate::engine::gpu::Precision;
+use crate::engine::Precision;
 use crate::engine::{Device, NoDecay, Normalisation, Optimizer, Update};
 use crate::error::{Error, Result};
 use crate::files;

@@ -22,7 +22,8 @@ use super::teaching::Teaching;
 use super::tensorboard::{self, EventLog};
 use super::trainer::{self, Ending, Job};
 use crate::dataset::{Manifest, Pack};
-use crate::engine::{self, Engine, Images, Settings, Source, State, Target, WeightSet};
+use crate::engine::{Engine, Images, Settings, Source, State, WeightSet};
+use crate::engines::{self, Target};
 use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::trace;
@@ -380,7 +381,7 @@ fn open<'a>(
     target.gpu.precision = recipe.precision;
     [train, val].into_iter().for_each(|pack| read_ahead(&pack.images));
     let opening = trace::span("open the engine");
-    let mut engine = engine::open(&target, plan.clone(), settings, state)?;
+    let mut engine = engines::open(&target, plan.clone(), settings, state)?;
     drop(opening);
     if recipe.update().ema.is_some() {
         engine.infer_with(WeightSet::Averaged)?;

@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use vggkit::engine::Precision;
 use vggkit::engine::gpu::device::Gpu;
-use vggkit::engine::gpu::{Options, Precision, adapter, selftest};
+use vggkit::engine::gpu::{Options, adapter, selftest};
 use wgpu::{DeviceType, Features, Limits};
 
 use super::page::{LAPTOP, Page};

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use vggkit::engine::{Choice, Target};
+use vggkit::engines::{Choice, Target};
 use vggkit::error::{Kind, Result};
 use vggkit::training::changes::Changes;
 use vggkit::training::occupied;

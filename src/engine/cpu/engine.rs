@@ -13,6 +13,7 @@ use super::layout::{Layout, Memory};
 use super::loss::Outcome;
 use super::network::Network;
 use super::simd::InstructionSet;
+use crate::engine::PRECISE;
 use crate::engine::sample::Target;
 use crate::engine::{
     Batch, Device, Engine, Images, LossScaling, Settings, Source, State, StepMetrics, WeightSet, check,
@@ -24,9 +25,6 @@ use crate::vgg::Plan;
 pub fn memory_of(plan: &Plan, settings: &Settings) -> Result<Memory> {
     Ok(Layout::new(plan, settings, InstructionSet::detect())?.memory(settings))
 }
-
-/// What a state's variants say where [`Settings::precise`] was set: a resumed training keeps to it.
-pub const PRECISE: (&str, &str) = ("cpu convolution", "precise");
 
 /// See the module.
 pub struct CpuEngine {

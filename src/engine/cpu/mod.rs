@@ -37,6 +37,6 @@ mod convolution_tests;
 #[cfg(test)]
 mod tests;
 
-pub use engine::{CpuEngine, PRECISE, memory_of};
+pub use engine::{CpuEngine, memory_of};
 pub use layout::Memory;
 pub use simd::InstructionSet;

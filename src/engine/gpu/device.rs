@@ -14,9 +14,9 @@ use wgpu::{BufferUsages, ErrorFilter, Features, Limits, PollType};
 use super::adapter::Found;
 use super::capabilities::Capabilities;
 use super::capabilities::Matrices;
-use super::precision::Precision;
 use super::source::Program;
 use super::{Fault, Options};
+use crate::engine::Precision;
 use crate::error::{Error, Kind, Result};
 
 /// The numbers of a step that every shader sees (`shaders/step.wgsl`), the same for all dispatches of a submission.

@@ -53,9 +53,10 @@ pub mod winograd;
 pub use device::{Gpu, Slice};
 pub use engine::GpuEngine;
 pub use memory::{Memory, of as memory_of};
-pub use precision::Precision;
 
 use std::sync::Arc;
+
+use super::Precision;
 
 /// Bytes kept from one run to the next under a name: tuned variants, compiled pipelines. Losing them costs time only.
 pub trait Store: Send + Sync {

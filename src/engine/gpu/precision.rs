@@ -5,35 +5,11 @@
 //! and takes no required one), and `product_half.wgsl` counts on 32. Apple's matrices are 8x8x8, which would need a form
 //! of the product of its own. When wgpu can require a size, AMD's and Intel's cards are one line here and a test on one.
 
-use serde::{Deserialize, Serialize};
 use wgpu::{CooperativeScalarType, Features};
 
 use super::adapter::Found;
 use super::capabilities::Matrices;
 use crate::error::{Error, Kind, Result};
-
-/// What the factors of convolutions and linear layers are, and so activations and their gradients in memory. Everything else is
-/// f32 in both: parameters (of which products in f16 read a copy), their gradients and moments, statistics, every sum, logits
-/// and the loss.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// Not at all.
-    #[default]
-    F32,
-    /// IEEE 754 binary16, for matrix units; the loss is scaled so that small gradients survive it.
-    F16,
-}
-
-impl Precision {
-    /// As `--precision` takes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-        }
-    }
-}
 
 /// Invocations of a subgroup that `product_half.wgsl` is written for.
 const SUBGROUP: u32 = 32;

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::page::{self, Scripts};
 use super::{beside, format};
-use crate::engine::gpu::Precision;
+use crate::engine::Precision;
 use crate::engine::gpu::listing::{self, Listing};
 use crate::engine::{Settings, Update};
 use crate::error::{Error, Kind, Result};
