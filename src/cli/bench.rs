@@ -10,7 +10,8 @@ use clap::Args;
 use signal_hook::consts::SIGINT;
 
 use super::network_arguments::NetworkArguments;
-use super::{Shared, output, values};
+use super::shared::Shared;
+use super::{output, values};
 use crate::bench::memory::Watch;
 use crate::bench::pytorch::{Peers, Question};
 use crate::bench::{self, Benchmark, Measured, Mode, Rounds, operations};

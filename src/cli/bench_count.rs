@@ -3,7 +3,8 @@
 
 use std::process::ExitCode;
 
-use super::{Shared, output};
+use super::output;
+use super::shared::Shared;
 use crate::bench::{Mode, operations};
 use crate::engine::gpu::{GpuEngine, Options};
 use crate::engine::{Limits, Optimizer, State};

@@ -9,13 +9,13 @@ use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use clap::{Arg, Args, Parser, ValueEnum};
+use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use super::output;
 use super::recipe_arguments::Normalize;
 use super::train_arguments::Arguments;
-use super::{Cli, Command, output};
 use crate::engine::Normalisation;
 use crate::error::{Error, Result};
 use crate::files;
@@ -24,34 +24,6 @@ use crate::training::settings::{self, Form, SETTINGS, Scope, Setting, Values};
 
 /// What `run.toml` has beside settings.
 const NOT_SETTINGS: [&str; 4] = ["schema", "data", "origin", "changes"];
-
-/// The recipes that come with vggkit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Name {
-    /// The replaced project's, and what is done without flags: Adam, at most 50 epochs of a constant rate. VGG-11: .356 after 18
-    /// epochs and 3.7 hours on a CPU with 2 cores
-    Seed,
-    /// The paper's: 74 epochs of SGD with a plateau, dropout, no batch normalisation, crops of any scale, shifted colors. Not
-    /// measured yet
-    Paper,
-    /// 22 epochs of SGD with momentum, a cosine and crops. VGG-13: .569 after 281 s on an H100 with --precision f16
-    Short,
-    /// 300 epochs of SGD with Nesterov's momentum, CutMix, averaged weights and a linear head, selected by a twentieth of train.
-    /// Not measured yet
-    Best,
-}
-
-impl Name {
-    /// Its text, for people and for `--config`.
-    fn text(self) -> &'static str {
-        match self {
-            Self::Seed => include_str!("../../recipes/seed.toml"),
-            Self::Paper => include_str!("../../recipes/paper.toml"),
-            Self::Short => include_str!("../../recipes/short.toml"),
-            Self::Best => include_str!("../../recipes/best.toml"),
-        }
-    }
-}
 
 /// A file of settings.
 struct Source {
@@ -189,10 +161,23 @@ fn flag(setting: &Setting, value: &Value) -> Result<Option<String>, String> {
         return Err(format!("{value} is no number"));
     }
     let flag = format!("--{long}={text}");
-    match Cli::try_parse_from(["vggkit", "train", &flag]) {
+    match Line::try_parse_from(["vggkit", "train", &flag]) {
         Ok(_) => Ok(Some(flag)),
         Err(error) => Err(told(&error)),
     }
+}
+
+/// A command line that trains, parsed as [`super`] does it.
+#[derive(Debug, Parser)]
+#[command(name = "vggkit", args_override_self = true)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(Box<Arguments>),
 }
 
 /// The flag of `setting` as clap has it.
@@ -244,9 +229,8 @@ pub fn settle(arguments: Arguments, mut line: Vec<OsString>) -> Result<Arguments
     let command = line.iter().skip(1).position(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
     let place = command.map_or(line.len(), |at| at + 2); // behind `train`
     line.splice(place..place, flags);
-    match Cli::try_parse_from(line) {
-        Ok(Cli { command: Command::Train(settled) }) => Ok(*settled),
-        Ok(_) => Ok(arguments), // it was `train`
+    match Line::try_parse_from(line) {
+        Ok(Line { command: Command::Train(settled) }) => Ok(*settled),
         Err(error) => Err(Error::usage(format!("with {}: {}", source.path.display(), told(&error)))),
     }
 }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Shared, output};
+use super::output;
+use super::shared::Shared;
 use crate::engine::gpu::adapter::{self, Found};
 use crate::engine::gpu::capabilities::Matrices;
 use crate::error::Result;

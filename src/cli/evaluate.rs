@@ -8,7 +8,8 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::{Shared, output};
+use super::output;
+use super::shared::Shared;
 use crate::dataset::{Identity, Manifest, Pack};
 use crate::error::{Error, Result};
 use crate::inference::answers::Answers;

@@ -11,7 +11,8 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::predict_files::{self as image_files, Listed, Pace};
-use super::{Shared, output, values};
+use super::shared::Shared;
+use super::{output, values};
 use crate::dataset::{Pack, decode};
 use crate::error::{Error, Result};
 use crate::files;

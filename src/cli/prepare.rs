@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Shared, output, values};
+use super::shared::Shared;
+use super::{output, values};
 use crate::dataset::classes::Classes;
 use crate::dataset::manifest::{Manifest, Settings, Split};
 use crate::dataset::names::OFFICIAL_URL;

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Shared, output, values};
+use super::shared::Shared;
+use super::{output, values};
 use crate::engine::Precision;
 use crate::error::{Error, Kind, Result};
 use crate::inference::model;

@@ -7,7 +7,8 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
-use super::{Shared, output};
+use super::output;
+use super::shared::Shared;
 use crate::engine::Precision;
 use crate::engine::gpu::capabilities::Matrices;
 use crate::engine::gpu::selftest::{self, Check};

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::network_arguments::NetworkArguments;
+use super::shared::Shared;
 use super::survey_stage::{self, RUN, Runner, Stage, run_folder};
-use super::{Shared, output, survey_readme, values};
+use super::{output, survey_readme, values};
 use crate::bench::pytorch::Way;
 use crate::dataset::Manifest;
 use crate::engine::Precision;

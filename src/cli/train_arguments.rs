@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::config;
 use super::network_arguments::NetworkArguments;
 use super::recipe_arguments::{Normalize, RecipeArguments};
+use super::recipe_name::Name;
+use super::shared::Shared;
 use super::train_again::Given;
-use super::{Shared, splits, values};
+use super::{splits, values};
 use crate::dataset::Pack;
 use crate::error::Result;
 use crate::training::run::Recipe;
@@ -83,7 +84,7 @@ Examples:
 pub struct RunArguments {
     /// A recipe that comes with vggkit; other flags go on top of it, whatever their order
     #[arg(long = "recipe", value_name = "NAME", value_enum)]
-    pub preset: Option<config::Name>,
+    pub preset: Option<Name>,
     /// The settings of another run (its folder or run.toml), or of a file like it; other flags go on top, whatever their
     /// order. What that run was trained on, began from (--init) and paused at (--max-steps) stays its own
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]

@@ -7,7 +7,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::network_arguments::NetworkArguments;
-use super::{Shared, output, values};
+use super::shared::Shared;
+use super::{output, values};
 use crate::engine::gpu::{Gpu, GpuEngine, tuning};
 use crate::engine::{Engine, Optimizer, State};
 use crate::error::Result;

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Shared, output, values};
+use super::shared::Shared;
+use super::{output, values};
 use crate::dataset::manifest;
 use crate::dataset::verify::{Finding, Request, Severity, Target, Verification, near, verify};
 use crate::error::Result;
