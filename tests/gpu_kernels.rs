@@ -3,7 +3,8 @@
 
 #![expect(clippy::print_stdout, reason = "a test's figures are read with --nocapture")]
 
-use vggkit::engine::gpu::{Gpu, Options, Precision, selftest};
+use vggkit::engine::Precision;
+use vggkit::engine::gpu::{Gpu, Options, selftest};
 
 #[test]
 fn every_kernel_agrees_with_its_twin() {
