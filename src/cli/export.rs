@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::{Shared, output};
+use super::output;
+use super::shared::Shared;
 use crate::error::{Error, Result};
 use crate::export::onnx::{self, Input, Options};
 use crate::export::{Trained, torch};

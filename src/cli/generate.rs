@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Subcommand};
+use clap::{Args, Subcommand};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-use super::{Cli, output};
+use super::output;
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -43,21 +43,21 @@ enum What {
     },
 }
 
-pub fn run(arguments: Arguments) -> Result<ExitCode> {
+/// `all`: the whole command line.
+pub fn run(arguments: Arguments, all: &clap::Command) -> Result<ExitCode> {
     match arguments.what {
         What::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut visible(), NAME, &mut script);
+            clap_complete::generate(shell, &mut visible(all), NAME, &mut script);
             output::print(&String::from_utf8_lossy(&script));
         }
-        What::Man { folder } => pages(&folder)?,
+        What::Man { folder } => pages(&folder, all)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The command line without what is hidden, which completions would name.
-fn visible() -> clap::Command {
-    let all = Cli::command();
+fn visible(all: &clap::Command) -> clap::Command {
     let shown: Vec<clap::Command> = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned().collect();
     let about = all.get_about().cloned().unwrap_or_default();
     let after = all.get_after_help().cloned().unwrap_or_default();
@@ -70,8 +70,8 @@ fn visible() -> clap::Command {
 }
 
 /// A page for the program and one for each command.
-fn pages(folder: &Path) -> Result<()> {
-    let mut program = visible();
+fn pages(folder: &Path, all: &clap::Command) -> Result<()> {
+    let mut program = visible(all);
     program.build();
     let commands: Vec<clap::Command> =
         program.get_subcommands().filter(|command| command.get_name() != "help").cloned().collect();

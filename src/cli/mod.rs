@@ -122,6 +122,6 @@ fn run(cli: Cli, line: Vec<OsString>) -> Result<ExitCode> {
         Command::Devices(arguments) => devices::run(arguments),
         Command::Selftest(arguments) => selftest::run(arguments),
         Command::Survey(arguments) => survey::run(*arguments),
-        Command::Generate(arguments) => generate::run(arguments),
+        Command::Generate(arguments) => generate::run(arguments, &Cli::command()),
     }
 }

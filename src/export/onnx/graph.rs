@@ -6,7 +6,7 @@ use super::messages::{
     ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_INTS, Attribute, Dimension, FLOAT, FLOAT16, Graph, Node, Shape, Size,
     Tensor, TensorType, Type, UINT8, ValueInfo,
 };
-use super::{Input, Options};
+use super::options::{Input, Options};
 use crate::engine::Normalisation;
 use crate::engine::cpu::reference::batch_norm::EPSILON;
 use crate::engine::cpu::reference::local_response_normalisation as lrn;

@@ -6,7 +6,6 @@
 use std::io::{Read, Write};
 use std::path::Path;
 
-use clap::ValueEnum;
 use prost::Message;
 
 use super::{Trained, in_the_way, json};
@@ -15,8 +14,10 @@ use crate::files::{self, fs};
 
 pub mod graph;
 pub mod messages;
+mod options;
 
 use messages::{Model, OperatorSet, Property};
+pub use options::{Input, Options};
 
 /// The value of `schema` in the metadata.
 pub const SCHEMA: &str = "vggkit/onnx/1";
@@ -26,43 +27,6 @@ pub const OPSET: i64 = 17;
 pub const IR_VERSION: i64 = 8;
 /// The largest message that protobuf can have.
 const LARGEST: usize = i32::MAX as usize;
-
-/// What the graph is given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Input {
-    /// f32 [batch, 3, size, size], normalised by the caller: (RGB / 255 - mean) / std
-    #[default]
-    Float,
-    /// u8 [batch, size, size, 3], RGB as an image has it: normalised in the graph
-    U8,
-}
-
-/// How a network becomes a graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// What it is given.
-    pub input: Input,
-    /// Whether batch normalisation goes into the convolutions.
-    pub fold: bool,
-    /// Whether weights and layers are f16. Input and output stay as they are, and so does local response normalisation.
-    pub half: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { input: Input::default(), fold: true, half: false }
-    }
-}
-
-impl Input {
-    /// For whoever opens the file.
-    pub fn describe(self) -> &'static str {
-        match self {
-            Self::Float => "RGB, channels first, normalised by the caller: (RGB / 255 - mean) / std",
-            Self::U8 => "RGB from 0 to 255, channels last",
-        }
-    }
-}
 
 /// The whole file. Errors: weights that are not finite once folded, or beyond f16 where that is what is asked for.
 pub fn model(trained: Trained, options: &Options) -> Result<Model> {
