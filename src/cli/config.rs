@@ -15,7 +15,7 @@ use toml::{Table, Value};
 
 use super::output;
 use super::recipe_arguments::Normalize;
-use super::train_arguments::Arguments;
+use super::train_arguments::{Arguments, is_typed};
 use crate::engine::Normalisation;
 use crate::error::{Error, Result};
 use crate::files;
@@ -110,7 +110,7 @@ struct Head<'a> {
 /// Whether what the file says of `setting` gives way to the command line, beside the flags that this repeats: a network is
 /// chosen as a whole, and what belongs to a value goes with it. `own` is a value of the file.
 fn gives_way<'a>(setting: &Setting, arguments: &Arguments, own: impl Fn(&str) -> Option<&'a str>) -> bool {
-    let given = |flags: &[&str]| flags.iter().any(|flag| arguments.given.has(flag));
+    let given = |flags: &[&str]| flags.iter().any(|flag| is_typed(&arguments.given, flag));
     if setting.names_the_network() {
         return given(&["all", "depth", "conv1x1", "lrn"]);
     }

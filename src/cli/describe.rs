@@ -9,9 +9,10 @@ use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 use super::network_arguments::NetworkArguments;
+use super::recipe_arguments::OptimizerName;
 use super::shared::Shared;
 use super::{output, values};
-use crate::engine::Optimizer;
+use crate::engine::Settings;
 use crate::engine::cpu::{self, Memory};
 use crate::engine::gpu::{self, capabilities::Capabilities};
 use crate::error::Result;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::output;
-use super::train::{Arguments, options};
+use super::train_arguments::Arguments;
 use crate::error::{Error, Kind, Result};
 use crate::progress;
 use crate::training::chosen::Chosen;
@@ -51,7 +51,7 @@ pub fn run(arguments: &Arguments, stop: &Stop) -> Result<ExitCode> {
     if sampler.images() == 0 {
         return Err(Error::data(&packs.train.path, "there is no image to train on"));
     }
-    let mut engine = session::open_anew(network, recipe, &packs, &options(arguments))?;
+    let mut engine = session::open_anew(network, recipe, &packs, &arguments.options())?;
     let hidden = arguments.shared.quiet || arguments.shared.json;
     let bar = progress::bar("rate up", steps as u64, "steps", hidden);
     let points = range_test::run(engine.as_mut(), &sampler, steps, stop, |done| bar.set_position(done as u64));

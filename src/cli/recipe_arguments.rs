@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::augment_arguments::AugmentArguments;
-use super::train_arguments::RunArguments;
+use super::run_arguments::RunArguments;
 use super::values;
 use crate::engine::Precision;
 use crate::engine::{NoDecay, Normalisation, Optimizer};

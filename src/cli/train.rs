@@ -9,7 +9,7 @@ use super::config;
 use super::find_lr;
 use super::train_again::{self as again, Which};
 pub use super::train_arguments::Arguments;
-use super::train_arguments::{RunArguments, Settings};
+use super::train_arguments::Settings;
 use super::{output, training_display::Display};
 use crate::dataset::Pack;
 use crate::error::{Error, Kind, Result};
@@ -24,7 +24,6 @@ use crate::training::run::{Data, Recipe, Run};
 use crate::training::session::{Options, Session};
 use crate::training::stop::Stop;
 use crate::training::teaching::Teaching;
-use crate::training::tensorboard::Wanted;
 use crate::training::trainer::Ending;
 use crate::vgg::Network;
 
@@ -48,7 +47,7 @@ fn train(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.run.find_lr {
         return find_lr::run(arguments, &stop);
     }
-    let options = options(arguments);
+    let options = arguments.options();
     match (&arguments.run.resume, arguments.run.all) {
         (None, false) => begin(arguments, &stop, options)?,
         (Some(Some(given)), false) => resume(given, arguments, &stop, options)?,
@@ -63,25 +62,6 @@ fn train(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What to compute with and what to keep.
-pub fn options(arguments: &Arguments) -> Options {
-    Options {
-        engine: arguments.shared.target(),
-        threads: arguments.shared.threads(),
-        checkpoint_every: arguments.run.checkpoint_every.unwrap_or(0),
-        log_steps: arguments.run.log_steps,
-        tensorboard: tensorboard(&arguments.run),
-        command: shell::command_line(),
-    }
-}
-
-/// Where event files are asked for.
-fn tensorboard(run: &RunArguments) -> Option<Wanted> {
-    let folder = run.tensorboard.clone().flatten();
-    let asked = run.tensorboard.is_some() || run.tensorboard_histograms;
-    asked.then_some(Wanted { folder, histograms: run.tensorboard_histograms })
 }
 
 /// A new training.

@@ -3,14 +3,11 @@
 //!
 //! Changes nothing itself: `training::changes` does.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command, FromArgMatches};
-
 use super::config;
-use super::train_arguments::Arguments;
+use super::given::Given;
+use super::train_arguments::{Arguments, is_typed};
 use crate::engines::Choice;
 use crate::error::{Error, Result};
 use crate::inference::model;
@@ -20,52 +17,14 @@ use crate::training::checkpoint;
 use crate::training::run::Run;
 use crate::training::settings::{self, SETTINGS, Scope, Setting, Values};
 
-/// The long flags that stand on the command line, without dashes: what a default says is not asked for.
-#[derive(Clone, Debug, Default)]
-pub struct Given(Vec<String>);
-
-impl Given {
-    /// Whether this one does.
-    pub fn has(&self, flag: &str) -> bool {
-        self.0.iter().any(|given| given == flag)
-    }
-}
-
-impl FromArgMatches for Given {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let typed = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-        let there: BTreeSet<&str> = matches.ids().map(clap::Id::as_str).collect();
-        let command = Arguments::augment_args(Command::new("train"));
-        let given = command
-            .get_arguments()
-            .filter(|flag| there.contains(flag.get_id().as_str()) && typed(flag.get_id().as_str()));
-        Ok(Self(given.filter_map(|flag| flag.get_long().map(str::to_owned)).collect()))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
-impl Args for Given {
-    fn augment_args(command: Command) -> Command {
-        command
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        command
-    }
-}
-
 /// What the command line changes of a run that goes on.
 pub fn changes(arguments: &Arguments) -> Changes {
     let Arguments { given, recipe, run, shared, .. } = arguments;
     Changes {
         epochs: run.epochs,
         patience: recipe.patience,
-        learning_rate: given.has("learning-rate").then_some(recipe.learning_rate),
-        schedule: given.has("schedule").then_some(recipe.schedule),
+        learning_rate: is_typed(given, "learning-rate").then_some(recipe.learning_rate),
+        schedule: is_typed(given, "schedule").then_some(recipe.schedule),
         precision: shared.precision,
         max_steps: run.max_steps,
     }
@@ -89,7 +48,7 @@ impl Which<'_> {
             (Self::All, _) => true,
             (_, Scope::Changeable) => false,
             (Self::Fixed, _) => true,
-            (Self::Given(given), _) => given.has(setting.flag),
+            (Self::Given(given), _) => is_typed(given, setting.flag),
         }
     }
 }
@@ -141,14 +100,14 @@ pub fn command(arguments: &Arguments, folder: &Path) -> String {
     if run.all {
         command += " --all --resume";
         command += &run.name.as_ref().map(|name| format!(" --run {name}")).unwrap_or_default();
-        if given.has("runs") {
+        if is_typed(given, "runs") {
             command += &flag("--runs", &shared.runs);
         }
         command += &shared.data_given().map(|data| flag("--data", data)).unwrap_or_default();
     } else {
         command += &flag("--resume", folder);
     }
-    if given.has("engine") {
+    if is_typed(given, "engine") {
         let engine = match shared.engine {
             Choice::Auto => "auto",
             Choice::Cpu => "cpu",
@@ -156,7 +115,7 @@ pub fn command(arguments: &Arguments, folder: &Path) -> String {
         };
         command += &format!(" --engine {engine}");
     }
-    if let Some(adapter) = shared.adapter.as_ref().filter(|_| given.has("adapter")) {
+    if let Some(adapter) = shared.adapter.as_ref().filter(|_| is_typed(given, "adapter")) {
         command += &format!(" --adapter {}", quote(adapter));
     }
     if let Some(parts) = shared.micro_batch {

@@ -1,9 +1,9 @@
 //! What a network will take of the device's memory, computed before anything is allocated and without a device.
 
 use super::capabilities::Capabilities;
+use super::chosen::{PASSES, passes};
 use super::convolution::{self};
 use super::layout::Layout;
-use super::network::{PASSES, passes};
 use super::variant::Variant;
 use super::variant::candidates;
 use super::{batch_norm, relu};

@@ -14,6 +14,7 @@ pub mod average_pool;
 pub mod batch_norm;
 mod buffers;
 pub mod capabilities;
+mod chosen;
 pub mod chunks;
 pub mod convolution;
 pub mod cross_entropy;

@@ -2,11 +2,11 @@
 
 use super::batch_norm::Tensors;
 use super::buffers::{Buffers, Weights};
+use super::chosen::Chosen;
 use super::convolution::{self};
 use super::device::{Gpu, Slice};
 use super::dispatch::Dispatch;
 use super::layout::{Layout, Step};
-use super::network::Chosen;
 use super::operands::{After, Operands, Pass};
 use super::{average_pool, batch_norm, dropout, local_response_normalisation, max_pool, relu};
 use crate::engine::stages::Work;
