@@ -28,7 +28,7 @@ PORTABLE = aarch64-unknown-linux-gnu
 # Drivers complain about a machine without a session when this is unset.
 export XDG_RUNTIME_DIR ?= /tmp
 
-.PHONY: demo test build clean help tools portable vulkan browser tensorboard fuzz torture onnx install uninstall dist
+.PHONY: demo live test build clean help tools portable vulkan browser tensorboard fuzz torture onnx install uninstall dist
 
 # It trains on a graphics card where there is one with its driver, else on the CPU; it installs nothing.
 demo: build
@@ -37,9 +37,14 @@ demo: build
 	$(VGGKIT) train --data $(DEMO_DATA) --run $(DEMO_RUN) --overwrite $(DEMO_TRAIN)
 	$(VGGKIT) evaluate $(DEMO_RUN) --data $(DEMO_DATA)
 	$(VGGKIT) predict $(DEMO_RUN) --data $(DEMO_DATA) --out $(DEMO_PREDICTIONS)
-	$(VGGKIT) report --data $(DEMO_DATA) --predictions $(DEMO_PREDICTIONS)
+	$(VGGKIT) report --data $(DEMO_DATA) --predictions $(DEMO_PREDICTIONS) --live $(DEMO_RUN)
 	@echo
 	@echo "The page is file://$(CURDIR)/site/index.html"
+	@echo "The network itself is in file://$(CURDIR)/site/live.html, for a browser with WebGPU"
+
+# Asks the network in site/live.html, in headless Chromium by WebGPU on the processor, about each image that it brings along.
+live: browser
+	VGGKIT_LIVE="$(CURDIR)/site/live.html" $(CARGO) test --locked --test browser -- --ignored --nocapture the_page_at_hand
 
 # The tests come last, so that their runner's closing line is the last that is printed.
 test: tools vulkan browser
@@ -141,7 +146,7 @@ ZSH         = $(SHARE)/zsh/site-functions
 FISH        = $(SHARE)/fish/vendor_completions.d
 MAN         = $(SHARE)/man/man1
 DOC         = $(SHARE)/doc/vggkit
-DOCUMENTS   = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/formats.md docs/recipes.md
+DOCUMENTS   = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/manual.md docs/weights.md docs/recipes.md docs/formats.md
 MADE        = $(TARGET)/install
 install: $(VGGKIT)
 	rm -rf $(MADE)
@@ -209,6 +214,7 @@ clean:
 
 help:
 	@echo "make demo     prepare the demo set, train, evaluate, predict, render site/index.html"
+	@echo "make live     ask the network in site/live.html in headless Chromium"
 	@echo "make test     formatting, lints, all tests"
 	@echo "make build    $(VGGKIT)"
 	@echo "make install  program, completions, man pages below PREFIX (/usr/local); make uninstall"

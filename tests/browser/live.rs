@@ -224,3 +224,26 @@ fn a_page_of_others_is_kept_and_what_lacks_is_said() {
     let (code, told) = report(&["demo-a"]);
     assert!(code == Some(1) && told.contains("best.safetensors") && told.contains("--resume"), "{told}");
 }
+
+#[test]
+#[ignore = "looks at a page that is there: `make live`"]
+#[expect(clippy::print_stderr, reason = "says what it was told")]
+fn the_page_at_hand() {
+    let file = std::env::var_os("VGGKIT_LIVE").expect("VGGKIT_LIVE, the path of a live.html");
+    let browser = super::browser_with_webgpu();
+    let page = Page::open(&browser, Path::new(&file), "", LAPTOP);
+    assert_eq!(state(&page), "ready");
+    let samples = page.eval("page.samples.length").as_u64().expect("a number");
+    let mut farthest = 0.0_f64;
+    for sample in 1..=samples {
+        page.eval(&format!("document.querySelectorAll('#samples button')[{}].click()", sample - 1));
+        let asked =
+            format!("document.getElementById('asked').textContent.startsWith('Image {sample},') ? 'there' : ''");
+        text(&page, &asked);
+        farthest = farthest.max(page.eval("Number(document.body.dataset.apart)").as_f64().expect("compared"));
+        eprintln!("{}\n", page.eval("document.getElementById('result').innerText").as_str().unwrap_or_default());
+    }
+    page.screenshot("live-at-hand");
+    eprintln!("{samples} images asked; at most {farthest:.1e} from the logits that vggkit computed");
+    assert_eq!(page.complaints(), Vec::<String>::new());
+}

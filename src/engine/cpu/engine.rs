@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use rayon::ThreadPool;
 
+use super::cross_entropy::Outcome;
 use super::gather::Gallery;
 use super::layout::{Layout, Memory};
-use super::loss::Outcome;
 use super::network::Network;
 use super::simd::InstructionSet;
 use crate::engine::PRECISE;

@@ -9,7 +9,7 @@ use super::activation::Activation;
 use super::buffer::Buffer;
 use super::gradient_norm;
 use super::linear::Linear;
-use super::local_response_norm;
+use super::local_response_normalisation;
 use super::shape::Convolution;
 use super::shape::RoomSizes;
 use super::simd::InstructionSet;
@@ -392,7 +392,8 @@ impl Layout {
                     self.room.workspace = self.room.workspace.max(linear.workspace(settings.batch_size));
                 }
                 Work::LocalResponseNorm => {
-                    self.room.scratch = self.room.scratch.max(local_response_norm::scratch(step.input.channels));
+                    self.room.scratch =
+                        self.room.scratch.max(local_response_normalisation::scratch(step.input.channels));
                 }
                 _ => {}
             }

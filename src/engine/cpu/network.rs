@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use super::activation::{Activation, Normalisation};
 use super::buffer::{Buffer, Scratch};
+use super::cross_entropy::{self, Outcome};
 use super::gather::Gallery;
 use super::layout::{Layout, Norm, Step, Work};
-use super::loss::{Outcome, cross_entropy};
 use super::shape::Room;
 use super::simd::InstructionSet;
-use super::{average, gradient_norm, linear, local_response_norm, optimizer, pooling};
+use super::{average, average_pool, gradient_norm, linear, local_response_normalisation, max_pool, optimizer};
 use crate::engine::random::DropoutMask;
 use crate::engine::sample::Target;
 use crate::engine::{Optimizer, Pick, Settings, State, Update};
@@ -179,10 +179,10 @@ impl Network {
             }
             Work::LocalResponseNorm => {
                 let x = &self.slots[step.x][..inputs];
-                local_response_norm::forward(x, step.input.channels, step.input.elements(), out);
+                local_response_normalisation::forward(x, step.input.channels, step.input.elements(), out);
             }
-            Work::MaxPool => pooling::maximum(&self.slots[step.x][..inputs], step.input, out),
-            Work::AveragePool { size } => pooling::average(&self.slots[step.x][..inputs], step.input, *size, out),
+            Work::MaxPool => max_pool::forward(&self.slots[step.x][..inputs], step.input, out),
+            Work::AveragePool { size } => average_pool::forward(&self.slots[step.x][..inputs], step.input, *size, out),
             Work::Linear { linear, relu, dropout, drop } => {
                 let (weight, bias) = (&self.parameters[step.weight.clone()], &self.parameters[step.bias.clone()]);
                 linear.forward(&self.slots[step.x][..inputs], weight, bias, out, &mut self.workspace);
@@ -217,7 +217,7 @@ impl Network {
         let mut clock = Instant::now();
         let mut gradient = take(&mut self.slots[self.layout.d_logits]);
         let logits = self.logits(n);
-        let outcome = cross_entropy(logits, targets, smoothing, teaching, &mut gradient[..logits.len()]);
+        let outcome = cross_entropy::outcome(logits, targets, smoothing, teaching, &mut gradient[..logits.len()]);
         self.slots[self.layout.d_logits] = gradient;
         lap(&mut clock, &mut self.times.loss);
         outcome
@@ -299,10 +299,10 @@ impl Network {
             Work::LocalResponseNorm => {
                 let x = &self.slots[step.x][..inputs];
                 let (c, sample) = (step.input.channels, step.input.elements());
-                local_response_norm::backward(x, dy, c, sample, dx, &self.scratch);
+                local_response_normalisation::backward(x, dy, c, sample, dx, &self.scratch);
             }
-            Work::MaxPool => pooling::maximum_gradient(&self.slots[step.x][..inputs], dy, step.input, dx),
-            Work::AveragePool { size } => pooling::average_gradient(dy, step.input, *size, dx),
+            Work::MaxPool => max_pool::backward(&self.slots[step.x][..inputs], dy, step.input, dx),
+            Work::AveragePool { size } => average_pool::backward(dy, step.input, *size, dx),
             Work::Convolution { .. } | Work::Linear { .. } => {}
         }
         self.slots[slot] = buffer;

@@ -4,7 +4,9 @@
 use super::activation::{Activation, Normalisation};
 use super::buffer::{Buffer, Scratch};
 use super::linear::Linear;
-use super::{InstructionSet, local_response_norm, loss, optimizer, pooling, reference};
+use super::{
+    InstructionSet, average_pool, cross_entropy, local_response_normalisation, max_pool, optimizer, reference,
+};
 use crate::engine::Optimizer;
 use crate::engine::sample::Target;
 use crate::vgg::Shape;
@@ -186,26 +188,25 @@ fn what_is_not_a_number_stays_so() {
 
 #[test]
 fn pooling_that_stands_alone() {
-    use reference::{average_pool, max_pool};
     for (n, height, width, c) in [(1, 2, 2, 1), (3, 5, 7, 7), (2, 4, 3, 33)] {
         let shape = Shape::new(height, width, c);
         let x: Vec<f32> = noise(n * shape.elements(), 1).iter().map(|v| (v * 3.0).round()).collect();
         let (maxima, averages) = (n * (height / 2) * (width / 2) * c, n * 4 * c);
         let dy = noise(maxima.max(averages), 2);
         let (mut y, mut y64) = (vec![f32::NAN; maxima], vec![0.0; maxima]);
-        pooling::maximum(&x, shape, &mut y);
-        let origins = max_pool::forward(shape, &wide(&x), &mut y64);
+        max_pool::forward(&x, shape, &mut y);
+        let origins = reference::max_pool::forward(shape, &wide(&x), &mut y64);
         assert_eq!(wide(&y), y64);
         let (mut dx, mut dx64) = (vec![f32::NAN; x.len()], vec![0.0; x.len()]);
-        pooling::maximum_gradient(&x, &dy[..maxima], shape, &mut dx);
-        max_pool::backward(&origins, &wide(&dy[..maxima]), &mut dx64);
+        max_pool::backward(&x, &dy[..maxima], shape, &mut dx);
+        reference::max_pool::backward(&origins, &wide(&dy[..maxima]), &mut dx64);
         assert_eq!(wide(&dx), dx64);
         let (mut y, mut y64) = (vec![f32::NAN; averages], vec![0.0; averages]);
-        pooling::average(&x, shape, 2, &mut y);
-        average_pool::forward(shape, 2, &wide(&x), &mut y64);
+        average_pool::forward(&x, shape, 2, &mut y);
+        reference::average_pool::forward(shape, 2, &wide(&x), &mut y64);
         assert!(distance(&y, &y64) < 1e-6);
-        pooling::average_gradient(&dy[..averages], shape, 2, &mut dx);
-        average_pool::backward(shape, 2, &wide(&dy[..averages]), &mut dx64);
+        average_pool::backward(&dy[..averages], shape, 2, &mut dx);
+        reference::average_pool::backward(shape, 2, &wide(&dy[..averages]), &mut dx64);
         assert!(distance(&dx, &dx64) < 1e-6);
     }
 }
@@ -220,9 +221,9 @@ fn local_response_normalisation() {
         truth::forward(c, &wide(&x), &mut y64);
         truth::backward(c, &wide(&x), &wide(&dy), &mut dx64);
         let (mut y, mut dx) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
-        local_response_norm::forward(&x, c, 2 * c, &mut y);
-        let scratch = Scratch::new(2, local_response_norm::scratch(c)).expect("memory");
-        local_response_norm::backward(&x, &dy, c, 2 * c, &mut dx, &scratch);
+        local_response_normalisation::forward(&x, c, 2 * c, &mut y);
+        let scratch = Scratch::new(2, local_response_normalisation::scratch(c)).expect("memory");
+        local_response_normalisation::backward(&x, &dy, c, 2 * c, &mut dx, &scratch);
         assert!(distance(&y, &y64) < 1e-6 && distance(&dx, &dx64) < 1e-6, "{c} channels");
     }
 }
@@ -275,7 +276,7 @@ fn cross_entropy_and_hits() {
         let mut gradient64 = vec![0.0; logits.len()];
         let loss64 = truth::forward_backward(&wide(&logits), &targets, f64::from(smoothing), &mut gradient64);
         let mut gradient = vec![f32::NAN; logits.len()];
-        let outcome = loss::cross_entropy(&logits, &targets, smoothing, None, &mut gradient);
+        let outcome = cross_entropy::outcome(&logits, &targets, smoothing, None, &mut gradient);
         assert!((f64::from(outcome.loss) - loss64).abs() <= 1e-6 * loss64.abs());
         assert!(distance(&gradient, &gradient64) < 1e-6 || classes == 1);
         assert_eq!((outcome.top1, outcome.top5), truth::hits(&wide(&logits), &targets));
@@ -285,15 +286,15 @@ fn cross_entropy_and_hits() {
             truth::taught(&wide(&logits), &targets, f64::from(smoothing), Some((f64::from(0.7f32), &rows)), g)
         };
         let loss64 = taught(&mut gradient64);
-        let outcome = loss::cross_entropy(&logits, &targets, smoothing, Some((0.7, &rows)), &mut gradient);
+        let outcome = cross_entropy::outcome(&logits, &targets, smoothing, Some((0.7, &rows)), &mut gradient);
         assert!((f64::from(outcome.loss) - loss64).abs() <= 1e-6 * loss64.abs());
         assert!(distance(&gradient, &gradient64) < 1e-6 || classes == 1);
     }
-    let outcome = loss::cross_entropy(&[f32::NAN, 1.0, 0.0, 5.0], &Target::each(&[0, 1]), 0.0, None, &mut [0.0; 4]);
+    let outcome = cross_entropy::outcome(&[f32::NAN, 1.0, 0.0, 5.0], &Target::each(&[0, 1]), 0.0, None, &mut [0.0; 4]);
     assert!(outcome.loss.is_nan());
     assert_eq!((outcome.top1, outcome.top5), (1, 1));
     // Impossible, and not asked for.
-    let outcome = loss::cross_entropy(&[0.0, f32::NEG_INFINITY], &[Target::of(0)], 0.0, None, &mut [0.0; 2]);
+    let outcome = cross_entropy::outcome(&[0.0, f32::NEG_INFINITY], &[Target::of(0)], 0.0, None, &mut [0.0; 2]);
     assert_eq!(outcome.loss, 0.0);
 }
 

@@ -17,7 +17,7 @@ pub struct Outcome {
 
 /// Loss and hits of logits [n, classes], whose gradient is written to `gradient` [n, classes]. With `teaching`, a weight and
 /// rows [n, classes], so much of the target is the rows.
-pub fn cross_entropy(
+pub fn outcome(
     logits: &[f32],
     targets: &[Target],
     smoothing: f32,
