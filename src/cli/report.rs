@@ -45,9 +45,10 @@ pub struct Arguments {
     /// Also write live.html: one file with the best network of this run in it, that runs in browsers with WebGPU
     #[arg(long, value_name = "RUN", conflicts_with = "watch")]
     live: Option<PathBuf>,
-    /// What the weights in live.html are stored in: f16 at half the size, or f32. It computes in f32 in any case
-    #[arg(long, value_name = "NAME", value_parser = values::precision, default_value = "f16", requires = "live")]
-    live_weights: Precision,
+    /// What the weights in live.html are stored in: f32, or f16 at half the size, which moves its logits a little [default: f32, or
+    /// f16 where that takes more than 16 MiB]. It computes in f32 in any case
+    #[arg(long, value_name = "NAME", value_parser = values::precision, requires = "live")]
+    live_weights: Option<Precision>,
     /// Replace an index.html or live.html that vggkit did not write
     #[arg(long)]
     force: bool,

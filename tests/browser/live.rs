@@ -36,7 +36,9 @@ impl Demo {
         let train =
             ["train", "--quiet", "--engine", "cpu", "--data", "data/demo", "--run", "demo-a", "-e", "8", "-b", "10"];
         demo.run(&[&train[..], network].concat());
-        demo.run(&["report", "--live", "demo-a", "--data", "data/demo", "--live-weights", weights, "--quiet"]);
+        let report = ["report", "--live", "demo-a", "--data", "data/demo", "--quiet"];
+        let weights: &[&str] = if weights.is_empty() { &[] } else { &["--live-weights", weights] };
+        demo.run(&[&report[..], weights].concat());
         demo
     }
 
@@ -138,7 +140,7 @@ fn a_browser_answers_as_the_program_does() {
         &["-d", "13", "--width", "0.15"],
     ];
     for network in networks {
-        let demo = Demo::new(network, "f32");
+        let demo = Demo::new(network, "");
         let page = Page::open(&browser, &demo.page(), "", LAPTOP);
         assert_eq!(state(&page), "ready", "{network:?}");
         let own = page.eval("Number(document.body.dataset.apart)").as_f64().expect("compared");

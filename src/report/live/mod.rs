@@ -29,6 +29,9 @@ mod weights;
 
 use samples::{Sample, Samples};
 
+/// Weights of more bytes are halved unless asked otherwise: a file that one still sends by mail.
+const LARGE: usize = 16 << 20;
+
 /// The page's name.
 pub const FILE: &str = "live.html";
 
@@ -44,8 +47,9 @@ const SCRIPT: &str = concat!(
 /// How such a page is to be.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Of the weights in the file; the browser computes in f32 in any case.
-    pub precision: Precision,
+    /// Of the weights in the file; without one, f16 where they would take more than 16 MiB. The browser computes in f32
+    /// in any case.
+    pub precision: Option<Precision>,
     /// Worker threads, for the images that are computed ahead.
     pub threads: usize,
     /// Replace a page that vggkit did not write.
@@ -127,7 +131,9 @@ pub fn render(folder: &Path, data: &Path, out: &Path, options: Options) -> Resul
         precise: true,
     };
     let listing = listing::of(&plan, &settings)?;
-    let packed = weights::pack(&plan, &state, options.precision);
+    let large = state.tensors.iter().map(|values| 4 * values.len()).sum::<usize>() > LARGE;
+    let precision = options.precision.unwrap_or(if large { Precision::F16 } else { Precision::F32 });
+    let packed = weights::pack(&plan, &state, precision);
     let Samples { shown, rounding, missing } = samples::of(&run, data, &plan, &settings, &state, &packed.state)?;
     let network = Network {
         schema: "vggkit/live/1",
@@ -155,7 +161,7 @@ pub fn render(folder: &Path, data: &Path, out: &Path, options: Options) -> Resul
         classes => classes.names.len(),
         size => run.network.image_size,
         synthetic => run.data.synthetic,
-        half => options.precision == Precision::F16,
+        half => precision == Precision::F16,
         rounding => format!("{rounding:.4}"),
         megabytes => format!("{:.1}", packed.bytes.len() as f64 / 1e6),
         samples => shown.iter().map(|sample| (sample.name.clone(), sample.picture.clone())).collect::<Vec<_>>(),
