@@ -77,6 +77,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let sources = Sources { runs: shared.runs.clone(), data: shared.data().to_path_buf(), predictions };
     let live = match live {
         Some(run) => {
+            report::check(&out, force)?; // before anything changes
             let folder = model::find(&shared.runs, run)?;
             let options = live::Options { precision: live_weights, threads: shared.threads(), force };
             Some(live::render(&folder, shared.data(), &out, options)?)

@@ -70,7 +70,7 @@ pub fn load_run(folder: &Path) -> Result<Run> {
 }
 
 /// Where the best network of the run in `folder` lies, or an error that says that it has none yet.
-pub fn best_of(folder: &Path) -> Result<PathBuf> {
+fn best_of(folder: &Path) -> Result<PathBuf> {
     let path = checkpoint::best_path(folder);
     if path.exists() {
         return Ok(path);
@@ -89,7 +89,7 @@ pub fn load_best(folder: &Path) -> Result<(Run, Plan, Checkpoint)> {
 }
 
 /// The settings of an engine that infers with the best network of `run`.
-pub(super) fn inference_settings(run: &Run, threads: usize, precise: bool) -> Settings {
+pub(crate) fn inference_settings(run: &Run, threads: usize, precise: bool) -> Settings {
     Settings {
         // That of validation in training, so that an evaluation repeats its figures to the bit: the order in which a
         // matrix product adds depends on its size.

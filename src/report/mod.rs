@@ -64,11 +64,16 @@ pub struct Options {
     pub force: bool,
 }
 
+/// Errors: a page that vggkit did not write is in the place of `<out>/index.html`, and is not to be replaced.
+pub fn check(out: &Path, force: bool) -> Result<()> {
+    beside::check(&out.join("index.html"), force)
+}
+
 /// Renders `<out>/index.html` and what lies beside it. The same inputs give the same bytes.
 ///
 /// Errors: the page cannot be written, or one that vggkit did not write is in its place. Inputs that cannot be read are [`Report::problems`], not errors.
 pub fn render(sources: &Sources, out: &Path, options: Options) -> Result<Report> {
-    beside::check(&out.join("index.html"), options.force)?; // before the work
+    check(out, options.force)?; // before the work
     let inputs = load::load(sources);
     let runs = view::Runs::new(&inputs)?;
     let raw = raw::collect(&inputs, &runs)?;

@@ -220,6 +220,13 @@ fn a_page_of_others_is_kept_and_what_lacks_is_said() {
     let (code, told) = report(&["demo-a"]); // the data is elsewhere
     assert!(code == Some(0) && told.contains("no images to try"), "{told}");
     assert!(!fs::read_to_string(demo.page()).expect("a page").contains("id=\"samples\""), "it has no images");
+    let index = demo.0.path().join("site/index.html");
+    fs::write(&index, "mine").expect("written");
+    let before = fs::read(demo.page()).expect("a page");
+    let (code, told) = report(&["demo-a", "--data", "data/demo", "--live-weights", "f16"]);
+    assert!(code == Some(1) && told.contains("site/index.html"), "{told}");
+    assert_eq!(fs::read(demo.page()).expect("a page"), before, "nothing changes where the report cannot be written");
+    fs::remove_file(index).expect("removed");
     let (code, told) = report(&["nothing"]);
     assert!(code == Some(2) && told.contains("there is no run nothing"), "{told}");
     fs::remove_file(checkpoint::best_path(&demo.0.path().join("runs/demo-a"))).expect("removed");

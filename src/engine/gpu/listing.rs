@@ -117,7 +117,8 @@ pub fn of(plan: &Plan, settings: &Settings) -> Result<Listing> {
     prefer_small_tiles(plan, &settings, &adapter.capabilities(), &mut state)?;
     let gpu = Gpu::open_found(adapter, &Options::default())?;
     let layout = Layout::new(plan, &settings, gpu.half())?;
-    let network = Network::new(&gpu, plan, layout.clone(), &settings, &state, 1, &Metrics::new(&gpu)?.slots)?;
+    let network = Network::new(&gpu, plan, layout.clone(), &settings, &state, 1, &Metrics::new(&gpu)?.slots);
+    let network = network.map_err(too_large)?;
     let mut known = Buffers::default();
     let mut shaders: Vec<Arc<Program>> = Vec::new();
     let dispatches = network.inference(WeightSet::Live);
@@ -157,6 +158,16 @@ pub fn of(plan: &Plan, settings: &Settings) -> Result<Listing> {
         calls,
         buffers: known.bytes,
     })
+}
+
+/// What the device says is advice for a card.
+fn too_large(error: Error) -> Error {
+    Error::new(
+        Kind::Engine,
+        "the network is larger than what every browser grants: 256 MiB of weights, 128 MiB a layer",
+    )
+    .with_source(error)
+    .with_help("choose a smaller --width, or --head linear or average, whose weights are fewer")
 }
 
 fn shader(program: &Program) -> Shader {
@@ -205,5 +216,45 @@ impl Buffers {
             self.known.len() - 1
         });
         Range { buffer, offset: slice.offset, bytes: slice.bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Normalisation, Update};
+    use crate::vgg::Network as Chosen;
+
+    fn listed(width: f64) -> Result<Listing> {
+        let settings = Settings {
+            batch_size: 7,
+            normalisation: Normalisation::default(),
+            optimizer: None,
+            update: Update::default(),
+            label_smoothing: 0.0,
+            taught: 0.0,
+            seed: 0,
+            threads: 1,
+            precise: true,
+        };
+        of(&Chosen { width, ..Chosen::default() }.plan()?, &settings)
+    }
+
+    #[test]
+    fn every_range_lies_in_its_buffer_and_what_no_browser_grants_is_said() -> Result<()> {
+        let listing = listed(0.1)?;
+        let of_calls = listing.calls.iter().flat_map(|call| &call.storages);
+        let tensors = listing.tensors.iter().map(|tensor| &tensor.range);
+        for range in of_calls.chain(tensors).chain([&listing.input, &listing.logits, &listing.features.range]) {
+            assert!(range.offset + range.bytes <= listing.buffers[range.buffer], "{range:?}");
+            assert!(range.offset.is_multiple_of(256) && range.bytes > 0, "{range:?}");
+        }
+        for call in &listing.calls {
+            assert_eq!(call.storages.len(), listing.shaders[call.shader].writes.len(), "{}", call.label);
+            assert!(call.groups.iter().all(|n| (1..=65_535).contains(n)), "{}: {:?}", call.label, call.groups);
+        }
+        let error = listed(4.0).expect_err("4 x the width");
+        assert!(error.to_string().contains("every browser grants") && error.help().is_some(), "{error}");
+        Ok(())
     }
 }

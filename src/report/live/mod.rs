@@ -13,14 +13,13 @@ use serde::Serialize;
 
 use super::page::{self, Scripts};
 use super::{beside, format};
-use crate::engine::Precision;
 use crate::engine::gpu::listing::{self, Listing};
-use crate::engine::{Settings, Update};
+use crate::engine::{Precision, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::inference::evaluation::{self, Evaluation};
 use crate::inference::model;
-use crate::training::checkpoint::{self, Checkpoint};
+use crate::training::checkpoint::Checkpoint;
 use crate::training::run::Run;
 use crate::vgg::{Operation, Plan};
 
@@ -115,21 +114,8 @@ pub fn is_there(out: &Path) -> bool {
 pub fn render(folder: &Path, data: &Path, out: &Path, options: Options) -> Result<Live> {
     let page = out.join(FILE);
     beside::check(&page, options.force)?;
-    let run = model::load_run(folder)?;
-    let plan = run.network.plan()?;
-    let path = model::best_of(folder)?;
-    let Checkpoint { state, classes, digest, .. } = checkpoint::load(&path, &plan, None)?;
-    let settings = Settings {
-        batch_size: 1,
-        normalisation: run.training.normalisation,
-        optimizer: None,
-        update: Update::default(),
-        label_smoothing: 0.0,
-        taught: 0.0,
-        seed: run.training.seed,
-        threads: options.threads,
-        precise: true,
-    };
+    let (run, plan, Checkpoint { state, classes, digest, .. }) = model::load_best(folder)?;
+    let settings = Settings { batch_size: 1, ..model::inference_settings(&run, options.threads, true) };
     let listing = listing::of(&plan, &settings)?;
     let large = state.tensors.iter().map(|values| 4 * values.len()).sum::<usize>() > LARGE;
     let precision = options.precision.unwrap_or(if large { Precision::F16 } else { Precision::F32 });
@@ -146,7 +132,6 @@ pub fn render(folder: &Path, data: &Path, out: &Path, options: Options) -> Resul
         head: head(&plan),
         samples: &shown,
     };
-    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let json = serde_json::to_string(&network)
         .map_err(|e| Error::new(Kind::Data, format!("cannot write the network: {e}")))?;
     let values = context! {
@@ -156,7 +141,7 @@ pub fn render(folder: &Path, data: &Path, out: &Path, options: Options) -> Resul
         script => SCRIPT,
         title => run.network.title(),
         column => run.network.column(),
-        name => name,
+        name => model::name(folder),
         top1 => validated(folder, &run, &digest).map(format::percent),
         classes => classes.names.len(),
         size => run.network.image_size,
