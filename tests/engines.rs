@@ -9,12 +9,13 @@ use std::sync::Arc;
 use common::{distance, first_state};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use vggkit::engine::Precision;
 use vggkit::engine::cpu::CpuEngine;
 use vggkit::engine::cpu::reference::ReferenceEngine;
 use vggkit::engine::gpu::{GpuEngine, Options};
 use vggkit::engine::sample::{Area, Blend, Geometry, Mix, Warp};
-use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State, Update, View};
+use vggkit::engine::{
+    Batch, Engine, Images, Normalisation, Optimizer, Pick, Precision, Settings, Source, State, Update, View,
+};
 use vggkit::vgg::plan::Role;
 use vggkit::vgg::{Freeze, Head, Network, Plan};
 

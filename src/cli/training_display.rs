@@ -11,10 +11,9 @@ use crate::progress;
 use crate::training::history::Epoch;
 use crate::training::observer::{Live, Observer};
 use crate::training::run::{Origin, Recipe};
-use crate::training::selection;
 use crate::training::session::Session;
-use crate::training::settings;
 use crate::training::trainer::Ending;
+use crate::training::{selection, settings};
 
 /// The value of `schema` in the lines of `train --json`.
 const SCHEMA: &str = "vggkit/epoch/1";

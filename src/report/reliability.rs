@@ -6,8 +6,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::axes::Measure;
-use super::axes::{Axis, tick_texts};
+use super::axes::{Axis, Measure, tick_texts};
 use super::charts::Failed;
 use super::format;
 use super::ink::{Heading, Ink, SCALE, Svg, text, themed};

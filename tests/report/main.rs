@@ -17,8 +17,7 @@ mod parts;
 
 use fixture::{CLASSES, Fixture, Made};
 use html::{raw, tags, text};
-use vggkit::engine::Optimizer;
-use vggkit::engine::Precision;
+use vggkit::engine::{Optimizer, Precision};
 use vggkit::training::choices::Schedule;
 use vggkit::training::run::{Augment, Recipe};
 use vggkit::vgg::Network;

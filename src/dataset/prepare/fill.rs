@@ -11,14 +11,13 @@ use sha2::{Digest, Sha256};
 
 use super::work::Work;
 use crate::dataset::decode::{self, Adapted, Decoded};
-use crate::dataset::demo;
 use crate::dataset::finding::Problem;
-use crate::dataset::fingerprint;
 use crate::dataset::layout::{Image, SplitLayout};
 use crate::dataset::manifest::{self, Class, Split};
 use crate::dataset::pack::NO_BOX;
 use crate::dataset::pack_writer::{PackHeader, PackWriter};
 use crate::dataset::statistics::Sums;
+use crate::dataset::{demo, fingerprint};
 use crate::error::{Error, Result};
 use crate::files::{self, fs};
 

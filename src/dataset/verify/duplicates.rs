@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 
 use super::look::Look;
-use crate::dataset::finding::Group;
-use crate::dataset::finding::{Findings, Severity};
+use crate::dataset::finding::{Findings, Group, Severity};
 
 /// Reads the pixels of an image again.
 pub type Pixels<'a> = dyn Fn(&Look) -> Option<Vec<u8>> + Sync + 'a;

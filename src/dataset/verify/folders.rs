@@ -11,10 +11,9 @@ use super::look::{self, Look};
 use super::verification::Counts;
 use crate::dataset::decode::{self, Decoded};
 use crate::dataset::finding::{Findings, Severity};
-use crate::dataset::fingerprint;
 use crate::dataset::manifest::{self, Manifest, SPLITS};
-use crate::dataset::names;
 use crate::dataset::pack::Pack;
+use crate::dataset::{fingerprint, names};
 use crate::files::{self, fs};
 
 /// What was found of one file.

@@ -10,8 +10,7 @@ use rayon::prelude::*;
 use super::duplicates::{Pixels, Spread};
 use super::look::{self, Look};
 use crate::dataset::decode::Size;
-use crate::dataset::finding::Group;
-use crate::dataset::finding::{Findings, Severity};
+use crate::dataset::finding::{Findings, Group, Severity};
 
 /// The largest distance that can be asked for.
 pub const MOST: u32 = 10;

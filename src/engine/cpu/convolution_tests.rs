@@ -4,8 +4,7 @@
 use rayon::prelude::*;
 
 use super::buffer::Scratch;
-use super::shape::Convolution;
-use super::shape::Room;
+use super::shape::{Convolution, Room};
 use super::tests::{distance, noise, on_threads, wide};
 use super::winograd::Winograd;
 use super::winograd_prepared::Prepared;

@@ -6,8 +6,7 @@ use rayon::prelude::*;
 use super::activation_kernels::relu;
 use super::buffer::Shared;
 use super::product::{GROUP, Left, Result, Right, multiply};
-use super::shape::Convolution;
-use super::shape::Room;
+use super::shape::{Convolution, Room};
 
 /// Most pixels (n * height * width) for which it is used.
 const FEW: usize = 32;

@@ -9,8 +9,7 @@ use rayon::prelude::*;
 use super::buffer::Shared;
 use super::direct::gather_taps;
 use super::product::{GROUP, Left, Result, Right, multiply};
-use super::shape::Convolution;
-use super::shape::Room;
+use super::shape::{Convolution, Room};
 
 /// Most pixels (n * height * width) for which it is used. With more than 256 a zero that nothing but chance makes is
 /// rare, and Winograd's F(4x4, 3x3) takes a third of the time.

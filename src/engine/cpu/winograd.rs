@@ -14,8 +14,7 @@ use rayon::prelude::*;
 
 use super::buffer::{Scratch, Shared};
 use super::product::{GROUP, Left, Result, Right, multiply};
-use super::shape::Convolution;
-use super::shape::{Room, RoomSizes};
+use super::shape::{Convolution, Room, RoomSizes};
 use super::winograd_tiles::{Grid, Tiles, rounded};
 use super::winograd_transforms::{Points, Size, filter};
 

@@ -11,8 +11,7 @@ use rayon::prelude::*;
 use super::buffer::Shared;
 use super::direct;
 use super::product::{GROUP, Left, Result, Right, multiply};
-use super::shape::Convolution;
-use super::shape::{Room, RoomSizes};
+use super::shape::{Convolution, Room, RoomSizes};
 use super::winograd::{DEPTH, Filters, Winograd};
 use super::winograd_tiles::Grid;
 

@@ -8,8 +8,7 @@
 //! Long sums are cut by shape alone, never by the device's speed, and added in a fixed order: a variant gives the same bits
 //! wherever it runs on the same adapter.
 
-use super::capabilities::Capabilities;
-use super::capabilities::Matrices;
+use super::capabilities::{Capabilities, Matrices};
 use super::device::{Gpu, Slice};
 use super::dispatch::Dispatch;
 use super::operands::{After, Convolution, Operands, Pass};

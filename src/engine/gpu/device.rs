@@ -12,8 +12,7 @@ use bytemuck::Pod;
 use wgpu::{BufferUsages, ErrorFilter, Features, Limits, PollType};
 
 use super::adapter::Found;
-use super::capabilities::Capabilities;
-use super::capabilities::Matrices;
+use super::capabilities::{Capabilities, Matrices};
 use super::source::Program;
 use super::{Fault, Options};
 use crate::engine::Precision;

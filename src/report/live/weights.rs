@@ -4,9 +4,8 @@
 use half::f16;
 use serde::Serialize;
 
-use crate::engine::Precision;
-use crate::engine::State;
 use crate::engine::gpu::listing;
+use crate::engine::{Precision, State};
 use crate::vgg::Plan;
 use crate::vgg::plan::Role;
 

@@ -2,9 +2,8 @@
 
 use serde::Serialize;
 
-use super::super::format;
 use super::super::inputs::{Inputs, LoadedFusion};
-use super::super::statistics;
+use super::super::{format, statistics};
 use super::identity::{Identity, Runs};
 use super::parts::Cell;
 use crate::inference::evaluation::Evaluation;

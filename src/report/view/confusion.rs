@@ -5,9 +5,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::super::format;
 use super::super::images::{DataUri, matrix};
-use super::super::seriation;
+use super::super::{format, seriation};
 use super::parts::Cell;
 use crate::error::Result;
 use crate::inference::evaluation::Evaluation;
