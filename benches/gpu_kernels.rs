@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use vggkit::cli::output::line;
 use vggkit::engine::Precision;
-use vggkit::engine::gpu::convolution::{record, scratch};
-use vggkit::engine::gpu::device::Step;
-use vggkit::engine::gpu::operands::{After, Convolution, Operands, Pass};
-use vggkit::engine::gpu::variant::variants;
+use vggkit::engine::gpu::plumbing::device::Step;
+use vggkit::engine::gpu::products::convolution::{record, scratch};
+use vggkit::engine::gpu::products::operands::{After, Convolution, Operands, Pass};
+use vggkit::engine::gpu::products::variant::variants;
 use vggkit::engine::gpu::{Gpu, Options, Slice};
 use vggkit::error::{Error, Result};
 
@@ -108,7 +108,7 @@ fn time(
     gpu: &Gpu,
     convolution: &Convolution,
     pass: Pass,
-    variant: vggkit::engine::gpu::variant::Variant,
+    variant: vggkit::engine::gpu::products::variant::Variant,
     arguments: &Arguments,
 ) -> Result<f64> {
     let batch = arguments.batch;

@@ -37,7 +37,9 @@ impl Target {
         match self.choice {
             Choice::Cpu => false,
             Choice::Gpu => true,
-            Choice::Auto => gpu::adapter::list().is_ok_and(|found| gpu::adapter::any_hardware(&found)),
+            Choice::Auto => {
+                gpu::plumbing::adapter::list().is_ok_and(|found| gpu::plumbing::adapter::any_hardware(&found))
+            }
         }
     }
 

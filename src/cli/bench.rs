@@ -1,6 +1,8 @@
 //! `vggkit bench`: images per second of training or inference, the time of every operation and layer, and on demand the
 //! same networks in PyTorch, measured in turn.
 
+mod count;
+
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,13 +11,15 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use signal_hook::consts::SIGINT;
 
-use super::network_arguments::NetworkArguments;
-use super::shared::Shared;
-use super::{output, values};
+use super::arguments::network::NetworkArguments;
+use super::arguments::shared::Shared;
+use super::arguments::values;
+use super::output;
 use crate::bench::memory::Watch;
 use crate::bench::pytorch::{Peers, Question};
 use crate::bench::{self, Benchmark, Comparison, Measured, Mode, Rounds, comparison, operations};
-use crate::engine::gpu::{GpuEngine, adapter, limits};
+use crate::engine::gpu::plumbing::adapter;
+use crate::engine::gpu::{GpuEngine, limits};
 use crate::engine::{Engine, Limits, Optimizer, State, cpu};
 use crate::error::{Error, Kind, Result};
 use crate::files;
@@ -105,7 +109,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     };
     let earlier = arguments.compare.as_deref().map(|path| comparison::earlier(path, &report)).transpose()?;
     if let Some(limits) = arguments.count {
-        return super::bench_count::run(&networks, arguments.mode, arguments.batch_size, &arguments.shared, limits);
+        return count::run(&networks, arguments.mode, arguments.batch_size, &arguments.shared, limits);
     }
     let bench = Bench::new(&arguments)?;
     let mut ended = None;

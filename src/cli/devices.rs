@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
+use super::arguments::shared::Shared;
 use super::output;
-use super::shared::Shared;
-use crate::engine::gpu::adapter::{self, Found};
-use crate::engine::gpu::capabilities::Matrices;
+use crate::engine::gpu::plumbing::adapter;
+use crate::engine::gpu::plumbing::adapter::Found;
+use crate::engine::gpu::plumbing::capabilities::Matrices;
 use crate::error::Result;
 
 /// The value of `schema`.

@@ -8,8 +8,8 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use super::arguments::shared::Shared;
 use super::output;
-use super::shared::Shared;
 use crate::dataset::{Identity, Manifest, Pack};
 use crate::error::{Error, Result};
 use crate::inference::answers::Answers;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+use super::arguments::shared::Shared;
 use super::output;
-use super::shared::Shared;
 use crate::error::{Error, Result};
 use crate::export::onnx::{self, Input, Options};
 use crate::export::{Trained, torch};

@@ -9,40 +9,22 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::error::Result;
 use crate::files::fault;
 
+mod arguments;
 pub mod output;
 
-mod augment_arguments;
 mod bench;
-mod bench_count;
-mod config;
 mod describe;
 mod devices;
 mod evaluate;
 mod export;
-mod find_lr;
 mod generate;
-mod given;
-mod legacy;
-mod network_arguments;
 mod predict;
-mod predict_files;
 mod prepare;
-mod recipe_arguments;
-mod recipe_name;
 mod report;
-mod run_arguments;
 mod selftest;
-mod shared;
-mod splits;
 mod survey;
-mod survey_readme;
-mod survey_stage;
 mod train;
-mod train_again;
-mod train_arguments;
-mod training_display;
 mod tune;
-mod values;
 mod verify;
 
 /// Train the VGG networks on Tiny ImageNet, compare them, and render a report.
@@ -87,7 +69,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     // A file that grows beyond a limit (ulimit -f) is then an error that names it, and no sudden end.
     #[cfg(unix)]
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
-    let line = legacy::modernise(&Cli::command(), arguments);
+    let line = arguments::legacy::modernise(&Cli::command(), arguments);
     let cli = match Cli::try_parse_from(&line) {
         Ok(cli) => cli,
         Err(error) => {
@@ -114,7 +96,7 @@ fn run(cli: Cli, line: Vec<OsString>) -> Result<ExitCode> {
         Command::Prepare(arguments) => prepare::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Describe(arguments) => describe::run(arguments),
-        Command::Train(arguments) => train::run(config::settle(*arguments, line)?),
+        Command::Train(arguments) => train::run(arguments::config::settle(*arguments, line)?),
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
         Command::Export(arguments) => export::run(arguments),

@@ -1,6 +1,8 @@
 //! `vggkit predict`: predictions.csv for the test images; the likeliest classes of any image files, as text, JSON or a table; or
 //! the features of either.
 
+mod image_files;
+
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -10,9 +12,9 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::predict_files::{self as image_files, Listed, Pace};
-use super::shared::Shared;
-use super::{output, values};
+use super::arguments::shared::Shared;
+use super::arguments::values;
+use super::output;
 use crate::dataset::{Pack, decode};
 use crate::error::{Error, Result};
 use crate::files;
@@ -23,6 +25,7 @@ use crate::inference::predictions::{Predictions, ranked};
 use crate::inference::tta::Tta;
 use crate::progress;
 use crate::training::checkpoint::Classes;
+use image_files::{Listed, Pace};
 
 /// Predict the test images with all runs and their vote, or any image file
 #[derive(Debug, Args)]

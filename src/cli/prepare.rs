@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::shared::Shared;
-use super::{output, values};
+use super::arguments::shared::Shared;
+use super::arguments::values;
+use super::output;
 use crate::dataset::classes::Classes;
 use crate::dataset::manifest::{Manifest, Settings, Split};
 use crate::dataset::names::OFFICIAL_URL;

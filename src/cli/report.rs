@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
-use super::shared::Shared;
-use super::{output, values};
+use super::arguments::shared::Shared;
+use super::arguments::values;
+use super::output;
 use crate::engine::Precision;
 use crate::error::{Error, Kind, Result};
 use crate::inference::model;

@@ -7,12 +7,13 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
+use super::arguments::shared::Shared;
 use super::output;
-use super::shared::Shared;
 use crate::engine::Precision;
-use crate::engine::gpu::capabilities::Matrices;
+use crate::engine::gpu::Gpu;
+use crate::engine::gpu::plumbing::adapter;
+use crate::engine::gpu::plumbing::capabilities::Matrices;
 use crate::engine::gpu::selftest::{self, Check};
-use crate::engine::gpu::{Gpu, adapter};
 use crate::error::Result;
 use crate::progress;
 

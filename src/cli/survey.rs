@@ -2,6 +2,9 @@
 //! commands one after another, each in a process of its own, so that one that fails does not stop the rest; goes on where
 //! an earlier survey stopped; computes nothing itself.
 
+mod readme;
+mod stage;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,19 +12,20 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::network_arguments::NetworkArguments;
-use super::shared::Shared;
-use super::survey_stage::{self, RUN, Runner, Stage, run_folder};
-use super::{output, survey_readme, values};
+use super::arguments::network::NetworkArguments;
+use super::arguments::shared::Shared;
+use super::arguments::values;
+use super::output;
 use crate::bench::pytorch::Way;
 use crate::dataset::Manifest;
 use crate::engine::Precision;
-use crate::engine::gpu::adapter;
-use crate::engine::gpu::capabilities::Matrices;
+use crate::engine::gpu::plumbing::adapter;
+use crate::engine::gpu::plumbing::capabilities::Matrices;
 use crate::engines::Choice;
 use crate::error::{Error, Kind, Result};
 use crate::files::{self, fs};
 use crate::training::run::Run;
+use stage::{RUN, Runner, Stage, run_folder};
 
 /// What it trains when it is told nothing else.
 const RECIPE: &str = "-d 16 -b 128 -e 26 -es 0 --optimizer sgd --momentum 0.9 -lr 0.05 --weight-decay 5e-4 \
@@ -103,7 +107,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Manifest::load(arguments.shared.data())?; // training needs it, when all else is done
     }
     if let Some(before) = &arguments.before {
-        survey_readme::check_before(before)?;
+        readme::check_before(before)?;
     }
     let out = &arguments.out;
     fs::create_dir_all(out).map_err(|e| Error::io("cannot make", out, e))?;
@@ -121,13 +125,13 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         failed |= !survey.perform(task, &mut runner, at + 1, open.len())?;
         left = &open[at + 1..];
-        survey_readme::write(out, arguments.before.as_deref())?;
+        readme::write(out, arguments.before.as_deref())?;
         if let Some(signal) = runner.stopped() {
             let what = format!("stopped by a signal in {}; what there is is in {}", task.name, out.display());
             return Err(Error::new(Kind::Interrupted(signal), what).with_help("the same command goes on there"));
         }
     }
-    survey_readme::write(out, arguments.before.as_deref())?;
+    readme::write(out, arguments.before.as_deref())?;
     if !left.is_empty() {
         let first = &left[0].name;
         let rest = minutes(about(left), false);
@@ -256,7 +260,7 @@ impl<'a> Survey<'a> {
     /// Whether nothing is left to do of `task`.
     fn is_done(&self, task: &Task) -> bool {
         let out = &self.arguments.out;
-        let stages = survey_stage::all(out);
+        let stages = stage::all(out);
         let last = |name: &str| stages.iter().rposition(|stage| stage.name == name);
         match task.name.as_str() {
             "prepare" => self.arguments.shared.data().join("manifest.json").exists(),
@@ -272,7 +276,7 @@ impl<'a> Survey<'a> {
     /// training, which nothing is known of.
     fn about(&self, task: &Task) -> Option<Duration> {
         let like = |name: &str| NETWORKS.iter().fold(format!("{name}-"), |n, (w, _)| n.replace(&format!("-{w}-"), "-"));
-        let stages = survey_stage::all(&self.arguments.out);
+        let stages = stage::all(&self.arguments.out);
         let known = stages.iter().rfind(|stage| stage.exit_code == 0 && like(&stage.name) == like(&task.name));
         let seconds = match (task.name.as_str(), known) {
             ("train", _) => return None,
@@ -336,7 +340,7 @@ impl<'a> Survey<'a> {
         };
         let flags = [&task.flags[..], &further].concat();
         let about = self.about(task).map_or_else(String::new, |about| format!(", {}", minutes(about, false)));
-        let command = survey_stage::command(&flags);
+        let command = stage::command(&flags);
         self.tell(&format!("{at}/{count} {}{about}: {command}", task.name));
         // A training saves by itself in time.
         let deadline = self.deadline.filter(|_| task.name != "train");

@@ -1,16 +1,19 @@
 //! `vggkit train`: starts or resumes a training, or the five of `--all`, and shows how it goes.
 
+mod again;
+mod display;
+mod find_lr;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::config;
-use super::find_lr;
-use super::train_again::{self as again, Which};
-pub use super::train_arguments::Arguments;
-use super::train_arguments::Settings;
-use super::{output, training_display::Display};
+use super::arguments::config;
+
+pub use super::arguments::train::Arguments;
+use super::arguments::train::Settings;
+use super::output;
 use crate::dataset::Pack;
 use crate::error::{Error, Kind, Result};
 use crate::inference::{model, teachers};
@@ -26,6 +29,8 @@ use crate::training::stop::Stop;
 use crate::training::teaching::Teaching;
 use crate::training::trainer::Ending;
 use crate::vgg::Network;
+use again::Which;
+use display::Display;
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     if arguments.run.print_config {

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::network_arguments::NetworkArguments;
-use super::shared::Shared;
-use super::{output, values};
+use super::arguments::network::NetworkArguments;
+use super::arguments::shared::Shared;
+use super::arguments::values;
+use super::output;
 use crate::engine::gpu::{Gpu, GpuEngine, tuning};
 use crate::engine::{Engine, Optimizer, State};
 use crate::error::Result;

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::shared::Shared;
-use super::{output, values};
+use super::arguments::shared::Shared;
+use super::arguments::values;
+use super::output;
 use crate::dataset::manifest;
 use crate::dataset::verify::{Finding, Request, Severity, Target, Verification, near, verify};
 use crate::error::Result;

@@ -2,7 +2,7 @@
 //! bounded, what its target is, and how it is packed for a device.
 //!
 //! It draws nothing (`training::augment` does) and touches no pixels (the engines' gathers do). An augmentation is a field
-//! here, a draw there, and a line in each of three gathers: `shaders/gather.wgsl`, `cpu/gather.rs` and their twin
+//! here, a draw there, and a line in each of three gathers: `shaders/layers/gather.wgsl`, `cpu/layers/gather.rs` and their twin
 //! `cpu/reference/gather.rs`.
 
 use super::images::Images;
@@ -270,7 +270,7 @@ impl Target {
     }
 }
 
-/// A view as the shaders have it (`View` in `shaders/gather.wgsl`).
+/// A view as the shaders have it (`View` in `shaders/layers/gather.wgsl`).
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub struct Packed {

@@ -9,10 +9,10 @@
 //! 1. A field of `Recipe` (`run.rs`) or `Network` (`vgg/network.rs`), with its value in `default()`, and with `#[serde(default)]` so
 //!    that older `run.toml` are read.
 //! 2. A row in [`SETTINGS`].
-//! 3. A clap argument in `cli/train_arguments.rs` or `cli/network_arguments.rs`, whose `default_value_t` is the field of
+//! 3. A clap argument in `cli/arguments/train.rs` or `cli/arguments/network.rs`, whose `default_value_t` is the field of
 //!    `default()`, and its line in `recipe()` or `network()` there.
 //!
-//! The compiler asks for the last line, tests here and in `cli/train_arguments.rs` for row and flag. `run.toml`, what `--resume`
+//! The compiler asks for the last line, tests here and in `cli/arguments/train.rs` for row and flag. `run.toml`, what `--resume`
 //! refuses, what `train --all` compares, the first lines of a training and the page follow from the row.
 
 use serde::Deserialize;

@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use vggkit::engine::Precision;
-use vggkit::engine::gpu::device::Gpu;
-use vggkit::engine::gpu::{Options, adapter, selftest};
+use vggkit::engine::gpu::plumbing::adapter;
+use vggkit::engine::gpu::plumbing::device::Gpu;
+use vggkit::engine::gpu::{Options, selftest};
 use wgpu::{DeviceType, Features, Limits};
 
 use super::page::{LAPTOP, Page};

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use rayon::ThreadPool;
 
-use super::cross_entropy::Outcome;
-use super::gather::Gallery;
+use super::layers::cross_entropy::Outcome;
+use super::layers::gather::Gallery;
 use super::layout::{Layout, Memory};
 use super::network::Network;
-use super::simd::InstructionSet;
+use super::plumbing::simd::InstructionSet;
 use crate::engine::PRECISE;
 use crate::engine::sample::Target;
 use crate::engine::{

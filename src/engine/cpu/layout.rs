@@ -5,14 +5,14 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::activation::Activation;
-use super::buffer::Buffer;
-use super::gradient_norm;
-use super::linear::Linear;
-use super::local_response_normalisation;
-use super::shape::{Convolution, RoomSizes};
-use super::simd::InstructionSet;
-use super::winograd_prepared::Prepared;
+use super::layers::activation::Activation;
+use super::layers::gradient_norm;
+use super::layers::linear::Linear;
+use super::layers::local_response_normalisation;
+use super::plumbing::buffer::Buffer;
+use super::plumbing::simd::InstructionSet;
+use super::products::shape::{Convolution, RoomSizes};
+use super::products::winograd_prepared::Prepared;
 use crate::engine::Settings;
 use crate::engine::lifetime::Values;
 use crate::engine::stages::{self, Stage, first_trained, stages};

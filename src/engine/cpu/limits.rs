@@ -3,8 +3,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use super::lanes::kernel;
-use super::simd::InstructionSet;
+use super::plumbing::lanes::kernel;
+use super::plumbing::simd::InstructionSet;
 use crate::engine::Limits;
 use crate::error::{Error, Result};
 

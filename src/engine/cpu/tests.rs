@@ -1,12 +1,11 @@
 //! Every operation against `reference` in f64, at awkward sizes, with every instruction set and one to three threads,
 //! whose bits must agree. `convolution_tests` has the convolutions.
 
-use super::activation::{Activation, Normalisation};
-use super::buffer::{Buffer, Scratch};
-use super::linear::Linear;
-use super::{
-    InstructionSet, average_pool, cross_entropy, local_response_normalisation, max_pool, optimizer, reference,
-};
+use super::layers::activation::{Activation, Normalisation};
+use super::layers::linear::Linear;
+use super::layers::{average_pool, cross_entropy, local_response_normalisation, max_pool, optimizer};
+use super::plumbing::buffer::{Buffer, Scratch};
+use super::{InstructionSet, reference};
 use crate::engine::Optimizer;
 use crate::engine::sample::Target;
 use crate::vgg::Shape;

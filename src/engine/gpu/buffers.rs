@@ -1,11 +1,12 @@
 //! What a network has in a device's memory: one buffer for each thing that is kept, and those that activations and their
 //! gradients share by lifetime, as `layout` says. `memory` tells their bytes ahead of that, without a device.
 
-use super::cross_entropy::TARGET;
-use super::device::{Gpu, Slice};
-use super::gather::PICK;
+use super::layers::cross_entropy::TARGET;
+use super::layers::gather::PICK;
+use super::layers::{gradient_norm, loss_scaling};
 use super::layout::{Layout, padded};
-use super::{gradient_norm, loss_scaling, memory};
+use super::memory;
+use super::plumbing::device::{Gpu, Slice};
 use crate::engine::Settings;
 use crate::engine::stages::Work;
 use crate::error::Result;

@@ -6,15 +6,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::capabilities::Matrices;
-use super::device::{Gpu, Slice, Step};
-use super::gather::{Gallery, Residence};
+use super::layers::gather::{Gallery, Residence};
+use super::layers::optimizer;
 use super::layout::Layout;
 use super::metrics::Metrics;
 use super::network::Network;
-use super::readback::{Readback, Staging};
+use super::plumbing::capabilities::Matrices;
+use super::plumbing::device::{Gpu, Slice, Step};
+use super::plumbing::readback::{Readback, Staging};
 use super::snapshot::{self, Home};
-use super::{Fault, Memory, Options, optimizer};
+use super::{Fault, Memory, Options};
 use crate::engine::sample::Target;
 use crate::engine::{
     Batch, Device, Engine, Images, LossScaling, Settings, Snapshot, Source, State, StepMetrics, Update, WeightSet,
@@ -24,7 +25,7 @@ use crate::error::{Error, Kind, Result};
 use crate::trace;
 use crate::vgg::Plan;
 
-use super::dispatch::Dispatch;
+use super::plumbing::dispatch::Dispatch;
 
 /// Inferences under way at most, as [`Metrics`] has it for steps.
 const AHEAD: usize = 8;

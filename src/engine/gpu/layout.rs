@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::operands::Convolution;
+use super::products::operands::Convolution;
 use crate::engine::Settings;
 use crate::engine::lifetime::Values;
 use crate::engine::stages::{Stage, Work, first_trained, stages};

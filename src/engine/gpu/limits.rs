@@ -1,11 +1,12 @@
 //! The adapter's limits as measured here and now: multiply-adds and memory traffic. Shader `limits.wgsl`.
 
+use super::plumbing::source::shader;
 use std::time::Instant;
 
-use super::device::Gpu;
-use super::dispatch::{Dispatch, spread};
-use super::source::Access::{Read, Write};
-use super::source::{Constant, Source};
+use super::plumbing::device::Gpu;
+use super::plumbing::dispatch::{Dispatch, spread};
+use super::plumbing::source::Access::{Read, Write};
+use super::plumbing::source::{Constant, Source};
 use crate::engine::Limits;
 use crate::error::Result;
 
@@ -44,7 +45,7 @@ pub fn measure(gpu: &Gpu) -> Result<Limits> {
     let (from, to) = (gpu.buffer("bandwidth source", floats)?, gpu.buffer("bandwidth target", floats)?);
     let source = |entry, name| Source {
         name,
-        files: vec![include_str!("../../../shaders/limits.wgsl")],
+        files: vec![shader!("limits")],
         constants: vec![("ROUNDS", Constant::U32(ROUNDS))],
         entry,
         access: &[Read, Write],

@@ -1,11 +1,11 @@
 //! What a network will take of the device's memory, computed before anything is allocated and without a device.
 
-use super::capabilities::Capabilities;
 use super::chosen::{PASSES, passes};
-use super::convolution::{self};
+use super::layers::{batch_norm, relu};
 use super::layout::Layout;
-use super::variant::{Variant, candidates};
-use super::{batch_norm, relu};
+use super::plumbing::capabilities::Capabilities;
+use super::products::convolution;
+use super::products::variant::{Variant, candidates};
 use crate::engine::Settings;
 use crate::engine::stages::Work;
 use crate::error::Result;

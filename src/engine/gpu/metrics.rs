@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use wgpu::{BufferUsages, PollType, SubmissionIndex};
 
-use super::device::{Gpu, Slice};
-use super::dispatch::Copy;
+use super::plumbing::device::{Gpu, Slice};
+use super::plumbing::dispatch::Copy;
 use crate::engine::StepMetrics;
 use crate::error::{Error, Kind, Result};
 

@@ -1,59 +1,36 @@
 //! The GPU engine: every operation of a training step as a WGSL compute shader, through wgpu (Vulkan, Metal, DX12).
 //!
-//! From the device upwards: `adapter` finds and chooses one, `device` owns it with its buffers, `program` turns shader
-//! files into pipelines, `dispatch` is one recorded call. Above them one file an operation, with the stem of its shader
-//! and of its CPU twin in [`reference`](super::cpu::reference); `layout` and `network` put them into a step, `engine`
-//! behind the contract. Knows nothing of files: what it keeps between runs goes through [`Store`].
+//! From the device upwards: [`plumbing`] is what wgpu is asked for, [`products`] the matrix products, [`layers`] all other operations,
+//! one file each with the stem of its shader, of its comparison in [`selftest`] and of its CPU twin in
+//! [`reference`](super::cpu::reference). Beside this file: `layout` and `memory` plan without a device, `network` owns `buffers` and
+//! calls, `record` makes the calls of a stage, `engine` is the contract, with `metrics` and `snapshot`; `chosen` and [`tuning`] are
+//! which variants a stage has, [`profile`] and [`limits`] measure, [`listing`] is an inference as data.
+//! Knows nothing of files: what it keeps between runs goes through [`Store`].
 //!
 //! Activations are NHWC, f32 or with `--precision f16` f16, with **channels padded to a multiple of four** by zeros that stay
 //! zero, so that every kernel reads and writes whole vectors of four: a `Quad` in the shaders.
 
-pub mod adapter;
-pub mod average;
-pub mod average_pool;
-pub mod batch_norm;
 mod buffers;
-pub mod capabilities;
 mod chosen;
-pub mod chunks;
-pub mod convolution;
-pub mod cross_entropy;
-pub mod device;
-pub mod dispatch;
-pub mod dropout;
 mod engine;
-pub mod gather;
-pub mod gradient_norm;
+pub mod layers;
 mod layout;
 pub mod limits;
 pub mod listing;
-pub mod local_response_normalisation;
-pub mod loss_scaling;
-pub mod max_pool;
 mod memory;
 mod metrics;
 mod network;
-pub mod operands;
-pub mod optimizer;
-pub mod precision;
-pub mod product;
-pub mod product_half;
+pub mod plumbing;
+pub mod products;
 pub mod profile;
-mod program;
-mod readback;
 mod record;
-pub mod reduce;
-pub mod relu;
 pub mod selftest;
 mod snapshot;
-pub mod source;
 pub mod tuning;
-pub mod variant;
-pub mod winograd;
 
-pub use device::{Gpu, Slice};
 pub use engine::GpuEngine;
 pub use memory::{Memory, of as memory_of};
+pub use plumbing::device::{Gpu, Slice};
 
 use std::sync::Arc;
 
@@ -73,7 +50,7 @@ pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
 /// What a user chooses of the GPU engine, besides [`Settings`](super::Settings).
 #[derive(Clone, Default)]
 pub struct Options {
-    /// Part of an adapter's name, or its index in [`adapter::list`]; `None` for the fastest hardware.
+    /// Part of an adapter's name, or its index in [`plumbing::adapter::list`]; `None` for the fastest hardware.
     pub adapter: Option<String>,
     /// Of products; f16 needs matrix units, or a software device, which emulates them.
     pub precision: Precision,

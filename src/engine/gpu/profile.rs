@@ -1,7 +1,7 @@
 //! Where the time of a training step or of an inference goes, call by call, by the device's own clock.
 
-use super::device::Gpu;
-use super::dispatch::Dispatch;
+use super::plumbing::device::Gpu;
+use super::plumbing::dispatch::Dispatch;
 use crate::error::{Error, Kind, Result};
 
 /// One call's share.

@@ -1,14 +1,14 @@
 //! The calls of each stage, forward and backward: which operation on which buffers.
 
-use super::batch_norm::Tensors;
 use super::buffers::{Buffers, Weights};
 use super::chosen::Chosen;
-use super::convolution::{self};
-use super::device::{Gpu, Slice};
-use super::dispatch::Dispatch;
+use super::layers::batch_norm::Tensors;
+use super::layers::{average_pool, batch_norm, dropout, local_response_normalisation, max_pool, relu};
 use super::layout::{Layout, Step};
-use super::operands::{After, Operands, Pass};
-use super::{average_pool, batch_norm, dropout, local_response_normalisation, max_pool, relu};
+use super::plumbing::device::{Gpu, Slice};
+use super::plumbing::dispatch::Dispatch;
+use super::products::convolution;
+use super::products::operands::{After, Operands, Pass};
 use crate::engine::stages::Work;
 use crate::error::Result;
 use crate::vgg::Shape;

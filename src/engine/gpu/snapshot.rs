@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::device::{Gpu, Slice};
+use super::layers::loss_scaling;
 use super::layout::Place;
-use super::loss_scaling;
 use super::network::Network;
-use super::readback::{Readback, Staging};
+use super::plumbing::device::{Gpu, Slice};
+use super::plumbing::readback::{Readback, Staging};
 use crate::engine::{LossScaling, Snapshot, State};
 use crate::error::Result;
 

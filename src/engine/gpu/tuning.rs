@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::convolution::record;
-use super::device::{Gpu, Step};
-use super::operands::{Convolution, Operands, Pass};
-use super::variant::Variant;
+use super::plumbing::device::{Gpu, Step};
+use super::products::convolution::record;
+use super::products::operands::{Convolution, Operands, Pass};
+use super::products::variant::Variant;
 use crate::error::Result;
 
 /// Choices made so far on one adapter: shape -> variant.

@@ -3,8 +3,8 @@
 
 use super::comparison::{Check, distance, execute, values};
 use crate::engine::cpu::reference::average as twin;
-use crate::engine::gpu::device::{Gpu, Step};
-use crate::engine::gpu::{average, loss_scaling};
+use crate::engine::gpu::layers::{average, loss_scaling};
+use crate::engine::gpu::plumbing::device::{Gpu, Step};
 use crate::engine::{LossScaling, Update};
 use crate::error::Result;
 

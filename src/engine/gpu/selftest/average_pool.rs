@@ -5,8 +5,8 @@ use super::comparison::{
     unwritten_activations, values, wide,
 };
 use crate::engine::cpu::reference::average_pool as twin;
-use crate::engine::gpu::average_pool;
-use crate::engine::gpu::device::{Gpu, Step};
+use crate::engine::gpu::layers::average_pool;
+use crate::engine::gpu::plumbing::device::{Gpu, Step};
 use crate::error::Result;
 use crate::vgg::Shape;
 

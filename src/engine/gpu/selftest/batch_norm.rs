@@ -6,9 +6,9 @@ use super::comparison::{
     unpadded, unwritten, unwritten_activations, values, wide, worst, write_activations,
 };
 use crate::engine::cpu::reference::{batch_norm as twin, max_pool, relu};
-use crate::engine::gpu::batch_norm;
-use crate::engine::gpu::chunks::pooled;
-use crate::engine::gpu::device::{Gpu, Slice, Step};
+use crate::engine::gpu::layers::batch_norm;
+use crate::engine::gpu::layers::chunks::pooled;
+use crate::engine::gpu::plumbing::device::{Gpu, Slice, Step};
 use crate::error::Result;
 use crate::vgg::Shape;
 
@@ -184,7 +184,7 @@ impl Tensors {
         pool: bool,
         z: &Slice,
         y: &Slice,
-    ) -> Result<Vec<crate::engine::gpu::dispatch::Dispatch>> {
+    ) -> Result<Vec<crate::engine::gpu::plumbing::dispatch::Dispatch>> {
         Ok(vec![
             batch_norm::moments(gpu, "moments", shape, z, &self.scratch)?,
             batch_norm::join(gpu, "statistics", shape, &self.borrowed(), &self.scratch)?,

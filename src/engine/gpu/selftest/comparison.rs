@@ -5,8 +5,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::engine::cpu::reference::to_half;
-use crate::engine::gpu::device::{Gpu, Slice, Step};
-use crate::engine::gpu::dispatch::Dispatch;
+use crate::engine::gpu::plumbing::device::{Gpu, Slice, Step};
+use crate::engine::gpu::plumbing::dispatch::Dispatch;
 use crate::error::Result;
 use crate::vgg::Shape;
 

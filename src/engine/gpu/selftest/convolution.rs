@@ -7,13 +7,14 @@ use super::comparison::{
 };
 use crate::engine::cpu::reference::convolution::{Sizes, backward_input, backward_weight, forward};
 use crate::engine::cpu::reference::{batch_norm as twin, to_half};
-use crate::engine::gpu::capabilities::Matrices;
-use crate::engine::gpu::convolution::{fuses, record, scratch};
-use crate::engine::gpu::device::{Gpu, Step};
-use crate::engine::gpu::operands::{After, Convolution, Operands, Pass};
-use crate::engine::gpu::product_half::Half;
-use crate::engine::gpu::variant::{Variant, variants};
-use crate::engine::gpu::{Slice, batch_norm};
+use crate::engine::gpu::Slice;
+use crate::engine::gpu::layers::batch_norm;
+use crate::engine::gpu::plumbing::capabilities::Matrices;
+use crate::engine::gpu::plumbing::device::{Gpu, Step};
+use crate::engine::gpu::products::convolution::{fuses, record, scratch};
+use crate::engine::gpu::products::operands::{After, Convolution, Operands, Pass};
+use crate::engine::gpu::products::product_half::Half;
+use crate::engine::gpu::products::variant::{Variant, variants};
 use crate::error::Result;
 use crate::vgg::Shape;
 

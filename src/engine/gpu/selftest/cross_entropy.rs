@@ -3,8 +3,9 @@
 
 use super::comparison::{Check, distance, execute_part, narrow, padded, unpadded, unwritten, values, wide, worst};
 use crate::engine::cpu::reference::cross_entropy as twin;
-use crate::engine::gpu::cross_entropy::{self, Aim};
-use crate::engine::gpu::device::{Gpu, Step};
+use crate::engine::gpu::layers::cross_entropy;
+use crate::engine::gpu::layers::cross_entropy::Aim;
+use crate::engine::gpu::plumbing::device::{Gpu, Step};
 use crate::engine::sample::Target;
 use crate::error::Result;
 

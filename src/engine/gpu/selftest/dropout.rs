@@ -3,8 +3,8 @@
 use super::comparison::{
     Check, activations, coarse, distance, execute_part, padded, read_activations, stored, unpadded, values,
 };
-use crate::engine::gpu::device::{Gpu, Step};
-use crate::engine::gpu::dropout;
+use crate::engine::gpu::layers::dropout;
+use crate::engine::gpu::plumbing::device::{Gpu, Step};
 use crate::engine::random::DropoutMask;
 use crate::error::Result;
 use crate::vgg::Shape;

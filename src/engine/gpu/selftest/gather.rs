@@ -11,8 +11,8 @@ use super::comparison::{
     unwritten_activations,
 };
 use crate::engine::cpu::reference::gather as twin;
-use crate::engine::gpu::device::{Gpu, Step};
-use crate::engine::gpu::gather::{Gallery, PICK, Residence};
+use crate::engine::gpu::layers::gather::{Gallery, PICK, Residence};
+use crate::engine::gpu::plumbing::device::{Gpu, Step};
 use crate::engine::sample::{Area, Blend, Colour, Geometry, Mix, Warp};
 use crate::engine::{Images, Normalisation, Pick, View};
 use crate::error::Result;

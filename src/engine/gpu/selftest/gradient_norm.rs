@@ -3,8 +3,8 @@
 use super::comparison::{Check, execute, unwritten, values, wide};
 use crate::engine::LossScaling;
 use crate::engine::cpu::reference::gradient_norm as twin;
-use crate::engine::gpu::device::{Gpu, Step};
-use crate::engine::gpu::{gradient_norm, loss_scaling};
+use crate::engine::gpu::layers::{gradient_norm, loss_scaling};
+use crate::engine::gpu::plumbing::device::{Gpu, Step};
 use crate::error::Result;
 
 pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {

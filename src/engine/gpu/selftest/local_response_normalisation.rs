@@ -6,8 +6,8 @@ use super::comparison::{
     unwritten_activations, values, wide,
 };
 use crate::engine::cpu::reference::local_response_normalisation as twin;
-use crate::engine::gpu::device::{Gpu, Step};
-use crate::engine::gpu::local_response_normalisation;
+use crate::engine::gpu::layers::local_response_normalisation;
+use crate::engine::gpu::plumbing::device::{Gpu, Step};
 use crate::error::Result;
 use crate::vgg::Shape;
 

@@ -4,9 +4,10 @@
 use super::comparison::{Check, distance, execute, read_activations, stored, unwritten, unwritten_activations, values};
 use super::optimizer::RULES;
 use crate::engine::cpu::reference::{loss_scaling as twin, optimizer as twin_optimizer};
-use crate::engine::gpu::device::{Gpu, Step};
-use crate::engine::gpu::loss_scaling;
-use crate::engine::gpu::optimizer::{self, Decided, Tensors};
+use crate::engine::gpu::layers::loss_scaling;
+use crate::engine::gpu::layers::optimizer;
+use crate::engine::gpu::layers::optimizer::{Decided, Tensors};
+use crate::engine::gpu::plumbing::device::{Gpu, Step};
 use crate::engine::{LossScaling, Optimizer};
 use crate::error::Result;
 
@@ -32,7 +33,7 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
 }
 
 /// Tells the device's buffer of a state that no step has left.
-fn start(gpu: &Gpu, state: LossScaling) -> Result<crate::engine::gpu::device::Slice> {
+fn start(gpu: &Gpu, state: LossScaling) -> Result<crate::engine::gpu::plumbing::device::Slice> {
     let scaling = unwritten(gpu, 9)?;
     loss_scaling::write(gpu, &scaling, &state);
     Ok(scaling)
@@ -61,8 +62,11 @@ fn find(gpu: &Gpu, count: usize) -> Result<f64> {
     for (at, value) in [(0, 0.5), (0, f32::NAN), (count / 2 + 1, f32::INFINITY), (count - 1, f32::NEG_INFINITY)] {
         let scaling = start(gpu, LossScaling::default())?;
         let calls = loss_scaling::decide(gpu, &sgd, 2000, &gradients, &scaling)?;
-        let place =
-            crate::engine::gpu::device::Slice { buffer: gradients.buffer.clone(), offset: at as u64 * 4, bytes: 4 };
+        let place = crate::engine::gpu::plumbing::device::Slice {
+            buffer: gradients.buffer.clone(),
+            offset: at as u64 * 4,
+            bytes: 4,
+        };
         gpu.write(&place, &[value]);
         execute(gpu, &calls, 1, Step::default())?;
         gpu.write(&place, &[values[at]]);

@@ -5,9 +5,9 @@ use super::comparison::{
     unwritten_activations, values,
 };
 use crate::engine::cpu::reference::max_pool as twin;
-use crate::engine::gpu::chunks::pooled;
-use crate::engine::gpu::device::{Gpu, Step};
-use crate::engine::gpu::max_pool;
+use crate::engine::gpu::layers::chunks::pooled;
+use crate::engine::gpu::layers::max_pool;
+use crate::engine::gpu::plumbing::device::{Gpu, Step};
 use crate::error::Result;
 use crate::vgg::Shape;
 

@@ -23,7 +23,7 @@ mod winograd;
 
 pub use comparison::Check;
 
-use super::device::Gpu;
+use super::plumbing::device::Gpu;
 use crate::error::Result;
 
 /// Makes the comparisons of one operation, telling each result as it comes.

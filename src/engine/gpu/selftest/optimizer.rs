@@ -3,9 +3,10 @@
 
 use super::comparison::{Check, distance, execute, values};
 use crate::engine::cpu::reference::optimizer as twin;
-use crate::engine::gpu::device::{Gpu, Step};
-use crate::engine::gpu::loss_scaling;
-use crate::engine::gpu::optimizer::{self, Decided, Tensors};
+use crate::engine::gpu::layers::loss_scaling;
+use crate::engine::gpu::layers::optimizer;
+use crate::engine::gpu::layers::optimizer::{Decided, Tensors};
+use crate::engine::gpu::plumbing::device::{Gpu, Step};
 use crate::engine::{LossScaling, Optimizer};
 use crate::error::Result;
 

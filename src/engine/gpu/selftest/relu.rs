@@ -6,9 +6,9 @@ use super::comparison::{
     unpadded, unwritten, unwritten_activations, values, wide,
 };
 use crate::engine::cpu::reference::{max_pool, relu as twin};
-use crate::engine::gpu::chunks::pooled;
-use crate::engine::gpu::device::{Gpu, Slice, Step};
-use crate::engine::gpu::relu;
+use crate::engine::gpu::layers::chunks::pooled;
+use crate::engine::gpu::layers::relu;
+use crate::engine::gpu::plumbing::device::{Gpu, Slice, Step};
 use crate::error::Result;
 use crate::vgg::Shape;
 

@@ -4,11 +4,11 @@
 
 use super::comparison::{Check, distance, execute, padded, unpadded, unwritten, values};
 use crate::engine::cpu::reference::convolution::{Sizes, backward_input, backward_weight, forward};
-use crate::engine::gpu::device::{Gpu, Step};
-use crate::engine::gpu::operands::{After, Convolution, Operands, Pass};
-use crate::engine::gpu::product::Product;
-use crate::engine::gpu::variant::Variant;
-use crate::engine::gpu::winograd::{Tile, Winograd};
+use crate::engine::gpu::plumbing::device::{Gpu, Step};
+use crate::engine::gpu::products::operands::{After, Convolution, Operands, Pass};
+use crate::engine::gpu::products::product::Product;
+use crate::engine::gpu::products::variant::Variant;
+use crate::engine::gpu::products::winograd::{Tile, Winograd};
 use crate::error::Result;
 
 /// A convolution to check: its sizes, how many samples run, how many a slab has at most, and what is added to x.

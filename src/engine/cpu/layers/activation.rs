@@ -1,0 +1,217 @@
+//! What follows a convolution: batch normalisation, ReLU and 2x2 max pooling, fused so that each pass reads and writes
+//! memory once. (torch.nn.BatchNorm2d: eps 1e-5, momentum 0.1, running variance unbiased; torch.nn.MaxPool2d.)
+//!
+//! Nothing but the convolution's output is kept for the backward pass: the ReLU mask and the pooling's winners (the
+//! first in row-major order of equal ones) follow from it again, and the gradient replaces it in place.
+//! A slab is a sample; sums over samples are added in order, in f64.
+
+use rayon::prelude::*;
+
+use super::activation_kernels::{
+    gradient_sums, input_gradient, moments, normalise, normalise_and_pool, normalise_in_place, pool,
+    pooled_gradient_sums, pooled_input_gradient, pooled_relu_gradient, relu_gradient,
+};
+use crate::engine::cpu::plumbing::simd::InstructionSet;
+use crate::vgg::Shape;
+
+/// Added to the variance.
+const EPSILON: f64 = 1e-5;
+/// Share of the batch in the running statistics.
+const MOMENTUM: f64 = 0.1;
+
+/// What is fused after a convolution of this output shape.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Activation {
+    /// One sample of the convolution's output.
+    pub shape: Shape,
+    /// 2x2 max pooling follows.
+    pub pool: bool,
+    /// Instructions to use.
+    pub set: InstructionSet,
+}
+
+/// Batch normalisation's numbers for one layer, a value a channel.
+pub struct Normalisation<'a> {
+    /// Multiplied by: gamma / sqrt(variance + eps).
+    pub scale: &'a mut [f32],
+    /// Added: beta - mean * scale.
+    pub shift: &'a mut [f32],
+    /// The batch's mean, kept for the backward pass.
+    pub mean: &'a mut [f32],
+    /// 1 / sqrt(variance + eps), kept for the backward pass.
+    pub inverse_deviation: &'a mut [f32],
+}
+
+impl Activation {
+    /// Floats of one sample's result.
+    pub fn output(&self) -> usize {
+        let Shape { height, width, channels } = self.shape;
+        if self.pool { (height / 2) * (width / 2) * channels } else { self.shape.elements() }
+    }
+
+    /// f64 partial sums for a batch of `n`.
+    pub fn partials(&self, n: usize) -> usize {
+        2 * n * self.shape.channels
+    }
+
+    /// Statistics of the batch z [n,h,w,c]: fills `norm` and moves the running statistics.
+    #[expect(clippy::too_many_arguments, reason = "the layer's parameters and buffers are slices of larger ones")]
+    pub fn statistics(
+        &self,
+        z: &[f32],
+        gamma: &[f32],
+        beta: &[f32],
+        norm: &mut Normalisation<'_>,
+        running_mean: &mut [f32],
+        running_variance: &mut [f32],
+        partials: &mut [f64],
+    ) {
+        let (c, sample) = (self.shape.channels, self.shape.elements());
+        let n = z.len() / sample;
+        let partials = &mut partials[..self.partials(n)];
+        z.par_chunks(sample).zip(partials.par_chunks_mut(2 * c)).with_max_len(1).for_each(|(z, partial)| {
+            moments(self.set, z, c, partial);
+        });
+        let pixels = self.shape.pixels() as f64;
+        let count = pixels * n as f64;
+        for channel in 0..c {
+            // Chan et al. 1979: means and squared deviations of samples joined in order.
+            let (mut mean, mut squares) = (0.0, 0.0);
+            for (sample, partial) in partials.chunks_exact(2 * c).enumerate() {
+                let before = pixels * sample as f64;
+                let delta = partial[channel] - mean;
+                mean += delta * pixels / (before + pixels);
+                squares += partial[c + channel] + delta * delta * before * pixels / (before + pixels);
+            }
+            // Deviations beyond 1e19 overflow: a network that is lost must not look normalised.
+            let squares = if squares.is_finite() { squares } else { f64::NAN };
+            let inverse = 1.0 / (squares / count + EPSILON).sqrt();
+            norm.mean[channel] = mean as f32;
+            norm.inverse_deviation[channel] = inverse as f32;
+            norm.scale[channel] = (f64::from(gamma[channel]) * inverse) as f32;
+            norm.shift[channel] = (f64::from(beta[channel]) - mean * f64::from(gamma[channel]) * inverse) as f32;
+            let unbiased = squares / (count - 1.0).max(1.0);
+            let moved = |old: f32, new: f64| (f64::from(old) * (1.0 - MOMENTUM) + MOMENTUM * new) as f32;
+            running_mean[channel] = moved(running_mean[channel], mean);
+            running_variance[channel] = moved(running_variance[channel], unbiased);
+        }
+    }
+
+    /// Scale and shift of inference, from the running statistics.
+    pub fn frozen(gamma: &[f32], beta: &[f32], mean: &[f32], variance: &[f32], scale: &mut [f32], shift: &mut [f32]) {
+        for channel in 0..gamma.len() {
+            let inverse = 1.0 / (f64::from(variance[channel]) + EPSILON).sqrt();
+            scale[channel] = (f64::from(gamma[channel]) * inverse) as f32;
+            shift[channel] =
+                (f64::from(beta[channel]) - f64::from(mean[channel]) * f64::from(gamma[channel]) * inverse) as f32;
+        }
+    }
+
+    /// y = max(z * scale + shift, 0), pooled where the layer pools.
+    pub fn forward(&self, z: &[f32], scale: &[f32], shift: &[f32], y: &mut [f32]) {
+        let (set, shape) = (self.set, self.shape);
+        z.par_chunks(shape.elements()).zip(y.par_chunks_mut(self.output())).with_max_len(1).for_each(|(z, y)| {
+            if self.pool {
+                normalise_and_pool(set, z, shape, scale, shift, y);
+            } else {
+                normalise(set, z, shape.channels, scale, shift, y);
+            }
+        });
+    }
+
+    /// [`Self::forward`] without pooling, in place.
+    pub fn forward_in_place(&self, z: &mut [f32], scale: &[f32], shift: &[f32]) {
+        z.par_chunks_mut(self.shape.elements()).with_max_len(1).for_each(|z| {
+            normalise_in_place(self.set, z, self.shape.channels, scale, shift);
+        });
+    }
+
+    /// Replaces z by its gradient, from `dy`, the gradient of the result; gradients of gamma and beta are written.
+    #[expect(clippy::too_many_arguments, reason = "the layer's parameters and buffers are slices of larger ones")]
+    pub fn backward(
+        &self,
+        z: &mut [f32],
+        dy: &[f32],
+        gamma: &[f32],
+        norm: &Normalisation<'_>,
+        d_gamma: &mut [f32],
+        d_beta: &mut [f32],
+        partials: &mut [f64],
+        factors: &mut [f32],
+    ) {
+        let (set, shape) = (self.set, self.shape);
+        let (c, sample) = (shape.channels, shape.elements());
+        let n = z.len() / sample;
+        let (scale, shift) = (&*norm.scale, &*norm.shift);
+        let (mean, inverse) = (&*norm.mean, &*norm.inverse_deviation);
+        let partials = &mut partials[..self.partials(n)];
+        z.par_chunks_mut(sample)
+            .zip(dy.par_chunks(self.output()))
+            .zip(partials.par_chunks_mut(2 * c))
+            .with_max_len(1)
+            .for_each(|((z, dy), partial)| {
+                partial.fill(0.0);
+                if self.pool {
+                    pooled_gradient_sums(set, z, dy, shape, scale, shift, mean, inverse, partial);
+                } else {
+                    gradient_sums(set, z, dy, c, scale, shift, mean, inverse, partial);
+                }
+            });
+        // dz = a dy + b z + d, with the means of dy and of dy * xhat folded into b and d.
+        let count = (shape.pixels() * n) as f64;
+        let (b, d) = factors.split_at_mut(c);
+        for channel in 0..c {
+            let (mut sum, mut product) = (0.0, 0.0);
+            for partial in partials.chunks_exact(2 * c) {
+                sum += partial[channel];
+                product += partial[c + channel];
+            }
+            d_beta[channel] = sum as f32;
+            d_gamma[channel] = product as f32;
+            let (mean, inverse) = (f64::from(mean[channel]), f64::from(inverse[channel]));
+            let slope = -f64::from(gamma[channel]) * inverse * inverse * product / count;
+            b[channel] = slope as f32;
+            d[channel] = (-f64::from(gamma[channel]) * inverse * sum / count - slope * mean) as f32;
+        }
+        let (b, d) = (&*b, &d[..c]);
+        z.par_chunks_mut(sample).zip(dy.par_chunks(self.output())).with_max_len(1).for_each(|(z, dy)| {
+            if self.pool {
+                pooled_input_gradient(set, z, dy, shape, scale, shift, b, d);
+            } else {
+                input_gradient(set, z, dy, c, scale, shift, b, d);
+            }
+        });
+    }
+
+    /// Pooling of an activation that is already there (no batch normalisation).
+    pub fn pool(&self, z: &[f32], y: &mut [f32]) {
+        z.par_chunks(self.shape.elements()).zip(y.par_chunks_mut(self.output())).with_max_len(1).for_each(|(z, y)| {
+            pool(self.set, z, self.shape, y);
+        });
+    }
+
+    /// Replaces an activation z = max(., 0) by the gradient ahead of its ReLU (no batch normalisation).
+    pub fn backward_plain(&self, z: &mut [f32], dy: &[f32]) {
+        let (set, shape) = (self.set, self.shape);
+        z.par_chunks_mut(shape.elements()).zip(dy.par_chunks(self.output())).with_max_len(1).for_each(|(z, dy)| {
+            if self.pool {
+                pooled_relu_gradient(set, z, dy, shape);
+            } else {
+                relu_gradient(set, z, dy);
+            }
+        });
+    }
+
+    /// Sum of dz [n,h,w,c] over all pixels (no batch normalisation).
+    pub fn bias_gradient(&self, dz: &[f32], d_bias: &mut [f32], partials: &mut [f64]) {
+        let (c, sample) = (self.shape.channels, self.shape.elements());
+        let partials = &mut partials[..self.partials(dz.len() / sample)];
+        dz.par_chunks(sample).zip(partials.par_chunks_mut(2 * c)).with_max_len(1).for_each(|(dz, partial)| {
+            moments(self.set, dz, c, partial);
+        });
+        for (channel, d_bias) in d_bias.iter_mut().enumerate() {
+            let means: f64 = partials.chunks_exact(2 * c).map(|p| p[channel]).sum();
+            *d_bias = (means * self.shape.pixels() as f64) as f32;
+        }
+    }
+}
