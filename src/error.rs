@@ -29,6 +29,8 @@ pub enum Kind {
     OutOfMemory,
     /// A graphics device that went away in the middle of its work: exit code 1.
     DeviceLost,
+    /// Another rank of a distributed training failed or is gone: exit code 1.
+    PeerLost,
     /// Stopped by a signal after saving; holds the signal's number: exit code 128 + signal.
     Interrupted(i32),
 }
@@ -136,7 +138,13 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Usage => 2,
-            Kind::Data | Kind::Io | Kind::Diverged | Kind::Engine | Kind::OutOfMemory | Kind::DeviceLost => 1,
+            Kind::Data
+            | Kind::Io
+            | Kind::Diverged
+            | Kind::Engine
+            | Kind::OutOfMemory
+            | Kind::DeviceLost
+            | Kind::PeerLost => 1,
             Kind::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(1),
         }
     }

@@ -18,6 +18,8 @@ pub mod vgg;
 pub mod engine;
 pub mod engines;
 
+pub mod distributed;
+
 pub mod bench;
 pub mod training;
 

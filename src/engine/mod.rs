@@ -19,11 +19,13 @@ pub mod cpu;
 pub mod gpu;
 pub mod images;
 mod lifetime;
+pub mod peers;
 mod precision;
 pub mod random;
 pub mod resample;
 pub mod sample;
 mod stages;
+pub mod tree;
 pub mod update;
 
 pub use update::{LossScaling, NoDecay, Optimizer, Update};
