@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use vggkit::cli::output::line;
 use vggkit::engine::Precision;
-use vggkit::engine::gpu::plumbing::device::Step;
+use vggkit::engine::gpu::plumbing::device::StepUniform;
 use vggkit::engine::gpu::products::convolution::{record, scratch};
 use vggkit::engine::gpu::products::operands::{After, Convolution, Operands, Pass};
 use vggkit::engine::gpu::products::variant::variants;
@@ -139,7 +139,7 @@ fn time(
         scratch: &scratch,
     };
     let calls = record(gpu, "bench", convolution, pass, variant, batch, &operands)?;
-    gpu.write_step(Step { samples: batch as u32, batch: batch as u32, ..Step::default() });
+    gpu.write_step(StepUniform { samples: batch as u32, batch: batch as u32, ..StepUniform::default() });
     let mut best = f64::INFINITY;
     // The first run compiles and touches memory.
     for repeat in 0..=arguments.repeats {

@@ -58,16 +58,16 @@ fn picks(step: usize, count: usize) -> Vec<Pick> {
     (0..count).map(|i| pick(i).into()).collect()
 }
 
-/// Three steps, the last on a smaller batch; then logits of held images.
+/// Three steps, the last on a smaller batch; then logits of validation images.
 fn train(engine: &mut dyn Engine, source: &Images) -> (State, Vec<f32>, Vec<f32>) {
     engine.attach(Source::Train, source.clone()).expect("fits");
-    engine.attach(Source::Held, Images { labels: Arc::new([]), ..source.clone() }).expect("fits");
+    engine.attach(Source::Validation, Images { labels: Arc::new([]), ..source.clone() }).expect("fits");
     for (step, count) in [BATCH, BATCH, 2].into_iter().enumerate() {
         engine.train_step(Batch::Picks(Source::Train, &picks(step, count)), 0.05).expect("a step");
     }
     let losses = engine.drain_metrics().expect("metrics").iter().map(|m| m.loss).collect();
     let mut logits = Vec::new();
-    engine.logits(Batch::Picks(Source::Held, &picks(5, 3)), &mut logits).expect("logits");
+    engine.logits(Batch::Picks(Source::Validation, &picks(5, 3)), &mut logits).expect("logits");
     assert_eq!(logits.len(), 27);
     (engine.state().expect("a state"), losses, logits)
 }
@@ -328,10 +328,10 @@ fn what_does_not_fit_is_an_error_and_changes_nothing() {
     assert!(engine.attach(Source::Train, Images { count: COUNT + 1, ..source.clone() }).is_err());
     assert!(engine.attach(Source::Train, Images { labels: Arc::new([1]), ..source.clone() }).is_err());
     engine.attach(Source::Train, source.clone()).expect("fits");
-    engine.attach(Source::Held, Images { labels: Arc::new([]), ..source }).expect("fits");
+    engine.attach(Source::Validation, Images { labels: Arc::new([]), ..source }).expect("fits");
     let outside = [Pick::of(COUNT as u32)];
     assert!(engine.train_step(Batch::Picks(Source::Train, &outside), 0.1).is_err());
-    assert!(engine.train_step(Batch::Picks(Source::Held, &all), 0.1).is_err(), "no labels");
+    assert!(engine.train_step(Batch::Picks(Source::Validation, &all), 0.1).is_err(), "no labels");
     assert!(engine.train_step(Batch::Picks(Source::Train, &[]), 0.1).is_err());
     let untaught = Batch::Taught(Source::Train, &all, &[0.1]);
     assert!(engine.train_step(untaught, 0.1).is_err(), "nobody teaches");

@@ -229,7 +229,7 @@ fn vggkit(folder: &Path) -> Command {
 /// A small data set as a zip.
 fn archive() -> Vec<u8> {
     let work = tempfile::tempdir().unwrap();
-    let raw = demo::draw(work.path(), &demo::Settings { classes: 2, per_class: 9, seed: 1 }, true).unwrap();
+    let raw = demo::draw(work.path(), &demo::DemoSettings { classes: 2, per_class: 9, seed: 1 }, true).unwrap();
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for entry in walkdir::WalkDir::new(&raw).sort_by_file_name() {
         let entry = entry.unwrap();

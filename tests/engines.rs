@@ -118,7 +118,7 @@ fn compare(engine: &str, open: impl Fn(Plan, Settings, &State) -> Box<dyn Engine
         let mut fast = open(plan.clone(), settings, &state);
         for engine in [&mut reference as &mut dyn Engine, fast.as_mut()] {
             engine.attach(Source::Train, images(35, 41)).expect("images");
-            engine.attach(Source::Held, images(64, 37)).expect("images");
+            engine.attach(Source::Validation, images(64, 37)).expect("images");
             let picks = picks(n);
             let batch = match n {
                 5 => Batch::Taught(Source::Train, &picks, &rows),
@@ -153,7 +153,7 @@ fn compare(engine: &str, open: impl Fn(Plan, Settings, &State) -> Box<dyn Engine
         }
         let logits = |engine: &mut dyn Engine| {
             let mut logits = Vec::new();
-            engine.logits(Batch::Picks(Source::Held, &picks(3)), &mut logits).expect("logits");
+            engine.logits(Batch::Picks(Source::Validation, &picks(3)), &mut logits).expect("logits");
             logits
         };
         close("logits", &logits(fast.as_mut()), &logits(&mut reference));

@@ -10,7 +10,7 @@ use vggkit::inference::answers::Answers;
 use vggkit::inference::evaluation::Evaluation;
 use vggkit::inference::fusion::Fusion;
 use vggkit::inference::inside::Inside;
-use vggkit::training::history::{self, Epoch, Step};
+use vggkit::training::history::{self, Epoch, StepLine};
 use vggkit::training::run::Run;
 
 /// The first fenced example below a heading, by language and heading.
@@ -51,7 +51,7 @@ fn runs_histories_steps_and_evaluations() {
     assert_eq!(toml::Table::try_from(&run).expect("TOML"), expected);
     assert_eq!(run.schema, vggkit::training::run::SCHEMA);
     is_exactly::<Epoch>(&example("history.jsonl", "json"));
-    is_exactly::<Step>(&example("steps.jsonl", "json"));
+    is_exactly::<StepLine>(&example("steps.jsonl", "json"));
     is_exactly::<Evaluation>(&example("evaluation.json", "json"));
     is_exactly::<Fusion>(&example("fusion.json", "json"));
     is_exactly::<Inside>(&example("inside.json", "json"));

@@ -222,25 +222,25 @@ fn many_inferences_under_way_are_those_of_one_at_a_time() {
     let (images, first) = (&demo().images, first_state(&plan));
     for micro_batch in [None, Some(3)] {
         let mut engine = gpu(&plan, &settings(8, SGD), &first, &Options { micro_batch, ..options() });
-        engine.attach(Source::Held, images.clone()).expect("images");
+        engine.attach(Source::Validation, images.clone()).expect("images");
         // More batches than may be under way, of several sizes.
         let all: Vec<Vec<Pick>> = (0..20).map(|step| picks(step, 1 + step % 8, images.count)).collect();
         let mut one = Vec::new();
         let mut expected = Vec::new();
         for picks in &all {
-            engine.logits(Batch::Picks(Source::Held, picks), &mut one).expect("logits");
+            engine.logits(Batch::Picks(Source::Validation, picks), &mut one).expect("logits");
             assert_eq!(one.len(), picks.len() * plan.network.classes);
             expected.push(one.clone());
         }
         let mut found = Vec::new();
-        let mut batches = all.iter().map(|picks| Batch::Picks(Source::Held, picks));
+        let mut batches = all.iter().map(|picks| Batch::Picks(Source::Validation, picks));
         engine.infer(&mut batches, &mut |logits| found.push(logits.to_vec())).expect("logits");
         assert!(found == expected, "micro-batches of {micro_batch:?}");
         // What is refused is said, and what was under way is in nobody's way.
         let wrong = [Pick::of(u32::MAX)];
-        let mut batches = [all[5].as_slice(), &wrong].into_iter().map(|picks| Batch::Picks(Source::Held, picks));
+        let mut batches = [all[5].as_slice(), &wrong].into_iter().map(|picks| Batch::Picks(Source::Validation, picks));
         assert!(engine.infer(&mut batches, &mut |_| ()).is_err());
-        engine.logits(Batch::Picks(Source::Held, &all[7]), &mut one).expect("logits");
+        engine.logits(Batch::Picks(Source::Validation, &all[7]), &mut one).expect("logits");
         assert!(one == expected[7]);
     }
 }
@@ -263,8 +263,8 @@ fn micro_batches_add_up_to_the_batch() {
     }
     let logits = |engine: &mut GpuEngine| {
         let mut logits = Vec::new();
-        engine.attach(Source::Held, images.clone()).expect("images");
-        engine.logits(Batch::Picks(Source::Held, &picks(0, 8, images.count)), &mut logits).expect("logits");
+        engine.attach(Source::Validation, images.clone()).expect("images");
+        engine.logits(Batch::Picks(Source::Validation, &picks(0, 8, images.count)), &mut logits).expect("logits");
         logits
     };
     assert!(distance(&logits(&mut parts), &logits(&mut whole)) < 1e-4);

@@ -120,7 +120,7 @@ mod with_the_feature {
     /// A small data set as a zip, and its MD5.
     fn archive() -> (Vec<u8>, String) {
         let work = tempfile::tempdir().unwrap();
-        let raw = demo::draw(work.path(), &demo::Settings { classes: 2, per_class: 9, seed: 1 }, true).unwrap();
+        let raw = demo::draw(work.path(), &demo::DemoSettings { classes: 2, per_class: 9, seed: 1 }, true).unwrap();
         let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
         for entry in walkdir::WalkDir::new(&raw).sort_by_file_name() {
             let entry = entry.unwrap();

@@ -20,7 +20,7 @@ fn vggkit(folder: &Path) -> Command {
 /// A working folder with a raw set in the official layout.
 fn raw(classes: usize, per_class: usize) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
-    let path = demo::draw(folder.path(), &demo::Settings { classes, per_class, seed: 5 }, true).unwrap();
+    let path = demo::draw(folder.path(), &demo::DemoSettings { classes, per_class, seed: 5 }, true).unwrap();
     (folder, path)
 }
 

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::{fs, str};
 
 use libfuzzer_sys::fuzz_target;
-use vggkit::dataset::manifest::Settings;
+use vggkit::dataset::manifest::PrepareSettings;
 use vggkit::dataset::source::Source;
 use vggkit::dataset::{annotations, layout};
 use vggkit_fuzz::{data_set, scratch, seed};
@@ -72,7 +72,7 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
         }
     }
     let source = Source::open(folder).expect("a folder in the layout");
-    let Ok(layout) = layout::understand(&source, &Settings::default()) else { return };
+    let Ok(layout) = layout::understand(&source, &PrepareSettings::default()) else { return };
     assert_eq!(layout.classes.iter().map(|class| &class.wnid[..]).collect::<Vec<_>>(), ["n00000001", "n00000002"]);
     assert_eq!(layout.splits[0].images.len(), 4, "lists take no image of train away");
     let text = fs::read_to_string(folder.join(LISTS[2])).unwrap_or_default();

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use vggkit::dataset::manifest::Settings;
+use vggkit::dataset::manifest::PrepareSettings;
 use vggkit::dataset::source::Source;
 use vggkit::dataset::{decode, layout};
 use vggkit_fuzz::{data_set, scratch, seed, stays_below, zipped};
@@ -45,7 +45,7 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
             assert_eq!(content.len() as u64, entry.bytes, "{}", entry.path);
         }
     }
-    let Ok(layout) = layout::understand(&source, &Settings::default()) else { return };
+    let Ok(layout) = layout::understand(&source, &PrepareSettings::default()) else { return };
     let size = layout::common_size(&source, &layout);
     assert!(size.0 > 0 && size.1 > 0);
     for split in &layout.splits {

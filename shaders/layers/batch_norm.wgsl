@@ -3,7 +3,7 @@
 // channels are padded to four. Sources: Ioffe & Szegedy 2015, algorithm 1; Chan, Golub & LeVeque 1979 for joining
 // means and squares. Twins: engine::cpu::reference::{batch_norm, relu, max_pool}; needs window.wgsl.
 //
-// kept [4][channels]: scale = gamma * inverse, shift = beta - mean * scale, mean, inverse = 1 / sqrt(variance + 1e-5).
+// saved [4][channels]: scale = gamma * inverse, shift = beta - mean * scale, mean, inverse = 1 / sqrt(variance + 1e-5).
 // scratch: [2][channels] factors of the input gradient, then [chunks][2][channels] partial sums.
 // A sum over pixels has two stages: an invocation adds up `chunk` pixels of four channels, then a workgroup joins the
 // chunks of four channels. Both orders are fixed.
@@ -27,7 +27,7 @@ struct Dims {
 @group(0) @binding(2) var<storage, read> z: array<Quad>;
 @group(0) @binding(2) var<storage, read_write> dz: array<Quad>; // z on entry
 @group(0) @binding(3) var<storage, read_write> moment_sums: array<vec4<f32>>; // scratch
-@group(0) @binding(3) var<storage, read> kept: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> saved: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<Quad>;
 @group(0) @binding(4) var<storage, read> dy: array<Quad>;
 @group(0) @binding(5) var<storage, read_write> gradient_sums: array<vec4<f32>>; // scratch
@@ -40,7 +40,7 @@ struct Dims {
 @group(0) @binding(6) var<storage, read_write> keep: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> moment_parts: array<vec4<f32>>; // scratch
 // gradients
-@group(0) @binding(2) var<storage, read> kept_moments: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> saved_moments: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> d_gamma: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> d_beta: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> gradient_parts: array<vec4<f32>>; // scratch
@@ -118,7 +118,7 @@ fn join(a: Moments, b: Moments) -> Moments {
     return Moments(count, a.mean + difference * share, a.squares + b.squares + difference * difference * (a.count * share));
 }
 
-// Joins the chunks of four channels: kept, and the running statistics move towards the batch's.
+// Joins the chunks of four channels: saved, and the running statistics move towards the batch's.
 @compute @workgroup_size(LANES)
 fn statistics(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let quad = group.x;
@@ -159,7 +159,7 @@ fn keep_moments(quad: u32, mean: vec4<f32>, variance: vec4<f32>) {
     keep[3u * dims.quads + quad] = inverse;
 }
 
-// kept of inference.
+// saved of inference.
 @compute @workgroup_size(64)
 fn frozen(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let quad = group.x * 64u + local;
@@ -179,7 +179,7 @@ fn normalise(
         return;
     }
     let quad = i % dims.quads;
-    y[i] = Quad(normalised(vec4<f32>(z[i]), kept[quad], kept[dims.quads + quad]));
+    y[i] = Quad(normalised(vec4<f32>(z[i]), saved[quad], saved[dims.quads + quad]));
 }
 
 @compute @workgroup_size(64)
@@ -193,8 +193,8 @@ fn normalise_pooled(
         return;
     }
     let quad = i % dims.quads;
-    let scale = kept[quad];
-    let shift = kept[dims.quads + quad];
+    let scale = saved[quad];
+    let shift = saved[dims.quads + quad];
     let upper = corner(i / dims.quads) + quad;
     let lower = upper + dims.width * dims.quads;
     y[i] = Quad(greatest(
@@ -220,9 +220,9 @@ fn sums(
     if (first >= last) {
         return;
     }
-    let scale = kept[quad];
-    let shift = kept[dims.quads + quad];
-    let mean = kept[2u * dims.quads + quad];
+    let scale = saved[quad];
+    let shift = saved[dims.quads + quad];
+    let mean = saved[2u * dims.quads + quad];
     var sum = vec4<f32>();
     var product = vec4<f32>();
     for (var pixel = first; pixel < last; pixel++) {
@@ -251,9 +251,9 @@ fn sums_pooled(
     if (first >= last) {
         return;
     }
-    let scale = kept[quad];
-    let shift = kept[dims.quads + quad];
-    let mean = kept[2u * dims.quads + quad];
+    let scale = saved[quad];
+    let shift = saved[dims.quads + quad];
+    let mean = saved[2u * dims.quads + quad];
     var sum = vec4<f32>();
     var product = vec4<f32>();
     for (var pixel = first; pixel < last; pixel++) {
@@ -304,8 +304,8 @@ fn gradients(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         workgroupBarrier();
     }
     if (local == 0u) {
-        let scale = kept_moments[quad];
-        let inverse = kept_moments[3u * dims.quads + quad];
+        let scale = saved_moments[quad];
+        let inverse = saved_moments[3u * dims.quads + quad];
         let sum = added[0].sum;
         let product = added[0].product * inverse;
         let count = f32(pixels());
@@ -332,14 +332,14 @@ fn input_gradient(
         return;
     }
     let quad = i % dims.quads;
-    let scale = kept[quad];
+    let scale = saved[quad];
     let v = vec4<f32>(dz[i]);
-    let g = select(vec4<f32>(), vec4<f32>(dy[i]), normalised(v, scale, kept[dims.quads + quad]) > vec4<f32>());
+    let g = select(vec4<f32>(), vec4<f32>(dy[i]), normalised(v, scale, saved[dims.quads + quad]) > vec4<f32>());
     dz[i] = Quad(scale * g + through_statistics(v, quad));
 }
 
 fn through_statistics(v: vec4<f32>, quad: u32) -> vec4<f32> {
-    return factors[quad] * (v - kept[2u * dims.quads + quad]) + factors[dims.quads + quad];
+    return factors[quad] * (v - saved[2u * dims.quads + quad]) + factors[dims.quads + quad];
 }
 
 // An invocation a window. Where height or width is odd, the last windows are cut: no dy reaches their pixels.
@@ -366,8 +366,8 @@ fn input_gradient_pooled(
     let right = 2u * column + 1u < dims.width;
     let below = 2u * row + 1u < dims.height;
     if (right && below) {
-        let scale = kept[quad];
-        let shift = kept[dims.quads + quad];
+        let scale = saved[quad];
+        let shift = saved[dims.quads + quad];
         let p = vec4<f32>(dz[upper]);
         let q = vec4<f32>(dz[upper + dims.quads]);
         let r = vec4<f32>(dz[lower]);

@@ -11,7 +11,7 @@ use super::arguments::shared::Shared;
 use super::arguments::values;
 use super::output;
 use crate::dataset::classes::Classes;
-use crate::dataset::manifest::{Manifest, Settings, Split};
+use crate::dataset::manifest::{Manifest, PrepareSettings, Split};
 use crate::dataset::names::OFFICIAL_URL;
 use crate::dataset::prepare::{Input, Request, Summary, prepare};
 use crate::dataset::{demo, manifest};
@@ -101,10 +101,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         arguments;
     let size = size.map(|side| side as usize);
     let per_class = per_class.map(NonZeroUsize::get);
-    let mut settings = Settings { classes, per_class, seed, val_share, size, no_folders, skip_corrupt, drop_leaks };
+    let mut settings =
+        PrepareSettings { classes, per_class, seed, val_share, size, no_folders, skip_corrupt, drop_leaks };
     let (data, input) = if demo {
-        let usual = demo::Settings::default();
-        let demo = demo::Settings {
+        let usual = demo::DemoSettings::default();
+        let demo = demo::DemoSettings {
             classes: match &settings.classes {
                 None => usual.classes,
                 Some(Classes::Count(count)) => *count,

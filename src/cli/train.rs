@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::arguments::config;
 
 pub use super::arguments::train::Arguments;
-use super::arguments::train::Settings;
+use super::arguments::train::TrainSettings;
 use super::output;
 use crate::dataset::Pack;
 use crate::error::{Error, Kind, Result};
@@ -212,7 +212,7 @@ fn folder(arguments: &Arguments, name: &str, packs: &Packs) -> PathBuf {
 }
 
 /// What `run.toml` would say of a run with these settings.
-fn record(network: &Network, settings: &Settings) -> Run {
+fn record(network: &Network, settings: &TrainSettings) -> Run {
     let data = Data { train: settings.train.clone(), val: settings.val.clone(), ..Data::default() };
     Run::new(network.clone(), settings.recipe.clone(), data)
 }

@@ -12,13 +12,13 @@ use rand_chacha::ChaCha8Rng;
 
 use super::classes::Classes;
 use super::fingerprint;
-use super::manifest::Settings;
+use super::manifest::PrepareSettings;
 use crate::error::{Error, Result};
 
 /// Ranks of the chosen classes among `all`, which are sorted; `names` has the readable names of some. Errors: more than
 /// there are, a name that is not there or is the name of several.
 pub fn classes(
-    settings: &Settings,
+    settings: &PrepareSettings,
     all: &[String],
     names: &HashMap<&str, Vec<&str>>,
     source: &Path,
@@ -94,7 +94,7 @@ pub fn held_out(class: &str, there: usize, share: f64, seed: u64) -> Vec<usize> 
 
 /// Indices of the chosen train images of a class that has `there` of them; `class` is its rank among all of the source,
 /// so that another choice of classes leaves the images of each as they were.
-pub fn images(settings: &Settings, class: usize, there: usize) -> Vec<usize> {
+pub fn images(settings: &PrepareSettings, class: usize, there: usize) -> Vec<usize> {
     let wanted = settings.per_class.unwrap_or(there).min(there);
     drawn(settings.seed, class as u64 + 1, there, wanted)
 }
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_seed_draws_and_none_takes_the_first() {
-        let mut settings = Settings { per_class: Some(5), ..Settings::default() };
+        let mut settings = PrepareSettings { per_class: Some(5), ..PrepareSettings::default() };
         assert_eq!(images(&settings, 3, 100), [0, 1, 2, 3, 4]);
         settings.seed = Some(1);
         let drawn = images(&settings, 3, 100);

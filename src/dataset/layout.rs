@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use super::decode::{self, Size};
 use super::finding::Problem;
-use super::manifest::{Class, HeldOut, Settings};
+use super::manifest::{Class, HeldOut, PrepareSettings};
 use super::source::Source;
 use crate::error::Result;
 use reader::Reader;
@@ -22,7 +22,7 @@ use splits::images_of_train;
 
 /// What a source holds, after `--classes` and `--per-class`.
 #[derive(Debug)]
-pub struct Layout {
+pub struct SourceLayout {
     /// In class-index order.
     pub classes: Vec<Class>,
     /// Number of classes of the whole source.
@@ -41,7 +41,7 @@ pub struct Layout {
 
 /// Understands a source. Errors: no classes, a val without labels, a class or more classes asked for than there are, text files
 /// that cannot be read at all.
-pub fn understand(source: &Source, settings: &Settings) -> Result<Layout> {
+pub fn understand(source: &Source, settings: &PrepareSettings) -> Result<SourceLayout> {
     let mut reader =
         Reader { source, settings, problems: Vec::new(), notes: source.notes().to_vec(), held_out: None, help: None };
     let train = images_of_train(source);
@@ -58,7 +58,7 @@ pub fn understand(source: &Source, settings: &Settings) -> Result<Layout> {
         reader.keep_one_of_each(split, &classes);
     }
     let Reader { problems, notes, held_out, help, .. } = reader;
-    Ok(Layout { classes, all_classes: all.len(), splits, problems, notes, held_out, help })
+    Ok(SourceLayout { classes, all_classes: all.len(), splits, problems, notes, held_out, help })
 }
 
 /// Larger images, such as photographs as a camera made them, are not packed as they are, however many are of one size:
@@ -66,7 +66,7 @@ pub fn understand(source: &Source, settings: &Settings) -> Result<Layout> {
 const LARGEST_COMMON_SIDE: usize = 256;
 
 /// The size that most of some images spread over train have; 64 x 64 where no size has most, or a large one.
-pub fn common_size(source: &Source, layout: &Layout) -> Size {
+pub fn common_size(source: &Source, layout: &SourceLayout) -> Size {
     let images: &[Image] = layout.splits.first().map_or(&[], |train| &train.images);
     let mut votes: BTreeMap<Size, usize> = BTreeMap::new();
     for image in images.iter().step_by((images.len() / 31).max(1)) {

@@ -31,7 +31,7 @@ pub struct Manifest {
     /// What it was made from.
     pub source: SourceRecord,
     /// What was asked for.
-    pub settings: Settings,
+    pub settings: PrepareSettings,
     /// In class-index order (sorted wnids).
     pub classes: Vec<Class>,
     /// Image rows.
@@ -93,7 +93,7 @@ pub struct HeldOut {
 
 /// The choices that decide which images are in.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct PrepareSettings {
     /// `--classes`.
     pub classes: Option<Classes>,
     /// `--per-class N`: so many train images of a class, the first or drawn by the seed.

@@ -42,8 +42,8 @@ pub const PRECISE: (&str, &str) = ("cpu convolution", "precise");
 pub enum Source {
     /// Trained on.
     Train,
-    /// Validated on, evaluated or predicted.
-    Held,
+    /// Not trained on: validated on, evaluated or predicted.
+    Validation,
 }
 
 /// A batch as the engine takes it.

@@ -93,7 +93,7 @@ pub fn evaluate(
     match tta {
         // The figures of validation in training, to the bit: of logits, not of probabilities.
         None => {
-            model.engine.attach(Source::Held, pack.images.clone())?;
+            model.engine.attach(Source::Validation, pack.images.clone())?;
             let batch_size = model.batch_size();
             let visit = |i: usize, logits: &[f32]| count.add(i, &Verdict::of_logits(logits, labels[i]));
             metrics::for_each_logits(model.engine.as_mut(), labels.len(), batch_size, visit, progress)?;

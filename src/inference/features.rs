@@ -47,7 +47,7 @@ impl Extractor {
 
     /// Asks of all images. `progress` is told after each batch how many are done.
     pub fn rows(&mut self, images: &Images, progress: impl FnMut(usize)) -> Result<Vec<Row>> {
-        self.engine.attach(Source::Held, images.clone())?;
+        self.engine.attach(Source::Validation, images.clone())?;
         let classes = self.engine.plan().network.classes - last(self.engine.plan())?.1;
         let mut rows = Vec::with_capacity(images.count);
         let visit = |_, row: &[f32]| {

@@ -105,12 +105,12 @@ pub fn look(
     let head = Head::new(&plan, &state.tensors).ok_or_else(headless)?;
     let settings = Settings { batch_size: 1, ..inference_settings(&model.run, threads, false) };
     let mut engine = CpuEngine::new(plan.clone(), settings, &state)?;
-    engine.attach(Source::Held, pack.images.clone())?;
+    engine.attach(Source::Validation, pack.images.clone())?;
     let names = pack.image_names();
     let mut attention = Vec::new();
     for image in choose(pack) {
         let pick = Pick::of(u32::try_from(image).unwrap_or(u32::MAX));
-        let features = engine.features(Batch::Picks(Source::Held, &[pick]))?;
+        let features = engine.features(Batch::Picks(Source::Validation, &[pick]))?;
         let Answer { truth, predicted, probability, truth_probability } =
             Answer::of(&head.logits(&features), pack.images.labels[image]);
         let (truth, predicted) = (truth as usize, predicted as usize);

@@ -130,7 +130,7 @@ pub fn probabilities(
             other = model.engine_of(plan, State::new(tensors))?;
             other.as_mut()
         };
-        engine.attach(Source::Held, images.clone())?;
+        engine.attach(Source::Validation, images.clone())?;
         let add = |_, image: usize, logits: &[f32]| {
             let row = &mut mean[image * classes..][..classes];
             row.iter_mut().zip(metrics::softmax(logits)).for_each(|(mean, p)| *mean += share * p);
@@ -158,7 +158,7 @@ fn dense(model: &mut Model, images: &Images, views: &[View], mut progress: impl 
             }
             none => {
                 let engine = none.insert(model.engine_of(dense.plan.clone(), state)?);
-                engine.attach(Source::Held, images.clone())?;
+                engine.attach(Source::Validation, images.clone())?;
                 engine
             }
         };

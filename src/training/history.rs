@@ -99,7 +99,7 @@ impl<'a> From<&'a Epoch> for Row<'a> {
 
 /// One line of `steps.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Step {
+pub struct StepLine {
     /// From 1.
     pub step: u64,
     /// Before its update.

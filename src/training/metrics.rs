@@ -51,7 +51,7 @@ pub fn predicted<T: PartialOrd>(scores: &[T]) -> usize {
     best
 }
 
-/// Runs `count` held images through the engine in batches of `batch_size` and shows each one's logits to `visit`,
+/// Runs `count` validation images through the engine in batches of `batch_size` and shows each one's logits to `visit`,
 /// in order. `progress` is told after each batch how many are done.
 pub fn for_each_logits(
     engine: &mut dyn Engine,
@@ -72,7 +72,7 @@ pub fn for_each_view(
     visit: impl FnMut(usize, &[f32]),
     progress: impl FnMut(usize),
 ) -> Result<()> {
-    logits_of(engine, (Source::Held, &seen(count, view)?), batch_size, visit, progress)
+    logits_of(engine, (Source::Validation, &seen(count, view)?), batch_size, visit, progress)
 }
 
 /// All of `count` images as they are.

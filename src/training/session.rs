@@ -388,7 +388,7 @@ fn open<'a>(
     }
     let _span = trace::span("attach the images");
     engine.attach(Source::Train, train.images.clone())?;
-    engine.attach(Source::Held, val.images.clone())?;
+    engine.attach(Source::Validation, val.images.clone())?;
     Ok(engine)
 }
 

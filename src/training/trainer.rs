@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::checkpoint::{self, Classes, Progress};
 use super::choices::Schedule;
 use super::chosen::Chosen;
-use super::history::{self, Epoch, HeldOut, Step};
+use super::history::{self, Epoch, HeldOut, StepLine};
 use super::metrics::{self, Scores};
 use super::observer::{Live, Observer};
 use super::run::Recipe;
@@ -158,7 +158,7 @@ impl Trainer<'_> {
         let Progress { step, epoch, .. } = self.progress;
         history::truncate::<Epoch>(&history::path(self.job.folder), |line| line.epoch < epoch)?;
         history::tabulate(self.job.folder)?;
-        history::truncate::<Step>(&history::steps_path(self.job.folder), |line| line.step <= step)
+        history::truncate::<StepLine>(&history::steps_path(self.job.folder), |line| line.step <= step)
     }
 
     fn run(&mut self) -> Result<Option<Ending>> {
@@ -277,7 +277,7 @@ impl Trainer<'_> {
             self.progress.samples += u64::from(samples);
             last = Some((step, lr));
             if self.job.log_steps {
-                files::append_json_line(&history::steps_path(self.job.folder), &Step { step, loss, lr })?;
+                files::append_json_line(&history::steps_path(self.job.folder), &StepLine { step, loss, lr })?;
             }
         }
         let (loss, top1) = self.means();
@@ -320,7 +320,7 @@ impl Trainer<'_> {
             picks => Some(self.measure((Source::Train, picks), held_out_labels, (0, all))?),
         };
         let split = metrics::all(self.job.val_labels.len())?;
-        let scores = self.measure((Source::Held, &split), self.job.val_labels, (held_out.len(), all))?;
+        let scores = self.measure((Source::Validation, &split), self.job.val_labels, (held_out.len(), all))?;
         Ok((scores, of_train.map(HeldOut::from)))
     }
 

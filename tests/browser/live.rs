@@ -65,9 +65,9 @@ impl Demo {
             precise: true,
         };
         let mut engine = CpuEngine::new(plan.clone(), settings, &best.state).expect("an engine");
-        engine.attach(Source::Held, pack.images.clone()).expect("images");
+        engine.attach(Source::Validation, pack.images.clone()).expect("images");
         let pick = [Pick::of(inside::choose(&pack)[0] as u32)];
-        let features = engine.features(Batch::Picks(Source::Held, &pick)).expect("features");
+        let features = engine.features(Batch::Picks(Source::Validation, &pick)).expect("features");
         Head::new(&plan, &best.state.tensors).expect("a head").map(&features, class)
     }
 

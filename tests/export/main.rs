@@ -133,9 +133,9 @@ pub fn logits(folder: &Path, pixels: Vec<u8>) -> Vec<f32> {
     let size = model.run.network.image_size;
     let count = pixels.len() / (3 * size * size);
     let images = Images { pixels: Arc::new(pixels), count, height: size, width: size, labels: Arc::from([]) };
-    model.engine.attach(Source::Held, images).expect("images");
+    model.engine.attach(Source::Validation, images).expect("images");
     let picks: Vec<Pick> = (0..count as u32).map(Pick::of).collect();
     let mut logits = Vec::new();
-    model.engine.logits(Batch::Picks(Source::Held, &picks), &mut logits).expect("logits");
+    model.engine.logits(Batch::Picks(Source::Validation, &picks), &mut logits).expect("logits");
     logits
 }

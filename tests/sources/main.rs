@@ -29,7 +29,7 @@ fn vggkit(folder: &Path) -> Command {
 /// A working folder with a raw set in the official layout, in `raw`.
 fn raw(classes: usize, per_class: usize) -> (TempDir, PathBuf) {
     let work = tempfile::tempdir().unwrap();
-    let drawn = demo::draw(work.path(), &demo::Settings { classes, per_class, seed: 5 }, true).unwrap();
+    let drawn = demo::draw(work.path(), &demo::DemoSettings { classes, per_class, seed: 5 }, true).unwrap();
     let raw = work.path().join("raw");
     fs::rename(drawn, &raw).unwrap();
     (work, raw)

@@ -20,7 +20,7 @@ use crate::{data, fails, ok, on, train, vggkit};
 fn softmax(runs: &TempDir, run: &str, images: &Images) -> Vec<Vec<f64>> {
     let target = Target { choice: Choice::Cpu, ..Target::default() };
     let mut model = Model::open(&runs.path().join(run), &target, 2).expect("a model");
-    model.engine.attach(Source::Held, images.clone()).expect("images");
+    model.engine.attach(Source::Validation, images.clone()).expect("images");
     let mut all = Vec::new();
     let visit = |_: usize, logits: &[f32]| {
         let exponentials: Vec<f64> = logits.iter().map(|v| f64::from(*v).exp()).collect();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use vggkit::training::checkpoint;
-use vggkit::training::history::Step;
+use vggkit::training::history::StepLine;
 use vggkit::vgg::Network;
 
 use crate::exactness::fingerprint;
@@ -189,7 +189,7 @@ fn agrees_with_the_history(run: &Path, shown: &[(u64, Said)]) {
 /// Every step is in a point, whose loss is the mean over its steps.
 fn agrees_with_the_steps(run: &Path, shown: &[(u64, Said)]) {
     let log = fs::read_to_string(run.join("steps.jsonl")).expect("a log");
-    let steps: Vec<Step> = log.lines().map(|line| serde_json::from_str(line).expect("a step")).collect();
+    let steps: Vec<StepLine> = log.lines().map(|line| serde_json::from_str(line).expect("a step")).collect();
     let (losses, rates) = (scalars(shown, "step/loss"), scalars(shown, "step/learning_rate"));
     let mut from = 0;
     for ((to, loss), (_, rate)) in losses.into_iter().zip(rates) {

@@ -12,7 +12,7 @@ use super::vggkit;
 /// A raw set in `raw`.
 fn raw() -> (TempDir, PathBuf) {
     let work = tempfile::tempdir().unwrap();
-    let drawn = demo::draw(work.path(), &demo::Settings { classes: 3, per_class: 12, seed: 3 }, true).unwrap();
+    let drawn = demo::draw(work.path(), &demo::DemoSettings { classes: 3, per_class: 12, seed: 3 }, true).unwrap();
     fs::rename(drawn, work.path().join("raw")).unwrap();
     let raw = work.path().join("raw");
     (work, raw)

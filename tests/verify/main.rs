@@ -158,7 +158,7 @@ fn a_manifest_that_claims_otherwise_is_found() {
 #[test]
 fn boxes_outside_the_image_are_warned_of() {
     let work = tempfile::tempdir().unwrap();
-    let settings = demo::Settings { classes: 2, per_class: 3, seed: 1 };
+    let settings = demo::DemoSettings { classes: 2, per_class: 3, seed: 1 };
     let raw = demo::draw(work.path(), &settings, true).unwrap();
     let boxes = raw.join("train/n90000002/n90000002_boxes.txt");
     fs::write(&boxes, "n90000002_0.JPEG\t0\t0\t63\t63\nn90000002_1.JPEG\t0\t0\t64\t63\n").unwrap();

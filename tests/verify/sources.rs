@@ -19,7 +19,7 @@ fn verify(work: &Path, code: i32) -> Verification {
 #[test]
 fn every_mistake_of_a_source_is_a_finding() {
     let work = tempfile::tempdir().unwrap();
-    let drawn = demo::draw(work.path(), &demo::Settings { classes: 2, per_class: 6, seed: 5 }, true).unwrap();
+    let drawn = demo::draw(work.path(), &demo::DemoSettings { classes: 2, per_class: 6, seed: 5 }, true).unwrap();
     let raw = work.path().join("raw");
     fs::rename(drawn, &raw).unwrap();
     let good = verify(work.path(), 0);

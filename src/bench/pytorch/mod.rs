@@ -6,7 +6,7 @@ mod process;
 
 use std::path::Path;
 
-pub use self::peer::{Layout, Peer, Precision, Question, Tried, Way};
+pub use self::peer::{MemoryFormat, Peer, Precision, Question, Tried, Way};
 use self::process::{Answer, Process};
 use crate::error::Result;
 
@@ -33,7 +33,7 @@ impl Peers {
         let first = self.peers.is_empty() && self.failures.is_empty();
         for way in self.ways {
             let known = self.peers.iter().find(|peer| peer.way() == *way).map(|peer| peer.layout);
-            let layouts = Layout::ALL.into_iter().filter(|layout| first || known == Some(*layout));
+            let layouts = MemoryFormat::ALL.into_iter().filter(|layout| first || known == Some(*layout));
             for layout in layouts {
                 let Some(process) = &mut self.process else { return };
                 let name = format!("PyTorch {}, {}", way.name(), layout.name());
@@ -54,7 +54,7 @@ impl Peers {
         }
     }
 
-    fn add(&mut self, way: Way, layout: Layout, images_per_s: f64, memory_bytes: u64) {
+    fn add(&mut self, way: Way, layout: MemoryFormat, images_per_s: f64, memory_bytes: u64) {
         if !self.peers.iter().any(|peer| peer.way() == way) {
             let Some(Process { version, device, .. }) = &self.process else { return };
             let (version, device) = (version.clone(), device.clone());
@@ -105,7 +105,7 @@ mod tests {
             device: String::new(),
             precision: way.precision,
             graph: way.graph,
-            layout: Layout::Contiguous,
+            layout: MemoryFormat::Contiguous,
             images_per_s: 0.0,
             rounds: Vec::new(),
             memory_bytes: 0,
@@ -113,16 +113,16 @@ mod tests {
             layouts: Vec::new(),
         });
         for (layout, rate, memory) in [
-            (Layout::ChannelsLast, 100.0, 7),
-            (Layout::Contiguous, 200.0, 9),
-            (Layout::Contiguous, 220.0, 8),
-            (Layout::Contiguous, 300.0, 8),
+            (MemoryFormat::ChannelsLast, 100.0, 7),
+            (MemoryFormat::Contiguous, 200.0, 9),
+            (MemoryFormat::Contiguous, 220.0, 8),
+            (MemoryFormat::Contiguous, 300.0, 8),
         ] {
             peers.add(way, layout, rate, memory);
         }
         let (peers, failures) = peers.finish(110.0);
         let peer = &peers[0];
-        assert_eq!((peer.layout, peer.images_per_s, peer.memory_bytes), (Layout::Contiguous, 220.0, 9));
+        assert_eq!((peer.layout, peer.images_per_s, peer.memory_bytes), (MemoryFormat::Contiguous, 220.0, 9));
         assert_eq!((&peer.rounds[..], peer.ratio, peers.len()), (&[200.0, 220.0, 300.0][..], 0.5, 1));
         assert_eq!(peer.layouts.iter().map(|t| t.images_per_s).collect::<Vec<_>>(), [100.0, 220.0]);
         assert!(failures.is_empty(), "{failures:?}");

@@ -21,7 +21,7 @@ pub enum Precision {
 /// How activations and weights lie in PyTorch's memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Layout {
+pub enum MemoryFormat {
     /// NHWC, as vggkit has it.
     #[default]
     ChannelsLast,
@@ -38,7 +38,7 @@ pub struct Way {
     pub graph: bool,
 }
 
-impl Layout {
+impl MemoryFormat {
     /// Both.
     pub const ALL: [Self; 2] = [Self::ChannelsLast, Self::Contiguous];
 
@@ -94,7 +94,7 @@ pub struct Peer {
     pub graph: bool,
     /// The better one of `layouts`.
     #[serde(default)]
-    pub layout: Layout,
+    pub layout: MemoryFormat,
     /// The median of `rounds`.
     pub images_per_s: f64,
     /// Images per second of each round in `layout`.
@@ -112,7 +112,7 @@ pub struct Peer {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tried {
     /// Which.
-    pub layout: Layout,
+    pub layout: MemoryFormat,
     /// The median of `rounds`.
     pub images_per_s: f64,
     /// Images per second of each round.
@@ -143,7 +143,7 @@ impl Peer {
     }
 
     /// Takes in another round.
-    pub(super) fn add(&mut self, layout: Layout, images_per_s: f64, memory_bytes: u64) {
+    pub(super) fn add(&mut self, layout: MemoryFormat, images_per_s: f64, memory_bytes: u64) {
         match self.layouts.iter_mut().find(|tried| tried.layout == layout) {
             Some(tried) => {
                 tried.rounds.push(images_per_s);

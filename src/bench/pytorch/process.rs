@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::peer::{Layout, Question, Way};
+use super::peer::{MemoryFormat, Question, Way};
 use crate::error::{Error, Kind, Result};
 use crate::vgg::{Layer, Operation, Plan};
 
@@ -114,7 +114,7 @@ impl Process {
     }
 
     /// Measures `way` in `layout` for about `seconds` after warming up.
-    pub fn measure(&mut self, way: Way, layout: Layout, seconds: u64, stopped: &dyn Fn() -> bool) -> Answer {
+    pub fn measure(&mut self, way: Way, layout: MemoryFormat, seconds: u64, stopped: &dyn Fn() -> bool) -> Answer {
         let question = json!({
             "precision": way.precision, "graph": way.graph, "layout": layout, "seconds": seconds,
         });
@@ -255,7 +255,7 @@ mod tests {
         let question = Question { plan: &plan, mode: Mode::Train, batch_size: 1, threads: 1, cuda: false };
         let mut process = Process::start(&python, &question, &|| false)?.expect("it says who it is");
         let way = Way { precision: Precision::Float32, graph: false };
-        let answer = process.measure(way, Layout::Contiguous, 1, &|| true);
+        let answer = process.measure(way, MemoryFormat::Contiguous, 1, &|| true);
         assert!(matches!(answer, Answer::Stopped), "{answer:?}");
         let number = process.child.id();
         drop(process);

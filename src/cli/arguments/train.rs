@@ -1,6 +1,6 @@
 //! The flags of `vggkit train`, and how they become a validated network and recipe.
 //!
-//! Reads no pack and starts nothing: the number of classes and the data set's mean are filled in by [`Settings::fit_to`].
+//! Reads no pack and starts nothing: the number of classes and the data set's mean are filled in by [`TrainSettings::fit_to`].
 
 use std::path::Path;
 
@@ -82,7 +82,7 @@ Examples:
 
 /// What a new training needs, checked.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct TrainSettings {
     /// One network, or the five of `--all`, each with the name of its run's folder.
     pub networks: Vec<(String, Network)>,
     /// How each of them is trained.
@@ -94,7 +94,7 @@ pub struct Settings {
     normalize: Normalize,
 }
 
-impl Settings {
+impl TrainSettings {
     /// Takes over what only the train pack knows: the number of classes and, with `--normalize dataset`, mean and
     /// deviation. Errors: so many classes that no network can be laid out.
     pub fn fit_to(&mut self, pack: &Pack) -> Result<()> {
@@ -124,10 +124,10 @@ impl Arguments {
 
     /// The settings that the flags ask for, on the data in `data`. Errors: flags that do not go together, splits that do
     /// not exist.
-    pub fn settings(&self, data: &Path) -> Result<Settings> {
+    pub fn settings(&self, data: &Path) -> Result<TrainSettings> {
         let (networks, recipe) = (self.networks()?, self.training()?);
         networks.iter().try_for_each(|(_, network)| recipe.plan(network).map(drop))?; // can be frozen so
-        Ok(Settings {
+        Ok(TrainSettings {
             networks,
             recipe,
             train: splits::resolve("--train", &self.recipe.train, data)?,
@@ -183,7 +183,7 @@ mod tests {
         Harness::try_parse_from(std::iter::once("train").chain(line.split_whitespace())).map(|h| h.arguments)
     }
 
-    fn settings(line: &str) -> Result<Settings> {
+    fn settings(line: &str) -> Result<TrainSettings> {
         let arguments = parse(line).expect(line);
         arguments.settings(arguments.shared.data())
     }

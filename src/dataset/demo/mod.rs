@@ -35,8 +35,8 @@ const README: &str = "Synthetic images, drawn by `vggkit prepare --demo` in the 
 
 /// How much to draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Number of classes, at most [`Settings::MOST_CLASSES`].
+pub struct DemoSettings {
+    /// Number of classes, at most [`DemoSettings::MOST_CLASSES`].
     pub classes: usize,
     /// Train images of a class. Val has a quarter as many a class, test a tenth.
     pub per_class: usize,
@@ -44,13 +44,13 @@ pub struct Settings {
     pub seed: u64,
 }
 
-impl Default for Settings {
+impl Default for DemoSettings {
     fn default() -> Self {
         Self { classes: 10, per_class: 200, seed: 0 }
     }
 }
 
-impl Settings {
+impl DemoSettings {
     /// As many shapes as are known.
     pub const MOST_CLASSES: usize = shape::ALL.len();
 
@@ -76,8 +76,8 @@ impl Settings {
 }
 
 /// What the manifest says of the source; known without drawing.
-pub fn record(settings: &Settings) -> SourceRecord {
-    let Settings { classes, per_class, seed } = settings;
+pub fn record(settings: &DemoSettings) -> SourceRecord {
+    let DemoSettings { classes, per_class, seed } = settings;
     let key = format!("generator {GENERATOR}, {classes} classes, {per_class} train images a class, seed {seed}");
     SourceRecord {
         kind: "demo".into(),
@@ -106,7 +106,7 @@ struct Task {
 
 /// Draws the set into `<data>/tiny-imagenet-demo` and returns that path. An older one is replaced when the new one is
 /// complete; after an error nothing of the new one is left.
-pub fn draw(data: &Path, settings: &Settings, quiet: bool) -> Result<PathBuf> {
+pub fn draw(data: &Path, settings: &DemoSettings, quiet: bool) -> Result<PathBuf> {
     settings.check()?;
     let path = data.join(root::DEMO);
     let partial = data.join(format!("{}.partial", root::DEMO));
@@ -125,7 +125,7 @@ pub fn draw(data: &Path, settings: &Settings, quiet: bool) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn draw_into(folder: &Path, settings: &Settings, quiet: bool) -> Result<()> {
+fn draw_into(folder: &Path, settings: &DemoSettings, quiet: bool) -> Result<()> {
     let tasks = tasks(folder, settings);
     let bar = progress::bar("drawing", tasks.len() as u64, "images", quiet);
     create_folders(&tasks)?;
@@ -193,7 +193,7 @@ fn generator(seed: u64, stream: Stream, index: usize) -> ChaCha8Rng {
     rng
 }
 
-fn tasks(root: &Path, settings: &Settings) -> Vec<Task> {
+fn tasks(root: &Path, settings: &DemoSettings) -> Vec<Task> {
     let mut tasks = Vec::new();
     for class in 0..settings.classes {
         let wnid = wnid(class);
@@ -225,7 +225,7 @@ fn create_folders(tasks: &[Task]) -> Result<()> {
 }
 
 /// wnids.txt, words.txt, `<wnid>_boxes.txt`, val_annotations.txt.
-fn write_lists(root: &Path, settings: &Settings, tasks: &[Task], boxes: &[[i16; 4]]) -> Result<()> {
+fn write_lists(root: &Path, settings: &DemoSettings, tasks: &[Task], boxes: &[[i16; 4]]) -> Result<()> {
     let write = |path: PathBuf, text: String| fs::write(&path, text).map_err(|e| Error::io("cannot write", path, e));
     let mut wnids: Vec<String> = (0..settings.classes).map(wnid).collect();
     wnids.shuffle(&mut generator(settings.seed, Stream::Order, 0));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::dataset::decode;
 
-fn images(settings: &Settings, stream: Stream, count: usize) -> Vec<(usize, Scene)> {
+fn images(settings: &DemoSettings, stream: Stream, count: usize) -> Vec<(usize, Scene)> {
     (0..count)
         .into_par_iter()
         .map(|i| {
@@ -43,7 +43,7 @@ fn histogram(scene: &Scene) -> Vec<f32> {
 
 #[test]
 fn colour_alone_stays_near_chance() {
-    let settings = Settings::default();
+    let settings = DemoSettings::default();
     let (known, held) = (images(&settings, Stream::Train, 2000), images(&settings, Stream::Val, 1000));
     for feature in [mean_colour, histogram] {
         let of = |images: &[(usize, Scene)]| images.iter().map(|(c, s)| (*c, feature(s))).collect::<Vec<_>>();
@@ -73,8 +73,8 @@ fn every_shape_is_seen_whole_and_differs_from_the_others() {
 
 #[test]
 fn the_same_seed_gives_the_same_bytes() {
-    let settings = Settings { classes: 3, per_class: 8, seed: 7 };
-    let draw = |settings: &Settings| {
+    let settings = DemoSettings { classes: 3, per_class: 8, seed: 7 };
+    let draw = |settings: &DemoSettings| {
         let data = tempfile::tempdir().unwrap();
         let root = draw(data.path(), settings, true).unwrap();
         let mut all = Vec::new();
@@ -89,7 +89,7 @@ fn the_same_seed_gives_the_same_bytes() {
     };
     let first = draw(&settings);
     assert!(first == draw(&settings));
-    let other = draw(&Settings { seed: 8, ..settings });
+    let other = draw(&DemoSettings { seed: 8, ..settings });
     assert_eq!(first.len(), other.len());
     let jpegs =
         |all: &[(String, Vec<u8>)]| all.iter().filter(|(p, _)| p.ends_with("JPEG")).cloned().collect::<Vec<_>>();
@@ -100,7 +100,7 @@ fn the_same_seed_gives_the_same_bytes() {
 
 #[test]
 fn more_classes_than_shapes_are_refused() {
-    let error = Settings { classes: 17, ..Settings::default() }.check().unwrap_err();
+    let error = DemoSettings { classes: 17, ..DemoSettings::default() }.check().unwrap_err();
     assert!(error.to_string().contains("1 to 16"), "{error}");
-    assert!(Settings { per_class: 0, ..Settings::default() }.check().is_err());
+    assert!(DemoSettings { per_class: 0, ..DemoSettings::default() }.check().is_err());
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::dataset::annotations::Bounds;
 use crate::dataset::finding::Problem;
-use crate::dataset::manifest::{Class, HeldOut, Settings};
+use crate::dataset::manifest::{Class, HeldOut, PrepareSettings};
 use crate::dataset::source::{Entry, Source};
 use crate::error::Result;
 
@@ -48,7 +48,7 @@ pub type Images<'a> = BTreeMap<&'a str, Vec<(String, &'a Entry)>>;
 
 pub struct Reader<'a> {
     pub source: &'a Source,
-    pub settings: &'a Settings,
+    pub settings: &'a PrepareSettings,
     pub problems: Vec<Problem>,
     pub notes: Vec<String>,
     pub held_out: Option<HeldOut>,

@@ -133,7 +133,7 @@ pub fn prepare(request: &Request) -> Result<Summary> {
 }
 
 /// The parts of the data folder that will be written.
-fn parts_to_come(layout: &layout::Layout, write_folders: bool) -> Vec<&'static str> {
+fn parts_to_come(layout: &layout::SourceLayout, write_folders: bool) -> Vec<&'static str> {
     let folders = layout.splits.iter().filter(|split| write_folders && !split.images.is_empty());
     folders.map(|split| split.name).chain(["packs"]).collect()
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::dataset::demo;
-use crate::dataset::manifest::Settings;
+use crate::dataset::manifest::PrepareSettings;
 
 /// What to prepare, where.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub struct Request {
     /// From what.
     pub input: Input,
     /// Which images.
-    pub settings: Settings,
+    pub settings: PrepareSettings,
     /// Prepare even if nothing changed, and replace folders that `prepare` did not write.
     pub force: bool,
     /// Worker threads; never changes a byte.
@@ -35,5 +35,5 @@ pub enum Input {
         md5: Option<String>,
     },
     /// The synthetic set, drawn first.
-    Demo(demo::Settings),
+    Demo(demo::DemoSettings),
 }

@@ -13,7 +13,7 @@ use super::leaks;
 use super::work::Work;
 use crate::dataset::demo;
 use crate::dataset::finding::{Problem, Severity};
-use crate::dataset::layout::{LEFT_OUT, Layout, SplitLayout};
+use crate::dataset::layout::{LEFT_OUT, SourceLayout, SplitLayout};
 use crate::dataset::manifest::{self, Class, LeftOut, Manifest, SourceRecord, Split};
 use crate::engine::Normalisation;
 use crate::error::{Error, Kind, Result};
@@ -21,8 +21,8 @@ use crate::files::fs;
 use crate::{files, progress};
 
 impl Work<'_> {
-    pub fn write(&self, layout: Layout, record: SourceRecord) -> Result<Manifest> {
-        let Layout { classes, splits, problems, held_out, help, .. } = layout;
+    pub fn write(&self, layout: SourceLayout, record: SourceRecord) -> Result<Manifest> {
+        let SourceLayout { classes, splits, problems, held_out, help, .. } = layout;
         let settings = &self.request.settings;
         let no_images: Vec<Problem> = problems.iter().filter(|p| p.code == LEFT_OUT).cloned().collect();
         let mut problems: Vec<Problem> = problems.into_iter().filter(|p| p.severity == Severity::Error).collect();

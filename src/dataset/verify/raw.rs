@@ -15,8 +15,8 @@ use super::verification::{Counts, Verification};
 use crate::dataset::classes::are_of_wordnet;
 use crate::dataset::decode::{self, Size};
 use crate::dataset::finding::{Findings, Problem, Severity};
-use crate::dataset::layout::{self, Image, Layout};
-use crate::dataset::manifest::{SPLITS, Settings};
+use crate::dataset::layout::{self, Image, SourceLayout};
+use crate::dataset::manifest::{PrepareSettings, SPLITS};
 use crate::dataset::source::Source;
 use crate::dataset::{annotations, demo, fingerprint};
 use crate::error::{Kind, Result};
@@ -25,13 +25,13 @@ use crate::progress;
 /// An open source.
 pub struct Raw {
     source: Source,
-    layout: Layout,
+    layout: SourceLayout,
 }
 
 /// Opens a source; a refused or hopeless one is a finding, and one that is not there an error.
 pub fn open(path: &Path, findings: &mut Findings) -> Result<Option<Raw>> {
     let opened = Source::open(path).and_then(|source| {
-        let layout = layout::understand(&source, &Settings::default())?;
+        let layout = layout::understand(&source, &PrepareSettings::default())?;
         Ok(Raw { source, layout })
     });
     match opened {

@@ -1,4 +1,4 @@
-//! The fast CPU engine: executes a [`Layout`] on a thread pool of its own.
+//! The fast CPU engine: executes a [`CpuLayout`] on a thread pool of its own.
 //!
 //! Everything that a step needs is allocated when the engine is built. Work is cut by shape, so that results do not
 //! depend on the number of threads. Steps are done when `train_step` returns.
@@ -10,8 +10,8 @@ use rayon::ThreadPool;
 
 use super::layers::cross_entropy::Outcome;
 use super::layers::gather::Gallery;
-use super::layout::{Layout, Memory};
-use super::network::Network;
+use super::layout::{CpuLayout, Memory};
+use super::network::CpuNetwork;
 use super::plumbing::simd::InstructionSet;
 use crate::engine::PRECISE;
 use crate::engine::sample::Target;
@@ -23,7 +23,7 @@ use crate::vgg::Plan;
 
 /// Bytes that [`CpuEngine::new`] will allocate for `plan`, by purpose. Errors: a plan it cannot execute.
 pub fn memory_of(plan: &Plan, settings: &Settings) -> Result<Memory> {
-    Ok(Layout::new(plan, settings, InstructionSet::detect())?.memory(settings))
+    Ok(CpuLayout::new(plan, settings, InstructionSet::detect())?.memory(settings))
 }
 
 /// See the module.
@@ -32,9 +32,9 @@ pub struct CpuEngine {
     settings: Settings,
     device: Device,
     pool: ThreadPool,
-    network: Network,
+    network: CpuNetwork,
     train: Option<Gallery>,
-    held: Option<Gallery>,
+    validation: Option<Gallery>,
     inferring: WeightSet,
     targets: Vec<Target>,
     training_logits: Vec<f32>,
@@ -67,7 +67,7 @@ impl CpuEngine {
             return Err(Error::new(Kind::Engine, format!("this processor has no {} instructions", set.name())));
         }
         check::settings(&settings)?;
-        let layout = Layout::new(&plan, &settings, set)?;
+        let layout = CpuLayout::new(&plan, &settings, set)?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(settings.threads)
             .thread_name(|worker| format!("vggkit-{worker}"))
@@ -79,7 +79,7 @@ impl CpuEngine {
             driver: set.name().into(),
             threads: settings.threads,
         };
-        let network = Network::new(layout, &settings, set)?;
+        let network = CpuNetwork::new(layout, &settings, set)?;
         let mut engine = Self {
             targets: Vec::with_capacity(settings.batch_size),
             training_logits: Vec::with_capacity(settings.batch_size * plan.network.classes),
@@ -89,7 +89,7 @@ impl CpuEngine {
             pool,
             network,
             train: None,
-            held: None,
+            validation: None,
             inferring: WeightSet::Live,
             metrics: Vec::new(),
             steps: 0,
@@ -133,10 +133,10 @@ impl CpuEngine {
 
     /// Fills the network's input and the targets; returns the batch's size.
     fn load(&mut self, batch: &Batch<'_>, labelled: bool) -> Result<usize> {
-        let Self { plan, settings, network, pool, targets, train, held, .. } = self;
+        let Self { plan, settings, network, pool, targets, train, validation, .. } = self;
         let gallery = batch.picks().and_then(|(source, _)| match source {
             Source::Train => train.as_ref(),
-            Source::Held => held.as_ref(),
+            Source::Validation => validation.as_ref(),
         });
         let n = check::batch(plan, settings, batch, gallery.map(|g| &g.images), labelled, targets)?;
         match (batch, batch.picks(), gallery) {
@@ -172,7 +172,7 @@ impl Engine for CpuEngine {
         let gallery = Gallery::new(images, self.plan.network.image_size, self.settings.threads)?;
         match source {
             Source::Train => self.train = Some(gallery),
-            Source::Held => self.held = Some(gallery),
+            Source::Validation => self.validation = Some(gallery),
         }
         Ok(())
     }

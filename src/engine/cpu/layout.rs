@@ -11,7 +11,7 @@ use super::layers::linear::Linear;
 use super::layers::local_response_normalisation;
 use super::plumbing::buffer::Buffer;
 use super::plumbing::simd::InstructionSet;
-use super::products::shape::{Convolution, RoomSizes};
+use super::products::shape::{Convolution, WorkspaceSizes};
 use super::products::winograd_prepared::Prepared;
 use crate::engine::Settings;
 use crate::engine::lifetime::Values;
@@ -92,7 +92,7 @@ impl Place {
     }
 }
 
-/// Batch normalisation of a step: ranges of parameters, running statistics and kept statistics.
+/// Batch normalisation of a step: ranges of parameters, running statistics and saved statistics.
 #[derive(Clone, Debug)]
 pub struct Norm {
     pub gamma: Range<usize>,
@@ -100,7 +100,7 @@ pub struct Norm {
     pub mean: Range<usize>,
     pub variance: Range<usize>,
     /// Start of scale, shift, mean and inverse deviation, a value a channel each.
-    pub kept: usize,
+    pub saved_statistics: usize,
 }
 
 /// What a step computes.
@@ -149,7 +149,7 @@ pub struct Step {
 
 /// The whole layout.
 #[derive(Clone, Debug)]
-pub struct Layout {
+pub struct CpuLayout {
     pub steps: Vec<Step>,
     /// Floats of each buffer.
     pub slots: Vec<usize>,
@@ -168,15 +168,15 @@ pub struct Layout {
     /// Floats of all prepared filters.
     pub prepared: usize,
     /// Floats that kernels need in between.
-    pub room: RoomSizes,
+    pub workspace: WorkspaceSizes,
     /// f64 partial sums.
     pub partials: usize,
-    /// Floats of kept statistics, and of factors of one layer.
-    pub kept: usize,
+    /// Floats of saved statistics, and of factors of one layer.
+    pub saved_statistics: usize,
     pub factors: usize,
 }
 
-impl Layout {
+impl CpuLayout {
     /// Lays `plan` out. Errors: an order of layers that the engine does not know, a batch size or thread count of 0.
     pub fn new(plan: &Plan, settings: &Settings, set: InstructionSet) -> Result<Self> {
         if settings.batch_size == 0 || settings.threads == 0 {
@@ -205,10 +205,10 @@ impl Layout {
             gradients: if settings.optimizer.is_some() { trained } else { 0 },
             moments: moments * trained,
             activations: self.slots.iter().map(|len| Buffer::bytes(*len)).sum(),
-            scratch: Buffer::bytes(self.room.scratch) * settings.threads as u64
-                + Buffer::bytes(self.room.workspace)
-                + Buffer::bytes(self.room.filters)
-                + Buffer::bytes(self.kept)
+            scratch: Buffer::bytes(self.workspace.scratch) * settings.threads as u64
+                + Buffer::bytes(self.workspace.shared)
+                + Buffer::bytes(self.workspace.filters)
+                + Buffer::bytes(self.saved_statistics)
                 + Buffer::bytes(self.factors)
                 + (self.partials * size_of::<f64>()) as u64,
         }
@@ -251,9 +251,9 @@ impl Layout {
             running,
             moving,
             prepared: 0,
-            room: RoomSizes::default(),
+            workspace: WorkspaceSizes::default(),
             partials: 0,
-            kept: 0,
+            saved_statistics: 0,
             factors: 0,
         }
     }
@@ -270,9 +270,9 @@ impl Layout {
             let work = match work {
                 stages::Work::Convolution { kernel, norm, pool } => {
                     let norm = norm.then(|| {
-                        let kept = self.kept;
-                        self.kept += 4 * inner.channels;
-                        Norm { gamma: range(2), beta: range(3), mean: range(4), variance: range(5), kept }
+                        let saved_statistics = self.saved_statistics;
+                        self.saved_statistics += 4 * inner.channels;
+                        Norm { gamma: range(2), beta: range(3), mean: range(4), variance: range(5), saved_statistics }
                     });
                     let Shape { height, width, channels } = inner;
                     let (inputs, precise, batch) = (input.channels, settings.precise, settings.batch_size);
@@ -376,9 +376,9 @@ impl Layout {
         for step in &self.steps {
             match &step.work {
                 Work::Convolution { convolution, prepared, activation, norm, .. } => {
-                    self.room = self.room.max(match prepared {
-                        Some(prepared) => prepared.room(settings.batch_size),
-                        None => convolution.room(settings.batch_size, step.trained),
+                    self.workspace = self.workspace.max(match prepared {
+                        Some(prepared) => prepared.workspace(settings.batch_size),
+                        None => convolution.workspace(settings.batch_size, step.trained),
                     });
                     if step.trained {
                         self.partials = self.partials.max(activation.partials(settings.batch_size));
@@ -388,11 +388,11 @@ impl Layout {
                     }
                 }
                 Work::Linear { linear, .. } => {
-                    self.room.workspace = self.room.workspace.max(linear.workspace(settings.batch_size));
+                    self.workspace.shared = self.workspace.shared.max(linear.workspace(settings.batch_size));
                 }
                 Work::LocalResponseNorm => {
-                    self.room.scratch =
-                        self.room.scratch.max(local_response_normalisation::scratch(step.input.channels));
+                    self.workspace.scratch =
+                        self.workspace.scratch.max(local_response_normalisation::scratch(step.input.channels));
                 }
                 _ => {}
             }

@@ -1,4 +1,4 @@
-//! The network in memory: parameters, gradients, moments and activations of a [`Layout`], and its passes over them.
+//! The network in memory: parameters, gradients, moments and activations of a [`CpuLayout`], and its passes over them.
 //!
 //! It trusts its callers about lengths; `engine` checks what comes from outside.
 
@@ -11,18 +11,18 @@ use super::layers::cross_entropy;
 use super::layers::cross_entropy::Outcome;
 use super::layers::gather::Gallery;
 use super::layers::{average, average_pool, gradient_norm, linear, local_response_normalisation, max_pool, optimizer};
-use super::layout::{Layout, Norm, Step, Work};
+use super::layout::{CpuLayout, Norm, Step, Work};
 use super::plumbing::buffer::{Buffer, Scratch};
 use super::plumbing::simd::InstructionSet;
-use super::products::shape::Room;
+use super::products::shape::Workspace;
 use crate::engine::random::DropoutMask;
 use crate::engine::sample::Target;
 use crate::engine::{Optimizer, Pick, Settings, State, Update};
 use crate::error::Result;
 
 /// See the module.
-pub struct Network {
-    layout: Layout,
+pub struct CpuNetwork {
+    layout: CpuLayout,
     set: InstructionSet,
     slots: Vec<Buffer>,
     parameters: Buffer,
@@ -34,9 +34,9 @@ pub struct Network {
     moments: Vec<Buffer>,
     scratch: Scratch,
     partials: Vec<f64>,
-    workspace: Buffer,
+    shared: Buffer,
     filters: Buffer,
-    kept: Buffer,
+    saved_statistics: Buffer,
     factors: Buffer,
     /// Whether there are gradients.
     trained_once: bool,
@@ -58,9 +58,9 @@ fn lap(from: &mut Instant, to: &mut Duration) {
     *from = now;
 }
 
-impl Network {
+impl CpuNetwork {
     /// Allocates what the layout asks for. Errors: no memory.
-    pub fn new(layout: Layout, settings: &Settings, set: InstructionSet) -> Result<Self> {
+    pub fn new(layout: CpuLayout, settings: &Settings, set: InstructionSet) -> Result<Self> {
         let training = settings.optimizer.is_some();
         let moments = settings.optimizer.map_or(0, |o| o.moments().len());
         Ok(Self {
@@ -75,11 +75,11 @@ impl Network {
             prepared: Buffer::new(layout.prepared)?,
             gradients: Buffer::new(if training { layout.trained } else { 0 })?,
             moments: (0..moments).map(|_| Buffer::new(layout.trained)).collect::<Result<_>>()?,
-            scratch: Scratch::new(settings.threads, layout.room.scratch)?,
+            scratch: Scratch::new(settings.threads, layout.workspace.scratch)?,
             partials: vec![0.0; layout.partials],
-            workspace: Buffer::new(layout.room.workspace)?,
-            filters: Buffer::new(layout.room.filters)?,
-            kept: Buffer::new(layout.kept)?,
+            shared: Buffer::new(layout.workspace.shared)?,
+            filters: Buffer::new(layout.workspace.filters)?,
+            saved_statistics: Buffer::new(layout.saved_statistics)?,
             factors: Buffer::new(layout.factors)?,
             trained_once: false,
             times: Times {
@@ -93,7 +93,7 @@ impl Network {
     }
 
     /// What it was built from.
-    pub fn layout(&self) -> &Layout {
+    pub fn layout(&self) -> &CpuLayout {
         &self.layout
     }
 
@@ -153,19 +153,20 @@ impl Network {
                 let (inner, outer) = if apart { (&mut other[..inner_len], Some(out)) } else { (out, None) };
                 let x = &self.slots[step.x][..inputs];
                 let (weight, bias) = (&self.parameters[step.weight.clone()], &self.parameters[step.bias.clone()]);
-                let mut room =
-                    Room { scratch: &self.scratch, workspace: &mut self.workspace, filters: &mut self.filters };
+                let mut workspace =
+                    Workspace { scratch: &self.scratch, shared: &mut self.shared, filters: &mut self.filters };
                 match prepared {
                     Some(prepared) if prepared.suits(n) => {
-                        prepared.forward(x, &self.prepared, bias, norm.is_none(), inner, &mut room)
+                        prepared.forward(x, &self.prepared, bias, norm.is_none(), inner, &mut workspace)
                     }
-                    _ => convolution.forward(x, weight, bias, norm.is_none(), inner, &mut room),
+                    _ => convolution.forward(x, weight, bias, norm.is_none(), inner, &mut workspace),
                 }
                 lap(&mut clock, &mut self.times.steps[index][0]);
                 if let Some(norm) = norm {
                     self.prepare_norm(norm, activation, inner, training.is_some());
                     let c = activation.shape.channels;
-                    let (scale, shift) = self.kept[norm.kept..norm.kept + 2 * c].split_at(c);
+                    let (scale, shift) =
+                        self.saved_statistics[norm.saved_statistics..norm.saved_statistics + 2 * c].split_at(c);
                     match outer {
                         Some(out) => activation.forward(inner, scale, shift, out),
                         None => activation.forward_in_place(inner, scale, shift),
@@ -186,7 +187,7 @@ impl Network {
             Work::AveragePool { size } => average_pool::forward(&self.slots[step.x][..inputs], step.input, *size, out),
             Work::Linear { linear, relu, dropout, drop } => {
                 let (weight, bias) = (&self.parameters[step.weight.clone()], &self.parameters[step.bias.clone()]);
-                linear.forward(&self.slots[step.x][..inputs], weight, bias, out, &mut self.workspace);
+                linear.forward(&self.slots[step.x][..inputs], weight, bias, out, &mut self.shared);
                 if *relu {
                     let mask = training
                         .filter(|_| *dropout > 0.0)
@@ -202,14 +203,14 @@ impl Network {
     /// Scale and shift for a forward pass, from the batch or from the running statistics.
     fn prepare_norm(&mut self, norm: &Norm, activation: &Activation, z: &[f32], training: bool) {
         let (gamma, beta) = (&self.parameters[norm.gamma.clone()], &self.parameters[norm.beta.clone()]);
-        let mut kept = kept_of(&mut self.kept, norm.kept, activation.shape.channels);
+        let mut saved = statistics_of(&mut self.saved_statistics, norm.saved_statistics, activation.shape.channels);
         let (means, variances) = self.running.split_at_mut(norm.variance.start);
         let mean = &mut means[norm.mean.clone()];
         let variance = &mut variances[..norm.variance.len()];
         if training {
-            activation.statistics(z, gamma, beta, &mut kept, mean, variance, &mut self.partials);
+            activation.statistics(z, gamma, beta, &mut saved, mean, variance, &mut self.partials);
         } else {
-            Activation::frozen(gamma, beta, mean, variance, kept.scale, kept.shift);
+            Activation::frozen(gamma, beta, mean, variance, saved.scale, saved.shift);
         }
     }
 
@@ -243,13 +244,14 @@ impl Network {
                 let gradient = &mut dz[..n * activation.shape.elements()];
                 let dy = &self.slots[step.dy][..outputs];
                 if let Some(norm) = norm {
-                    let kept = kept_of(&mut self.kept, norm.kept, activation.shape.channels);
+                    let saved =
+                        statistics_of(&mut self.saved_statistics, norm.saved_statistics, activation.shape.channels);
                     let (d_gammas, d_betas) = self.gradients.split_at_mut(norm.beta.start);
                     let gamma = &self.parameters[norm.gamma.clone()];
                     let d_gamma = &mut d_gammas[norm.gamma.clone()];
                     let d_beta = &mut d_betas[..norm.beta.len()];
                     let (partials, factors) = (&mut self.partials, &mut self.factors);
-                    activation.backward(gradient, dy, gamma, &kept, d_gamma, d_beta, partials, factors);
+                    activation.backward(gradient, dy, gamma, &saved, d_gamma, d_beta, partials, factors);
                 } else {
                     activation.backward_plain(gradient, dy);
                     let d_bias = &mut self.gradients[step.bias.clone()];
@@ -257,14 +259,14 @@ impl Network {
                 }
                 lap(&mut clock, &mut self.times.steps[index][2]);
                 let x = &self.slots[step.x][..inputs];
-                let mut room =
-                    Room { scratch: &self.scratch, workspace: &mut self.workspace, filters: &mut self.filters };
-                convolution.weight_gradient(x, gradient, &mut self.gradients[step.weight.clone()], &mut room);
+                let mut workspace =
+                    Workspace { scratch: &self.scratch, shared: &mut self.shared, filters: &mut self.filters };
+                convolution.weight_gradient(x, gradient, &mut self.gradients[step.weight.clone()], &mut workspace);
                 lap(&mut clock, &mut self.times.steps[index][3]);
                 if let Some(slot) = step.dx {
                     let mut dx = take(&mut self.slots[slot]);
                     let weight = &self.parameters[step.weight.clone()];
-                    convolution.input_gradient(gradient, weight, &mut dx[..inputs], &mut room);
+                    convolution.input_gradient(gradient, weight, &mut dx[..inputs], &mut workspace);
                     self.slots[slot] = dx;
                 }
                 self.slots[*z] = dz;
@@ -281,7 +283,7 @@ impl Network {
                 if let Some(slot) = step.dx {
                     let weight = &self.parameters[step.weight.clone()];
                     let dx = &mut self.slots[slot][..inputs];
-                    linear.input_gradient(&dy[..outputs], weight, dx, &mut self.workspace);
+                    linear.input_gradient(&dy[..outputs], weight, dx, &mut self.shared);
                 }
                 self.slots[step.dy] = dy;
             }
@@ -316,13 +318,13 @@ impl Network {
         let factor = more.clip_norm.map_or(1.0, clip);
         for (range, decays) in &self.layout.updates {
             let rule = if *decays { *rule } else { rule.with_decay(0.0) };
-            let step = optimizer::Step { rule, learning_rate, t, factor };
+            let step = optimizer::Hyperparameters { rule, learning_rate, t, factor };
             let (parameters, moments) = (&mut self.parameters, self.moments.as_mut_slice());
             optimizer::update(self.set, &step, range, parameters, &self.gradients, moments);
         }
         if let (Some(decay), Some([parameters, running])) = (more.ema, &mut self.averaged) {
             let share = Update::average_share(decay, t) as f32;
-            let Layout { trained, moving, .. } = self.layout; // the others are what they were
+            let CpuLayout { trained, moving, .. } = self.layout; // the others are what they were
             average::follow(self.set, &mut parameters[..trained], &self.parameters[..trained], share);
             average::follow(self.set, &mut running[..moving], &self.running[..moving], share);
         }
@@ -425,9 +427,9 @@ fn lent(values: &[Vec<f32>]) -> Tensors<'_> {
     values.iter().map(|v| Cow::Borrowed(v.as_slice())).collect()
 }
 
-/// The four statistics of a layer that are kept from forward to backward.
-fn kept_of(kept: &mut [f32], start: usize, channels: usize) -> Normalisation<'_> {
-    let (scale, rest) = kept[start..start + 4 * channels].split_at_mut(channels);
+/// The four statistics of a layer that are saved in the forward pass for the backward pass.
+fn statistics_of(saved: &mut [f32], start: usize, channels: usize) -> Normalisation<'_> {
+    let (scale, rest) = saved[start..start + 4 * channels].split_at_mut(channels);
     let (shift, rest) = rest.split_at_mut(channels);
     let (mean, inverse_deviation) = rest.split_at_mut(channels);
     Normalisation { scale, shift, mean, inverse_deviation }

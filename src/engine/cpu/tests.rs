@@ -319,7 +319,7 @@ fn optimisers() {
                     rule.moments().iter().map(|_| Buffer::new(count).expect("memory")).collect();
                 for step in 1..=3u32 {
                     let gradient = noise(count, 10 + step);
-                    let step = optimizer::Step { rule, learning_rate: 0.01, t: step.into(), factor: 1.0 };
+                    let step = optimizer::Hyperparameters { rule, learning_rate: 0.01, t: step.into(), factor: 1.0 };
                     optimizer::update(set, &step, &(0..count), &mut parameters, &gradient, &mut moments);
                 }
                 parameters
@@ -345,7 +345,7 @@ fn moments_without_gradients_end_at_zero_not_at_denormal_numbers() {
             let mut parameters = noise(count, 1);
             let mut moments: Vec<Buffer> = rule.moments().iter().map(|_| Buffer::new(count).expect("memory")).collect();
             for step in 1..=1500 {
-                let update = optimizer::Step { rule, learning_rate: 0.01, t: step, factor: 1.0 };
+                let update = optimizer::Hyperparameters { rule, learning_rate: 0.01, t: step, factor: 1.0 };
                 optimizer::update(set, &update, &(0..count), &mut parameters, &gradient(step), &mut moments);
             }
             assert!(moments[0].iter().all(|m| *m == 0.0), "{rule:?} {}: {:?}", set.name(), &moments[0][..4]);

@@ -4,7 +4,7 @@
 use super::layers::cross_entropy::TARGET;
 use super::layers::gather::PICK;
 use super::layers::{gradient_norm, loss_scaling};
-use super::layout::{Layout, padded};
+use super::layout::{GpuLayout, padded};
 use super::memory;
 use super::plumbing::device::{Gpu, Slice};
 use crate::engine::Settings;
@@ -36,7 +36,7 @@ pub struct Buffers {
     /// The gradient of the logits ahead of it, in f32.
     pub unscaled: Option<Slice>,
     /// Scale, shift, mean and inverse deviation of each stage with batch normalisation.
-    pub kept: Vec<Option<Slice>>,
+    pub saved_statistics: Vec<Option<Slice>>,
     pub scratch: [Slice; 3],
     /// Partial sums of batch normalisation and biases.
     pub partials: Slice,
@@ -49,7 +49,7 @@ pub struct Buffers {
 }
 
 impl Weights {
-    fn new(gpu: &Gpu, layout: &Layout) -> Result<Self> {
+    fn new(gpu: &Gpu, layout: &GpuLayout) -> Result<Self> {
         Ok(Self {
             parameters: gpu.buffer("parameters", layout.extent.parameters)?,
             rounded: match layout.half {
@@ -78,7 +78,7 @@ impl Buffers {
             decided,
             squares,
             unscaled,
-            kept,
+            saved_statistics,
             scratch,
             partials,
             targets,
@@ -90,12 +90,12 @@ impl Buffers {
         let single = [partials, targets, picks, losses];
         let weights = std::iter::once(live).chain(averaged).flat_map(Weights::own);
         let sometimes = gradients.iter().chain(decided).chain(squares).chain(unscaled).chain(rows);
-        let kept = kept.iter().flatten();
-        slots.iter().chain(moments).chain(scratch).chain(weights).chain(sometimes).chain(kept).chain(single)
+        let saved_statistics = saved_statistics.iter().flatten();
+        slots.iter().chain(moments).chain(scratch).chain(weights).chain(sometimes).chain(saved_statistics).chain(single)
     }
 
     /// Logits of `samples` samples, in f32.
-    pub fn logits(&self, layout: &Layout, samples: usize) -> Slice {
+    pub fn logits(&self, layout: &GpuLayout, samples: usize) -> Slice {
         let width = layout.steps.last().map_or(0, |step| padded(step.stage.output));
         self.slots[layout.logits].part(0, samples * width)
     }
@@ -103,7 +103,7 @@ impl Buffers {
     /// Allocates all of it for `samples` samples at once. Errors: no memory.
     pub fn new(
         gpu: &Gpu,
-        layout: &Layout,
+        layout: &GpuLayout,
         settings: &Settings,
         samples: usize,
         scratch: [usize; 3],
@@ -145,7 +145,7 @@ impl Buffers {
                 .iter()
                 .map(|floats| gpu.buffer("activations", floats * samples))
                 .collect::<Result<_>>()?,
-            kept: layout
+            saved_statistics: layout
                 .steps
                 .iter()
                 .map(|step| match step.stage.work {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::layers::gather::{Gallery, Residence};
 use super::layers::optimizer;
-use super::layout::Layout;
+use super::layout::GpuLayout;
 use super::metrics::Metrics;
-use super::network::Network;
+use super::network::GpuNetwork;
 use super::plumbing::capabilities::Matrices;
-use super::plumbing::device::{Gpu, Slice, Step};
+use super::plumbing::device::{Gpu, Slice, StepUniform};
 use super::plumbing::readback::{Readback, Staging};
 use super::snapshot::{self, Home};
 use super::{Fault, Memory, Options};
@@ -44,10 +44,10 @@ pub struct GpuEngine {
     options: Options,
     device: Device,
     gpu: Arc<Gpu>,
-    network: Network,
+    network: GpuNetwork,
     metrics: Metrics,
     train: Option<Attached>,
-    held: Option<Attached>,
+    validation: Option<Attached>,
     inferring: WeightSet,
     targets: Vec<Target>,
     /// For logits, each of one micro-batch; and for a state.
@@ -91,7 +91,7 @@ impl GpuEngine {
             metrics,
             gpu,
             train: None,
-            held: None,
+            validation: None,
             inferring: WeightSet::Live,
             staging: Vec::new(),
             home: Home::default(),
@@ -114,14 +114,14 @@ impl GpuEngine {
     }
 
     /// Its network, for measurements.
-    pub fn network(&self) -> &Network {
+    pub fn network(&self) -> &GpuNetwork {
         &self.network
     }
 
     fn attached(&self, source: Source) -> Option<&Attached> {
         match source {
             Source::Train => self.train.as_ref(),
-            Source::Held => self.held.as_ref(),
+            Source::Validation => self.validation.as_ref(),
         }
     }
 
@@ -160,7 +160,7 @@ impl GpuEngine {
         let options = Options { micro_batch: Some(self.network.samples().div_ceil(2)), ..self.options.clone() };
         self.network = fit(&self.gpu, &self.plan, &self.settings, &state, &options, &self.metrics.slots)?;
         self.network.load(&self.gpu, &state)?;
-        for attached in [&mut self.train, &mut self.held].into_iter().flatten() {
+        for attached in [&mut self.train, &mut self.validation].into_iter().flatten() {
             attached.gather = attached.gallery.record(&self.gpu, self.network.picks(), self.network.input())?;
         }
         Ok(())
@@ -209,16 +209,16 @@ impl GpuEngine {
     }
 
     /// What every shader sees of a step over `n` samples, of which `samples` from `first` are done at once.
-    fn step(&self, n: usize, first: usize, samples: usize) -> Step {
+    fn step(&self, n: usize, first: usize, samples: usize) -> StepUniform {
         let halves = |v: u64| [v as u32, (v >> 32) as u32];
-        Step {
+        StepUniform {
             samples: samples as u32,
             batch: n as u32,
             first: first as u32,
             accumulate: u32::from(first > 0),
             done: halves(self.steps),
             seed: halves(self.settings.seed),
-            ..Step::default()
+            ..StepUniform::default()
         }
     }
 
@@ -247,9 +247,9 @@ fn fit(
     state: &State,
     options: &Options,
     metrics: &Slice,
-) -> Result<Network> {
+) -> Result<GpuNetwork> {
     let tell = |line: &str| options.tell.iter().for_each(|tell| tell(line));
-    let layout = Layout::new(plan, settings, gpu.half())?;
+    let layout = GpuLayout::new(plan, settings, gpu.half())?;
     let batch = settings.batch_size;
     let mut samples = options.micro_batch.unwrap_or(batch).clamp(1, batch);
     samples = samples.min(layout.most_samples(gpu.binding_floats())?);
@@ -259,7 +259,7 @@ fn fit(
         let memory = planned(samples);
         tell(&format!("{}: {}", gpu.found.info.name, memory.sentence(samples, batch)));
         let before = gpu.allocated();
-        match Network::new(gpu, plan, layout.clone(), settings, state, samples, metrics) {
+        match GpuNetwork::new(gpu, plan, layout.clone(), settings, state, samples, metrics) {
             Err(error) if error.kind() == Kind::OutOfMemory && samples > 1 => {
                 tell(&format!("{error}; trying smaller micro-batches"));
                 gpu.released(gpu.allocated() - before);
@@ -305,7 +305,7 @@ impl Engine for GpuEngine {
         let attached = Some(Attached { images, gallery, gather });
         match source {
             Source::Train => self.train = attached,
-            Source::Held => self.held = attached,
+            Source::Validation => self.validation = attached,
         }
         Ok(())
     }
@@ -326,7 +326,7 @@ impl Engine for GpuEngine {
         };
         let mut submission = None;
         for (first, samples) in self.parts(n) {
-            let mut step = Step { slot: slot as u32, ..self.step(n, first, samples) };
+            let mut step = StepUniform { slot: slot as u32, ..self.step(n, first, samples) };
             if self.network.scales_loss() {
                 step.learning_rate = learning_rate; // how many updates there were is known to the device only
             } else {

@@ -113,7 +113,7 @@ pub struct Step {
 
 /// The whole layout.
 #[derive(Clone, Debug)]
-pub struct Layout {
+pub struct GpuLayout {
     /// In forward order.
     pub steps: Vec<Step>,
     /// Four-byte numbers of each buffer for one sample.
@@ -147,7 +147,7 @@ pub struct Extent {
     pub moving: usize,
 }
 
-impl Layout {
+impl GpuLayout {
     /// Lays `plan` out, with activations in f16 where `half`. Errors: an order of layers that no engine knows.
     pub fn new(plan: &Plan, settings: &Settings, half: bool) -> Result<Self> {
         let (places, extent) = places(plan);

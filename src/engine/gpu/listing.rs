@@ -10,12 +10,12 @@ use wgpu::DeviceType;
 
 use super::Options;
 use super::chosen::variant_key;
-use super::layout::{Layout, Place};
+use super::layout::{GpuLayout, Place};
 use super::metrics::Metrics;
-use super::network::Network;
+use super::network::GpuNetwork;
 use super::plumbing::adapter;
 use super::plumbing::capabilities::Capabilities;
-use super::plumbing::device::{Gpu, Slice, Step};
+use super::plumbing::device::{Gpu, Slice, StepUniform};
 use super::plumbing::dispatch::Dispatch;
 use super::plumbing::source::{Access, Program};
 use super::products::operands::Pass;
@@ -116,8 +116,8 @@ pub fn of(plan: &Plan, settings: &Settings) -> Result<Listing> {
     let mut state = State::new(Vec::new());
     prefer_small_tiles(plan, &settings, &adapter.capabilities(), &mut state)?;
     let gpu = Gpu::open_found(adapter, &Options::default())?;
-    let layout = Layout::new(plan, &settings, gpu.half())?;
-    let network = Network::new(&gpu, plan, layout.clone(), &settings, &state, 1, &Metrics::new(&gpu)?.slots);
+    let layout = GpuLayout::new(plan, &settings, gpu.half())?;
+    let network = GpuNetwork::new(&gpu, plan, layout.clone(), &settings, &state, 1, &Metrics::new(&gpu)?.slots);
     let network = network.map_err(too_large)?;
     let mut known = Buffers::default();
     let mut shaders: Vec<Arc<Program>> = Vec::new();
@@ -143,7 +143,7 @@ pub fn of(plan: &Plan, settings: &Settings) -> Result<Listing> {
         Tensor { name: tensor.name, range, columns: place.columns() }
     });
     let tensors = tensors.collect();
-    let step = Step { samples: 1, batch: 1, ..Step::default() };
+    let step = StepUniform { samples: 1, batch: 1, ..StepUniform::default() };
     Ok(Listing {
         features: Features {
             range: known.range(&network.slot(pooled.x).part(0, layout.words(pooled.stage.input))),
@@ -187,7 +187,7 @@ pub fn pack(tensor: &TensorSpec, values: &[f32]) -> Vec<f32> {
 
 /// One image has few rows, so that small tiles keep more of a device busy.
 fn prefer_small_tiles(plan: &Plan, settings: &Settings, capabilities: &Capabilities, state: &mut State) -> Result<()> {
-    for step in Layout::new(plan, settings, false)?.steps {
+    for step in GpuLayout::new(plan, settings, false)?.steps {
         let Some(convolution) = &step.convolution else { continue };
         let of_them = candidates(capabilities, convolution, Pass::Forward, settings.precise).into_iter();
         let smallest = of_them.filter_map(|variant| match variant {

@@ -2,7 +2,7 @@
 
 use super::chosen::{PASSES, passes};
 use super::layers::{batch_norm, relu};
-use super::layout::Layout;
+use super::layout::GpuLayout;
 use super::plumbing::capabilities::Capabilities;
 use super::products::convolution;
 use super::products::variant::{Variant, candidates};
@@ -57,7 +57,7 @@ impl Memory {
     }
 
     /// Bytes that a network of `layout` will allocate for `samples` samples at once, without its images.
-    pub(super) fn of(capabilities: &Capabilities, layout: &Layout, settings: &Settings, samples: usize) -> Self {
+    pub(super) fn of(capabilities: &Capabilities, layout: &GpuLayout, settings: &Settings, samples: usize) -> Self {
         let training = settings.optimizer.is_some();
         let mut offered: Vec<[Vec<Variant>; 3]> = vec![Default::default(); layout.steps.len()];
         for (step, offered) in layout.steps.iter().zip(&mut offered) {
@@ -85,7 +85,7 @@ impl Memory {
 /// What training or inference of `plan` takes on an adapter with these `capabilities`, without images, and how many
 /// samples of a batch are computed at once: as many as a shader can see. Errors: not even one.
 pub fn of(plan: &Plan, settings: &Settings, capabilities: &Capabilities) -> Result<(Memory, usize)> {
-    let layout = Layout::new(plan, settings, capabilities.half())?;
+    let layout = GpuLayout::new(plan, settings, capabilities.half())?;
     let samples = settings.batch_size.min(layout.most_samples(capabilities.binding_floats)?);
     Ok((Memory::of(capabilities, &layout, settings, samples), samples))
 }
@@ -93,7 +93,7 @@ pub fn of(plan: &Plan, settings: &Settings, capabilities: &Capabilities) -> Resu
 /// Floats of the three scratch buffers: the most that any candidate needs.
 pub fn scratch(
     capabilities: &Capabilities,
-    layout: &Layout,
+    layout: &GpuLayout,
     candidates: &[[Vec<Variant>; 3]],
     samples: usize,
 ) -> [usize; 3] {
@@ -111,7 +111,7 @@ pub fn scratch(
 }
 
 /// Floats that partial sums need.
-pub fn partials(layout: &Layout, samples: usize) -> usize {
+pub fn partials(layout: &GpuLayout, samples: usize) -> usize {
     layout
         .steps
         .iter()

@@ -9,7 +9,7 @@ use super::chosen::{Chosen, PASSES, passes, variant_key};
 use super::layers::cross_entropy::Aim;
 use super::layers::optimizer::Decided;
 use super::layers::{average, cross_entropy, gradient_norm, loss_scaling, optimizer};
-use super::layout::{Extent, Layout, Place};
+use super::layout::{Extent, GpuLayout, Place};
 use super::memory;
 use super::plumbing::device::{Gpu, Slice};
 use super::plumbing::dispatch::Dispatch;
@@ -22,8 +22,8 @@ use crate::error::Result;
 use crate::vgg::Plan;
 
 /// See the module.
-pub struct Network {
-    layout: Layout,
+pub struct GpuNetwork {
+    layout: GpuLayout,
     buffers: Buffers,
     forward: Vec<Dispatch>,
     inference: Vec<Dispatch>,
@@ -42,13 +42,13 @@ pub struct Network {
     trained: usize,
 }
 
-impl Network {
+impl GpuNetwork {
     /// Allocates, tunes where that was asked for, and records all calls for up to `samples` samples at once.
     /// Errors: no memory, a shader that the driver rejects.
     pub fn new(
         gpu: &Gpu,
         plan: &Plan,
-        layout: Layout,
+        layout: GpuLayout,
         settings: &Settings,
         state: &State,
         samples: usize,
@@ -360,7 +360,7 @@ impl Network {
 /// The calls of an update: what decides of it, the optimiser's, and those that the average follows with.
 fn update(
     gpu: &Gpu,
-    layout: &Layout,
+    layout: &GpuLayout,
     buffers: &Buffers,
     settings: &Settings,
     optimizer: &Optimizer,

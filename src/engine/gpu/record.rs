@@ -4,7 +4,7 @@ use super::buffers::{Buffers, Weights};
 use super::chosen::Chosen;
 use super::layers::batch_norm::Tensors;
 use super::layers::{average_pool, batch_norm, dropout, local_response_normalisation, max_pool, relu};
-use super::layout::{Layout, Step};
+use super::layout::{GpuLayout, Step};
 use super::plumbing::device::{Gpu, Slice};
 use super::plumbing::dispatch::Dispatch;
 use super::products::convolution;
@@ -27,7 +27,7 @@ pub struct Ranges {
 /// Records the calls of a layout on its buffers.
 pub struct Recorder<'a> {
     pub gpu: &'a Gpu,
-    pub layout: &'a Layout,
+    pub layout: &'a GpuLayout,
     pub buffers: &'a Buffers,
     /// What is computed with.
     pub weights: &'a Weights,
@@ -134,7 +134,7 @@ impl Recorder<'_> {
         match step.stage.work {
             Work::Convolution { norm, pool, .. } => {
                 let label = format!("{} activation", step.stage.name);
-                let Some(kept) = self.buffers.kept[index].as_ref().filter(|_| norm) else {
+                let Some(saved) = self.buffers.saved_statistics[index].as_ref().filter(|_| norm) else {
                     self.product(index, Pass::Forward, After::Nothing, &ranges, calls)?;
                     calls.push(relu::forward(gpu, &label, inner, pool, z, y)?);
                     return Ok(());
@@ -146,7 +146,7 @@ impl Recorder<'_> {
                     beta: &beta,
                     running_mean: &running_mean,
                     running_variance: &running_variance,
-                    kept,
+                    saved,
                 };
                 let fuses = self.fuses(index);
                 if training {
@@ -160,13 +160,13 @@ impl Recorder<'_> {
                 } else {
                     calls.push(batch_norm::frozen(gpu, &label, inner, &tensors)?);
                     let whole = fuses && !pool;
-                    let after = if whole { After::Normalise(kept) } else { After::Nothing };
+                    let after = if whole { After::Normalise(saved) } else { After::Nothing };
                     self.product(index, Pass::Forward, after, &ranges, calls)?;
                     if whole {
                         return Ok(());
                     }
                 }
-                calls.push(batch_norm::apply(gpu, &label, inner, pool, z, kept, y)?);
+                calls.push(batch_norm::apply(gpu, &label, inner, pool, z, saved, y)?);
             }
             Work::LocalResponseNorm => calls.push(local_response_normalisation::forward(gpu, &label, input, x, y)?),
             Work::MaxPool => calls.push(max_pool::forward(gpu, &label, input, x, y)?),
@@ -194,11 +194,11 @@ impl Recorder<'_> {
         let label = format!("{} activation gradient", step.stage.name);
         match (step.stage.work, dx) {
             (Work::Convolution { pool, .. }, _) => {
-                if let Some(kept) = &self.buffers.kept[index] {
+                if let Some(saved) = &self.buffers.saved_statistics[index] {
                     // The bias ahead of it has gradient zero by algebra: nothing writes it, and it stays as allocated.
                     let (d_gamma, d_beta) = (self.gradient(step, 2), self.gradient(step, 3));
                     calls.extend(batch_norm::backward(
-                        gpu, &label, inner, pool, z, dy, kept, &d_gamma, &d_beta, partials,
+                        gpu, &label, inner, pool, z, dy, saved, &d_gamma, &d_beta, partials,
                     )?);
                 } else {
                     calls.push(relu::backward(gpu, &label, inner, pool, z, dy)?);

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::layers::loss_scaling;
 use super::layout::Place;
-use super::network::Network;
+use super::network::GpuNetwork;
 use super::plumbing::device::{Gpu, Slice};
 use super::plumbing::readback::{Readback, Staging};
 use crate::engine::{LossScaling, Snapshot, State};
@@ -45,7 +45,7 @@ pub struct Underway {
 /// Begins to copy what `network` holds after `step` steps.
 pub fn begin(
     gpu: &Arc<Gpu>,
-    network: &Network,
+    network: &GpuNetwork,
     home: &Home,
     step: u64,
     loss_scaling: Option<LossScaling>,

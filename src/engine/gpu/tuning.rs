@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::plumbing::device::{Gpu, Step};
+use super::plumbing::device::{Gpu, StepUniform};
 use super::products::convolution::record;
 use super::products::operands::{Convolution, Operands, Pass};
 use super::products::variant::Variant;
@@ -112,7 +112,7 @@ pub fn measure(
     let most: u64 = if gpu.software() { 250_000_000 } else { 100_000_000_000 };
     let some = usize::try_from(most / macs(convolution).max(1)).unwrap_or(1).clamp(1, samples);
     let calls = record(gpu, "measurement", convolution, pass, variant, samples, operands)?;
-    gpu.write_step(Step { samples: some as u32, batch: some as u32, ..Step::default() });
+    gpu.write_step(StepUniform { samples: some as u32, batch: some as u32, ..StepUniform::default() });
     let run = |repeats: u32| -> Result<Duration> {
         gpu.wait(None)?;
         let started = Instant::now();

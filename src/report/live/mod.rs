@@ -73,7 +73,7 @@ pub struct Live {
 
 /// What the script reads.
 #[derive(Serialize)]
-struct Network<'a> {
+struct LiveNetwork<'a> {
     schema: &'static str,
     classes: &'a [String],
     size: usize,
@@ -121,7 +121,7 @@ pub fn render(folder: &Path, data: &Path, out: &Path, options: Options) -> Resul
     let precision = options.precision.unwrap_or(if large { Precision::F16 } else { Precision::F32 });
     let packed = weights::pack(&plan, &state, precision);
     let Samples { shown, rounding, missing } = samples::of(&run, data, &plan, &settings, &state, &packed.state)?;
-    let network = Network {
+    let network = LiveNetwork {
         schema: "vggkit/live/1",
         classes: &classes.names,
         size: run.network.image_size,

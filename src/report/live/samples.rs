@@ -58,7 +58,7 @@ pub fn of(run: &Run, data: &Path, plan: &Plan, settings: &Settings, state: &Stat
     let mut engines = Vec::new();
     for state in [state, rounded] {
         let mut engine = CpuEngine::new(plan.clone(), settings.clone(), state)?;
-        engine.attach(Source::Held, pack.images.clone())?;
+        engine.attach(Source::Validation, pack.images.clone())?;
         engines.push(engine);
     }
     let mut samples = Samples::default();
@@ -66,7 +66,7 @@ pub fn of(run: &Run, data: &Path, plan: &Plan, settings: &Settings, state: &Stat
         let pick = [Pick::of(u32::try_from(image).unwrap_or(u32::MAX))];
         let mut both = [Vec::new(), Vec::new()];
         for (engine, logits) in engines.iter_mut().zip(&mut both) {
-            engine.logits(Batch::Picks(Source::Held, &pick), logits)?;
+            engine.logits(Batch::Picks(Source::Validation, &pick), logits)?;
         }
         let [logits, after] = both;
         let apart = logits.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

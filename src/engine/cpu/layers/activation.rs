@@ -1,7 +1,7 @@
 //! What follows a convolution: batch normalisation, ReLU and 2x2 max pooling, fused so that each pass reads and writes
 //! memory once. (torch.nn.BatchNorm2d: eps 1e-5, momentum 0.1, running variance unbiased; torch.nn.MaxPool2d.)
 //!
-//! Nothing but the convolution's output is kept for the backward pass: the ReLU mask and the pooling's winners (the
+//! Nothing but the convolution's output is saved for the backward pass: the ReLU mask and the pooling's winners (the
 //! first in row-major order of equal ones) follow from it again, and the gradient replaces it in place.
 //! A slab is a sample; sums over samples are added in order, in f64.
 
@@ -36,9 +36,9 @@ pub struct Normalisation<'a> {
     pub scale: &'a mut [f32],
     /// Added: beta - mean * scale.
     pub shift: &'a mut [f32],
-    /// The batch's mean, kept for the backward pass.
+    /// The batch's mean, saved for the backward pass.
     pub mean: &'a mut [f32],
-    /// 1 / sqrt(variance + eps), kept for the backward pass.
+    /// 1 / sqrt(variance + eps), saved for the backward pass.
     pub inverse_deviation: &'a mut [f32],
 }
 

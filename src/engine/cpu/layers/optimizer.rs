@@ -18,7 +18,7 @@ const LEAST_FIRST_MOMENT: f32 = 1e-30;
 const LEAST_SECOND_MOMENT: f32 = 1e-35;
 
 /// One update, of some or all parameters.
-pub struct Step {
+pub struct Hyperparameters {
     /// The rule, with the weight decay that they have.
     pub rule: Optimizer,
     /// Its learning rate.
@@ -33,7 +33,7 @@ pub struct Step {
 /// [`Optimizer::moments`].
 pub fn update(
     set: InstructionSet,
-    step: &Step,
+    hyperparameters: &Hyperparameters,
     range: &Range<usize>,
     parameters: &mut [f32],
     gradients: &[f32],
@@ -41,8 +41,8 @@ pub fn update(
 ) {
     let range = || range.clone();
     let chunks = parameters[range()].par_chunks_mut(CHUNK).zip(gradients[range()].par_chunks(CHUNK));
-    let (rate, t) = (f64::from(step.learning_rate), step.t as f64);
-    match (&step.rule, moments) {
+    let (rate, t) = (f64::from(hyperparameters.learning_rate), hyperparameters.t as f64);
+    match (&hyperparameters.rule, moments) {
         (
             Optimizer::Adam { beta1, beta2, epsilon, weight_decay }
             | Optimizer::AdamW { beta1, beta2, epsilon, weight_decay },
@@ -50,18 +50,19 @@ pub fn update(
         ) => {
             let corrected = rate / (1.0 - beta1.powf(t));
             let root = 1.0 / (1.0 - beta2.powf(t)).sqrt();
-            let [added, kept] = match step.rule {
+            let [added, kept] = match hyperparameters.rule {
                 Optimizer::AdamW { .. } => [0.0, 1.0 - rate * weight_decay],
                 _ => [*weight_decay, 1.0],
             };
             let chunks = chunks.zip(first[range()].par_chunks_mut(CHUNK)).zip(second[range()].par_chunks_mut(CHUNK));
             let constants = [1.0 - beta1, *beta2, 1.0 - beta2, *epsilon, added, corrected, root, kept];
             let constants = constants.map(|c| c as f32);
-            chunks.for_each(|(((p, g), m), v)| adam(set, constants, step.factor, p, g, m, v));
+            chunks.for_each(|(((p, g), m), v)| adam(set, constants, hyperparameters.factor, p, g, m, v));
         }
         (Optimizer::Sgd { momentum, weight_decay, nesterov }, [buffer, ..]) => {
             // The buffer starts at zero, so that it is the gradient after the first step.
-            let constants = [*momentum as f32, *weight_decay as f32, step.learning_rate, step.factor];
+            let constants =
+                [*momentum as f32, *weight_decay as f32, hyperparameters.learning_rate, hyperparameters.factor];
             let chunks = chunks.zip(buffer[range()].par_chunks_mut(CHUNK));
             let rule = if *nesterov { sgd_nesterov } else { sgd };
             chunks.for_each(|((p, g), b)| rule(set, constants, p, g, b));

@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::matrix::{Matrix, multiply};
-use super::shape::{Convolution, Room, RoomSizes};
+use super::shape::{Convolution, Workspace, WorkspaceSizes};
 use super::winograd::Winograd;
 use super::{direct, direct_gradient};
 use crate::engine::cpu::layers::activation_kernels::relu;
@@ -23,17 +23,17 @@ impl Convolution {
     }
 
     /// What the passes over a batch of `n` need.
-    pub fn room(&self, n: usize, training: bool) -> RoomSizes {
+    pub fn workspace(&self, n: usize, training: bool) -> WorkspaceSizes {
         if self.kernel == 1 {
-            return RoomSizes::default();
+            return WorkspaceSizes::default();
         }
-        let mut room = self.winograd().room(n, training);
-        room.workspace = room.workspace.max(direct::workspace(self, n));
+        let mut workspace = self.winograd().workspace(n, training);
+        workspace.shared = workspace.shared.max(direct::shared(self, n));
         if !training {
-            return room;
+            return workspace;
         }
-        let (scratch, workspace) = (direct_gradient::scratch(self), direct_gradient::workspace(self, n));
-        room.max(RoomSizes { scratch, workspace, filters: 0 })
+        let (scratch, shared) = (direct_gradient::scratch(self), direct_gradient::shared(self, n));
+        workspace.max(WorkspaceSizes { scratch, shared, filters: 0 })
     }
 
     /// y [n,h,w,outputs] = x [n,h,w,inputs] * weights + bias; with `activate`, max(y, 0).
@@ -44,13 +44,13 @@ impl Convolution {
         bias: &[f32],
         activate: bool,
         y: &mut [f32],
-        room: &mut Room<'_>,
+        workspace: &mut Workspace<'_>,
     ) {
         if direct::suits(self, y.len() / self.outputs) {
-            return direct::forward(self, x, weights, bias, activate, y, room);
+            return direct::forward(self, x, weights, bias, activate, y, workspace);
         }
         if self.kernel == 3 {
-            return self.winograd().forward(x, weights, bias, activate, y, room);
+            return self.winograd().forward(x, weights, bias, activate, y, workspace);
         }
         let (i, o) = (self.inputs, self.outputs);
         let weights = Matrix::new(weights, i, o, o);
@@ -64,9 +64,9 @@ impl Convolution {
     }
 
     /// dx [n,h,w,inputs] from dy [n,h,w,outputs].
-    pub fn input_gradient(&self, dy: &[f32], weights: &[f32], dx: &mut [f32], room: &mut Room<'_>) {
+    pub fn input_gradient(&self, dy: &[f32], weights: &[f32], dx: &mut [f32], workspace: &mut Workspace<'_>) {
         if self.kernel == 3 {
-            return self.winograd().input_gradient(dy, weights, dx, room);
+            return self.winograd().input_gradient(dy, weights, dx, workspace);
         }
         let (i, o) = (self.inputs, self.outputs);
         let turned = Matrix::new(weights, i, o, o).transposed();
@@ -76,12 +76,12 @@ impl Convolution {
     }
 
     /// dw [kernel, kernel, inputs, outputs] from x and dy.
-    pub fn weight_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32], room: &mut Room<'_>) {
+    pub fn weight_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32], workspace: &mut Workspace<'_>) {
         if direct_gradient::suits(self, dy.len() / self.outputs) {
-            return direct_gradient::weight_gradient(self, x, dy, dw, room);
+            return direct_gradient::weight_gradient(self, x, dy, dw, workspace);
         }
         if self.kernel == 3 {
-            return self.winograd().weight_gradient(x, dy, dw, room);
+            return self.winograd().weight_gradient(x, dy, dw, workspace);
         }
         let (i, o) = (self.inputs, self.outputs);
         dw.par_chunks_mut(CHANNEL_BLOCK * o).with_max_len(1).enumerate().for_each(|(block, dw)| {

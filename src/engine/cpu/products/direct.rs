@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::product::{GROUP, Left, Result, Right, multiply};
-use super::shape::{Convolution, Room};
+use super::shape::{Convolution, Workspace};
 use crate::engine::cpu::layers::activation_kernels::relu;
 use crate::engine::cpu::plumbing::buffer::Shared;
 
@@ -27,7 +27,7 @@ pub fn suits(shape: &Convolution, pixels: usize) -> bool {
 }
 
 /// Shared floats that it needs for a batch of at most `n`; 0 where it is not used.
-pub fn workspace(shape: &Convolution, n: usize) -> usize {
+pub fn shared(shape: &Convolution, n: usize) -> usize {
     let pixels = shape.height * shape.width;
     if suits(shape, pixels) { (n * pixels).min(FEW) * TAPS * padded(shape.inputs) } else { 0 }
 }
@@ -60,14 +60,14 @@ pub fn forward(
     bias: &[f32],
     activate: bool,
     y: &mut [f32],
-    room: &mut Room<'_>,
+    workspace: &mut Workspace<'_>,
 ) {
     let Convolution { inputs, outputs, set, .. } = *shape;
     let pixels = x.len() / inputs;
     assert!(x.len() == pixels * inputs && y.len() == pixels * outputs && weights.len() == TAPS * inputs * outputs);
     let row = padded(inputs);
-    gather_taps(shape, x, room.workspace, row);
-    let seen = &room.workspace[..TAPS * pixels * row];
+    gather_taps(shape, x, workspace.shared, row);
+    let seen = &workspace.shared[..TAPS * pixels * row];
     let y = Shared::new(y);
     let all = outputs / GROUP;
     (0..all.div_ceil(TASK_GROUPS)).into_par_iter().with_max_len(1).for_each(|task| {

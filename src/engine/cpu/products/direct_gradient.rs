@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::direct::gather_taps;
 use super::product::{GROUP, Left, Result, Right, multiply};
-use super::shape::{Convolution, Room};
+use super::shape::{Convolution, Workspace};
 use crate::engine::cpu::plumbing::buffer::Shared;
 
 /// Most pixels (n * height * width) for which it is used. With more than 256 a zero that nothing but chance makes is
@@ -35,19 +35,19 @@ fn padded(channels: usize) -> usize {
 }
 
 /// Shared floats that it needs for a batch of `n`; 0 where it is not used.
-pub fn workspace(shape: &Convolution, n: usize) -> usize {
-    // Tails are smaller than the batch that room is made for, and may be few pixels where the batch is many.
+pub fn shared(shape: &Convolution, n: usize) -> usize {
+    // Tails are smaller than the batch that the workspace is made for, and may be few pixels where the batch is many.
     let pixels = (n * shape.height * shape.width).min(few(shape));
     let used = suits(shape, shape.height * shape.width);
     if used { pixels * (TAPS * padded(shape.inputs) + padded(shape.outputs)) } else { 0 }
 }
 
 /// dw [3, 3, inputs, outputs] from x and dy of pixels as few as [`suits`] says.
-pub fn weight_gradient(shape: &Convolution, x: &[f32], dy: &[f32], dw: &mut [f32], room: &mut Room<'_>) {
+pub fn weight_gradient(shape: &Convolution, x: &[f32], dy: &[f32], dw: &mut [f32], workspace: &mut Workspace<'_>) {
     let Convolution { inputs, outputs, set, .. } = *shape;
     let (v_row, d_row) = (padded(inputs), padded(outputs));
     let pixels = dy.len() / outputs;
-    let (seen, gradient) = room.workspace.split_at_mut(TAPS * pixels * v_row);
+    let (seen, gradient) = workspace.shared.split_at_mut(TAPS * pixels * v_row);
     let gradient = &mut gradient[..pixels * d_row];
     gradient.par_chunks_mut(d_row).zip(dy.par_chunks(outputs)).for_each(|(to, from)| {
         to[..outputs].copy_from_slice(from);
@@ -83,7 +83,7 @@ pub fn weight_gradient(shape: &Convolution, x: &[f32], dy: &[f32], dw: &mut [f32
             if whole {
                 return sum(&Shared::new(dw));
             }
-            room.scratch.with(|scratch| {
+            workspace.scratch.with(|scratch| {
                 sum(&Shared::new(&mut scratch[..rows * row]));
                 for (dw, sum) in dw.chunks_exact_mut(outputs).zip(scratch.chunks_exact(row)) {
                     dw.copy_from_slice(&sum[..outputs]);

@@ -24,30 +24,30 @@ pub struct Convolution {
     pub set: InstructionSet,
 }
 
-/// Memory that the passes need in between, as large as [`Convolution::room`] says.
-pub struct Room<'a> {
+/// Memory that the passes need in between, as large as [`Convolution::workspace`] says.
+pub struct Workspace<'a> {
     /// For each thread.
     pub scratch: &'a Scratch,
     /// Shared by all threads.
-    pub workspace: &'a mut [f32],
+    pub shared: &'a mut [f32],
     /// Transformed filters.
     pub filters: &'a mut [f32],
 }
 
-/// Floats of a [`Room`].
+/// Floats of a [`Workspace`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RoomSizes {
+pub struct WorkspaceSizes {
     pub scratch: usize,
-    pub workspace: usize,
+    pub shared: usize,
     pub filters: usize,
 }
 
-impl RoomSizes {
-    /// Room enough for either.
+impl WorkspaceSizes {
+    /// Enough for either.
     pub fn max(self, other: Self) -> Self {
         Self {
             scratch: self.scratch.max(other.scratch),
-            workspace: self.workspace.max(other.workspace),
+            shared: self.shared.max(other.shared),
             filters: self.filters.max(other.filters),
         }
     }

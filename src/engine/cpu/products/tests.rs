@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::shape::{Convolution, Room};
+use super::shape::{Convolution, Workspace};
 use super::winograd::Winograd;
 use super::winograd_prepared::Prepared;
 use super::winograd_transforms::Size;
@@ -61,26 +61,26 @@ fn check_convolution(sizes: reference::convolution::Sizes, ways: &[Way]) {
                     _ => Winograd::new(shape).narrow(),
                 };
                 // Room for a larger batch, full of NaN: nothing may be read before it is written.
-                let room = match way {
-                    Way::Chosen => shape.room(batch + 1, true),
-                    _ => winograd().room(batch + 1, true),
+                let workspace = match way {
+                    Way::Chosen => shape.workspace(batch + 1, true),
+                    _ => winograd().workspace(batch + 1, true),
                 };
-                let scratch = Scratch::new(3, room.scratch).expect("memory");
-                let (mut workspace, mut filters) = (vec![f32::NAN; room.workspace], vec![f32::NAN; room.filters]);
-                let mut room = Room { scratch: &scratch, workspace: &mut workspace, filters: &mut filters };
+                let scratch = Scratch::new(3, workspace.scratch).expect("memory");
+                let (mut floats, mut filters) = (vec![f32::NAN; workspace.shared], vec![f32::NAN; workspace.filters]);
+                let mut workspace = Workspace { scratch: &scratch, shared: &mut floats, filters: &mut filters };
                 let (mut y, mut activated) = (vec![f32::NAN; pixels * outputs], vec![f32::NAN; pixels * outputs]);
                 let (mut dx, mut dw) = (vec![f32::NAN; pixels * inputs], vec![f32::NAN; weight.len()]);
                 if let Way::Chosen = way {
-                    shape.forward(&x, &packed, &bias, false, &mut y, &mut room);
-                    shape.forward(&x, &packed, &bias, true, &mut activated, &mut room);
-                    shape.input_gradient(&dy, &packed, &mut dx, &mut room);
-                    shape.weight_gradient(&x, &dy, &mut dw, &mut room);
+                    shape.forward(&x, &packed, &bias, false, &mut y, &mut workspace);
+                    shape.forward(&x, &packed, &bias, true, &mut activated, &mut workspace);
+                    shape.input_gradient(&dy, &packed, &mut dx, &mut workspace);
+                    shape.weight_gradient(&x, &dy, &mut dw, &mut workspace);
                 } else {
                     let winograd = winograd();
-                    winograd.forward(&x, &packed, &bias, false, &mut y, &mut room);
-                    winograd.forward(&x, &packed, &bias, true, &mut activated, &mut room);
-                    winograd.input_gradient(&dy, &packed, &mut dx, &mut room);
-                    winograd.weight_gradient(&x, &dy, &mut dw, &mut room);
+                    winograd.forward(&x, &packed, &bias, false, &mut y, &mut workspace);
+                    winograd.forward(&x, &packed, &bias, true, &mut activated, &mut workspace);
+                    winograd.input_gradient(&dy, &packed, &mut dx, &mut workspace);
+                    winograd.weight_gradient(&x, &dy, &mut dw, &mut workspace);
                 }
                 (y, activated, dx, dw)
             },
@@ -115,13 +115,13 @@ fn check_prepared(sizes: reference::convolution::Sizes) {
                 let prepared = Prepared::always(Winograd::with_size(shape, size), 48);
                 let mut filters = vec![f32::NAN; prepared.range().end + 16];
                 prepared.prepare(&packed, &mut filters);
-                let room = prepared.room(batch + 1);
-                let scratch = Scratch::new(3, room.scratch).expect("memory");
-                let (mut workspace, filters_between) = (vec![f32::NAN; room.workspace], &mut []);
-                let mut room = Room { scratch: &scratch, workspace: &mut workspace, filters: filters_between };
+                let workspace = prepared.workspace(batch + 1);
+                let scratch = Scratch::new(3, workspace.scratch).expect("memory");
+                let (mut floats, filters_between) = (vec![f32::NAN; workspace.shared], &mut []);
+                let mut workspace = Workspace { scratch: &scratch, shared: &mut floats, filters: filters_between };
                 let mut both = [vec![f32::NAN; pixels * outputs], vec![f32::NAN; pixels * outputs]];
                 for (y, activate) in both.iter_mut().zip([false, true]) {
-                    prepared.forward(&x, &filters, &bias, activate, y, &mut room);
+                    prepared.forward(&x, &filters, &bias, activate, y, &mut workspace);
                 }
                 assert!(filters[..48].iter().chain(&filters[prepared.range().end..]).all(|v| v.is_nan()));
                 both
@@ -233,12 +233,12 @@ fn weight_gradients_of_many_tiles_keep_their_digits() {
         for (shared, precise) in ways {
             let shape = Convolution { kernel: 3, height: side, width: side, inputs, outputs, batch, precise, set };
             let winograd = if shared { Winograd::new(shape).shared() } else { Winograd::new(shape).narrow() };
-            let room = winograd.room(batch, true);
-            let scratch = Scratch::new(1, room.scratch).expect("memory");
-            let (mut workspace, mut filters) = (vec![f32::NAN; room.workspace], vec![f32::NAN; room.filters]);
-            let mut room = Room { scratch: &scratch, workspace: &mut workspace, filters: &mut filters };
+            let workspace = winograd.workspace(batch, true);
+            let scratch = Scratch::new(1, workspace.scratch).expect("memory");
+            let (mut floats, mut filters) = (vec![f32::NAN; workspace.shared], vec![f32::NAN; workspace.filters]);
+            let mut workspace = Workspace { scratch: &scratch, shared: &mut floats, filters: &mut filters };
             let mut dw = vec![f32::NAN; expected.len()];
-            winograd.weight_gradient(&x, &dy, &mut dw, &mut room);
+            winograd.weight_gradient(&x, &dy, &mut dw, &mut workspace);
             let error = distance(&dw, &expected);
             let allowed = if precise { 4.5e-7 } else { 1e-6 };
             assert!(error < allowed, "{}, shared {shared}, precise {precise}: {error:e}", set.name());
@@ -254,11 +254,11 @@ fn weight_gradients_of_nothing_are_exactly_zero() {
     let (mut x, mut dy) = (vec![0.0; 16 * 5], vec![0.0; 16 * 6]);
     x[..5].copy_from_slice(&noise(5, 1));
     dy[15 * 6..].copy_from_slice(&noise(6, 2));
-    let room = shape.room(1, true);
-    let scratch = Scratch::new(1, room.scratch).expect("memory");
-    let (mut workspace, mut filters) = (vec![0.0; room.workspace], vec![0.0; room.filters]);
-    let mut room = Room { scratch: &scratch, workspace: &mut workspace, filters: &mut filters };
+    let workspace = shape.workspace(1, true);
+    let scratch = Scratch::new(1, workspace.scratch).expect("memory");
+    let (mut floats, mut filters) = (vec![0.0; workspace.shared], vec![0.0; workspace.filters]);
+    let mut workspace = Workspace { scratch: &scratch, shared: &mut floats, filters: &mut filters };
     let mut dw = vec![1.0; 9 * 5 * 6];
-    shape.weight_gradient(&x, &dy, &mut dw, &mut room);
+    shape.weight_gradient(&x, &dy, &mut dw, &mut workspace);
     assert!(dw.iter().all(|v| *v == 0.0));
 }

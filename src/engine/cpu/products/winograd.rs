@@ -13,7 +13,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::product::{GROUP, Left, Result, Right, multiply};
-use super::shape::{Convolution, Room, RoomSizes};
+use super::shape::{Convolution, Workspace, WorkspaceSizes};
 use super::winograd_tiles::{Grid, Tiles, rounded};
 use super::winograd_transforms::{Points, Size, filter};
 use crate::engine::cpu::plumbing::buffer::{Scratch, Shared};
@@ -113,18 +113,22 @@ impl Winograd {
     }
 
     /// What forward and backward passes over a batch of `n` need.
-    pub fn room(&self, n: usize, training: bool) -> RoomSizes {
-        let room = self.forward_room(n);
-        if training { room.max(self.turned().forward_room(n)).max(self.gradient_room(n)) } else { room }
+    pub fn workspace(&self, n: usize, training: bool) -> WorkspaceSizes {
+        let workspace = self.forward_workspace(n);
+        if training {
+            workspace.max(self.turned().forward_workspace(n)).max(self.gradient_workspace(n))
+        } else {
+            workspace
+        }
     }
 
-    fn forward_room(&self, n: usize) -> RoomSizes {
+    fn forward_workspace(&self, n: usize) -> WorkspaceSizes {
         let tiles = if self.wide { self.phase_tiles(n) } else { self.slab_tiles() };
         let (v, m) = (Grid::rows(self.tiles.size, tiles, self.shape.inputs).len(), self.products(tiles).len());
         if self.wide {
-            return RoomSizes { scratch: self.zeros() + self.block_filters() + m, workspace: v, filters: 0 };
+            return WorkspaceSizes { scratch: self.zeros() + self.block_filters() + m, shared: v, filters: 0 };
         }
-        RoomSizes { scratch: self.zeros() + v + m, workspace: 0, filters: self.all_filters() }
+        WorkspaceSizes { scratch: self.zeros() + v + m, shared: 0, filters: self.all_filters() }
     }
 
     /// Floats of all transformed filters.
@@ -167,13 +171,21 @@ impl Winograd {
     }
 
     /// y = x * weights + bias, then ReLU where asked.
-    pub fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], relu: bool, y: &mut [f32], room: &mut Room<'_>) {
-        self.convolve(x, Filters { weights, turned: false }, Some(bias), relu, y, room);
+    pub fn forward(
+        &self,
+        x: &[f32],
+        weights: &[f32],
+        bias: &[f32],
+        relu: bool,
+        y: &mut [f32],
+        workspace: &mut Workspace<'_>,
+    ) {
+        self.convolve(x, Filters { weights, turned: false }, Some(bias), relu, y, workspace);
     }
 
     /// dx from dy: the forward pass with turned filters and channels swapped.
-    pub fn input_gradient(&self, dy: &[f32], weights: &[f32], dx: &mut [f32], room: &mut Room<'_>) {
-        self.turned().convolve(dy, Filters { weights, turned: true }, None, false, dx, room);
+    pub fn input_gradient(&self, dy: &[f32], weights: &[f32], dx: &mut [f32], workspace: &mut Workspace<'_>) {
+        self.turned().convolve(dy, Filters { weights, turned: true }, None, false, dx, workspace);
     }
 
     /// Transforms the filters of some `inputs` and one group of outputs; the values of the first input go to `to`, those
@@ -232,7 +244,7 @@ impl Winograd {
         bias: Option<&[f32]>,
         relu: bool,
         y: &mut [f32],
-        room: &mut Room<'_>,
+        workspace: &mut Workspace<'_>,
     ) {
         let Convolution { inputs, outputs, .. } = self.shape;
         let size = self.tiles.size;
@@ -242,14 +254,14 @@ impl Winograd {
         let columns = outputs.div_ceil(BLOCK_OUTPUTS);
         if !self.wide {
             let Panels { point, group } = Panels::new(size, inputs);
-            let ready = &mut room.filters[..self.all_filters()];
+            let ready = &mut workspace.filters[..self.all_filters()];
             ready.par_chunks_mut(group).enumerate().for_each(|(group, to)| {
                 self.transform_filters(filters, 0..inputs, group, to, point, GROUP);
             });
             let pass = Pass { filters, ready, bias, relu, y: Shared::new(y) };
             let slab = self.slab_tiles();
             (0..total.div_ceil(slab)).into_par_iter().with_max_len(1).for_each(|index| {
-                self.with_zeros(room.scratch, |zeros, scratch| {
+                self.with_zeros(workspace.scratch, |zeros, scratch| {
                     let first = index * slab;
                     let count = slab.min(total - first);
                     let from = Grid::rows(size, count, inputs);
@@ -272,15 +284,15 @@ impl Winograd {
         for first in (0..total).step_by(phase) {
             let count = phase.min(total - first);
             let from = Grid::rows(size, count, inputs);
-            let v = Shared::new(&mut room.workspace[..from.len()]);
-            self.each_tile(count, room.scratch, |t, zeros| {
+            let v = Shared::new(&mut workspace.shared[..from.len()]);
+            self.each_tile(count, workspace.scratch, |t, zeros| {
                 self.tiles.input(x, inputs, first, t, zeros, &v, from);
             });
             let height = count.div_ceil(count.div_ceil(BLOCK_TILES));
             let rows = count.div_ceil(height);
             (0..rows * columns).into_par_iter().with_max_len(1).for_each(|task| {
                 let (column, row) = (task / rows, task % rows * height);
-                self.with_zeros(room.scratch, |_, rest| {
+                self.with_zeros(workspace.scratch, |_, rest| {
                     self.block(&pass, &v, from, first, row..count.min(row + height), column, rest);
                 });
             });

@@ -10,7 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::product::{GROUP, Left, Result, Right, multiply};
-use super::shape::{Convolution, Room, RoomSizes};
+use super::shape::{Convolution, Workspace, WorkspaceSizes};
 use super::winograd::Winograd;
 use super::winograd_tiles::{Grid, rounded};
 use super::winograd_transforms::{Points, filter_gradient};
@@ -66,33 +66,37 @@ impl Winograd {
     }
 
     /// What [`Self::weight_gradient`] of a batch of `n` needs.
-    pub(super) fn gradient_room(&self, n: usize) -> RoomSizes {
+    pub(super) fn gradient_workspace(&self, n: usize) -> WorkspaceSizes {
         let own = self.zeros() + self.tiles.size.points() * sums_point();
         if self.wide_gradient {
-            return RoomSizes { scratch: own, workspace: self.sides(self.phase_tiles(n)), filters: 0 };
+            return WorkspaceSizes { scratch: own, shared: self.sides(self.phase_tiles(n)), filters: 0 };
         }
         let scratch = own + self.sides(self.gradient_slab());
-        RoomSizes { scratch, workspace: self.parts() * self.weights(), filters: 0 }
+        WorkspaceSizes { scratch, shared: self.parts() * self.weights(), filters: 0 }
     }
 
     /// dw [3, 3, inputs, outputs].
-    pub fn weight_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32], room: &mut Room<'_>) {
+    pub fn weight_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32], workspace: &mut Workspace<'_>) {
         let Convolution { inputs, outputs, .. } = self.shape;
         let pixels = x.len() / inputs;
         assert!(x.len() == pixels * inputs && dy.len() == pixels * outputs && dw.len() == self.weights());
         let total = self.tiles.of(pixels);
-        if self.wide_gradient { self.sum_wide(x, dy, total, dw, room) } else { self.sum_narrow(x, dy, total, dw, room) }
+        if self.wide_gradient {
+            self.sum_wide(x, dy, total, dw, workspace)
+        } else {
+            self.sum_narrow(x, dy, total, dw, workspace)
+        }
     }
 
     /// Each part of the tiles has a gradient of its own, added up in the end.
-    fn sum_narrow(&self, x: &[f32], dy: &[f32], total: usize, dw: &mut [f32], room: &mut Room<'_>) {
+    fn sum_narrow(&self, x: &[f32], dy: &[f32], total: usize, dw: &mut [f32], workspace: &mut Workspace<'_>) {
         let slab = self.gradient_slab();
         let part = total.div_ceil(slab).div_ceil(self.parts()) * slab;
-        let parts = &mut room.workspace[..total.div_ceil(part) * self.weights()];
+        let parts = &mut workspace.shared[..total.div_ceil(part) * self.weights()];
         let blocks = self.blocks();
         parts.par_chunks_mut(self.weights()).with_max_len(1).enumerate().for_each(|(index, dw)| {
             let dw = Shared::new(dw);
-            self.with_zeros(room.scratch, |zeros, scratch| {
+            self.with_zeros(workspace.scratch, |zeros, scratch| {
                 let (sums, scratch) = scratch.split_at_mut(self.tiles.size.points() * sums_point());
                 let end = total.min((index + 1) * part);
                 for first in (index * part..end).step_by(slab) {
@@ -113,14 +117,14 @@ impl Winograd {
     }
 
     /// One run of tiles after the other, the blocks of each shared among the threads.
-    fn sum_wide(&self, x: &[f32], dy: &[f32], total: usize, dw: &mut [f32], room: &mut Room<'_>) {
+    fn sum_wide(&self, x: &[f32], dy: &[f32], total: usize, dw: &mut [f32], workspace: &mut Workspace<'_>) {
         let dw = Shared::new(dw);
         let phase = self.phase_tiles(total);
         for first in (0..total).step_by(phase) {
-            let sides = self.split(room.workspace, phase.min(total - first));
-            self.each_tile(sides.tiles, room.scratch, |t, zeros| self.transform(x, dy, first, t, zeros, &sides));
+            let sides = self.split(workspace.shared, phase.min(total - first));
+            self.each_tile(sides.tiles, workspace.scratch, |t, zeros| self.transform(x, dy, first, t, zeros, &sides));
             (0..self.blocks()).into_par_iter().with_max_len(1).for_each(|block| {
-                self.with_zeros(room.scratch, |_, sums| self.sum_block(&sides, block, sums, &dw, first > 0));
+                self.with_zeros(workspace.scratch, |_, sums| self.sum_block(&sides, block, sums, &dw, first > 0));
             });
         }
     }

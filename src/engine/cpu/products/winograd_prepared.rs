@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::direct;
 use super::product::{GROUP, Left, Result, Right, multiply};
-use super::shape::{Convolution, Room, RoomSizes};
+use super::shape::{Convolution, Workspace, WorkspaceSizes};
 use super::winograd::{DEPTH, Filters, Winograd};
 use super::winograd_tiles::Grid;
 use crate::engine::cpu::plumbing::buffer::Shared;
@@ -62,12 +62,12 @@ impl Prepared {
     }
 
     /// What a forward pass over a batch of `n` or less needs, direct ones included.
-    pub fn room(&self, n: usize) -> RoomSizes {
+    pub fn workspace(&self, n: usize) -> WorkspaceSizes {
         let Winograd { shape, tiles, .. } = &self.winograd;
         let total = tiles.of(n * shape.height * shape.width);
         let v = Grid::rows(tiles.size, total, shape.inputs).len();
         let m = Grid::rows(tiles.size, total.min(TASK_TILES), shape.outputs.min(TASK_OUTPUTS)).len();
-        RoomSizes { scratch: self.winograd.zeros() + m, workspace: v.max(direct::workspace(shape, n)), filters: 0 }
+        WorkspaceSizes { scratch: self.winograd.zeros() + m, shared: v.max(direct::shared(shape, n)), filters: 0 }
     }
 
     /// Transforms `weights` [3, 3, inputs, outputs] to its range of `filters`.
@@ -86,15 +86,23 @@ impl Prepared {
     }
 
     /// y [n,h,w,outputs] = x [n,h,w,inputs] * the `filters` in its range + bias, then ReLU where asked.
-    pub fn forward(&self, x: &[f32], filters: &[f32], bias: &[f32], relu: bool, y: &mut [f32], room: &mut Room<'_>) {
+    pub fn forward(
+        &self,
+        x: &[f32],
+        filters: &[f32],
+        bias: &[f32],
+        relu: bool,
+        y: &mut [f32],
+        workspace: &mut Workspace<'_>,
+    ) {
         let Winograd { shape: Convolution { inputs, outputs, set, .. }, tiles, .. } = self.winograd;
         let pixels = x.len() / inputs;
         assert!(x.len() == pixels * inputs && y.len() == pixels * outputs);
         let (size, total) = (tiles.size, tiles.of(pixels));
         let filters = &filters[self.range()];
         let from = Grid::rows(size, total, inputs);
-        let v = Shared::new(&mut room.workspace[..from.len()]);
-        self.winograd.each_tile(total, room.scratch, |t, zeros| tiles.input(x, inputs, 0, t, zeros, &v, from));
+        let v = Shared::new(&mut workspace.shared[..from.len()]);
+        self.winograd.each_tile(total, workspace.scratch, |t, zeros| tiles.input(x, inputs, 0, t, zeros, &v, from));
         let y = Shared::new(y);
         let height = total.div_ceil(total.div_ceil(TASK_TILES).max(1)).max(1);
         let rows = total.div_ceil(height);
@@ -105,7 +113,7 @@ impl Prepared {
             let filters = &filters[task * size.points() * inputs * TASK_OUTPUTS..];
             assert!(filters.len() >= size.points() * inputs * TASK_OUTPUTS);
             let to = Grid::rows(size, count, channels);
-            room.scratch.with(|scratch| {
+            workspace.scratch.with(|scratch| {
                 let m = Shared::new(&mut scratch[..to.len()]);
                 for (point, start) in (0..size.points()).flat_map(|p| (0..inputs).step_by(DEPTH).map(move |i| (p, i))) {
                     let data = v.at(point * from.point + row * from.tile + start);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::network::{Mode, Network};
+use super::network::{Mode, ReferenceNetwork};
 use super::{Real, average, cross_entropy, gather, gradient_norm, optimizer};
 use crate::engine::sample::Target;
 use crate::engine::{
@@ -21,7 +21,7 @@ use crate::vgg::plan::TensorSpec;
 pub struct ReferenceEngine<T> {
     settings: Settings,
     device: Device,
-    network: Network<T>,
+    network: ReferenceNetwork<T>,
     /// One vector for each tensor, where an average is kept.
     averages: Vec<Vec<T>>,
     inferring: WeightSet,
@@ -29,7 +29,7 @@ pub struct ReferenceEngine<T> {
     moments: Vec<Vec<Vec<T>>>,
     steps: u64,
     train: Option<Images>,
-    held: Option<Images>,
+    validation: Option<Images>,
     metrics: Vec<StepMetrics>,
     gradients: Vec<Vec<T>>,
     training_logits: Vec<T>,
@@ -52,13 +52,13 @@ impl<T: Real> ReferenceEngine<T> {
         let mut engine = Self {
             settings,
             device,
-            network: Network::new(plan, Vec::new()),
+            network: ReferenceNetwork::new(plan, Vec::new()),
             averages: Vec::new(),
             inferring: WeightSet::Live,
             moments: Vec::new(),
             steps: 0,
             train: None,
-            held: None,
+            validation: None,
             metrics: Vec::new(),
             gradients: Vec::new(),
             training_logits: Vec::new(),
@@ -159,7 +159,7 @@ impl<T: Real> ReferenceEngine<T> {
     fn images(&self, source: Source) -> Option<&Images> {
         match source {
             Source::Train => self.train.as_ref(),
-            Source::Held => self.held.as_ref(),
+            Source::Validation => self.validation.as_ref(),
         }
     }
 
@@ -222,7 +222,7 @@ impl<T: Real> Engine for ReferenceEngine<T> {
         check::images(&images)?;
         match source {
             Source::Train => self.train = Some(images),
-            Source::Held => self.held = Some(images),
+            Source::Validation => self.validation = Some(images),
         }
         Ok(())
     }

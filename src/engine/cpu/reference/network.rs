@@ -12,7 +12,7 @@ use crate::engine::random::DropoutMask;
 use crate::vgg::{Layer, Operation, Plan};
 
 /// Parameters and buffers of a plan, executable.
-pub struct Network<T> {
+pub struct ReferenceNetwork<T> {
     plan: Plan,
     /// One vector for each of [`Plan::tensors`].
     pub tensors: Vec<Vec<T>>,
@@ -57,7 +57,7 @@ impl<T: Real> Pass<T> {
     }
 }
 
-impl<T: Real> Network<T> {
+impl<T: Real> ReferenceNetwork<T> {
     /// `tensors` as in [`Plan::tensors`].
     pub fn new(plan: Plan, tensors: Vec<Vec<T>>) -> Self {
         let mut start = 0;

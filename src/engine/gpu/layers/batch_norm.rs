@@ -1,11 +1,11 @@
 //! Batch normalisation with the ReLU, and 2x2 maximum pooling where asked for, that follow it; shader
 //! `batch_norm.wgsl`, twins [`reference::batch_norm`](crate::engine::cpu::reference::batch_norm), `relu` and
-//! `max_pool`. Statistics are those of the micro-batch. Only z is kept for the backward pass, and becomes dz. z, y and their
+//! `max_pool`. Statistics are those of the micro-batch. Only z is saved for the backward pass, and becomes dz. z, y and their
 //! gradients have the type of activations, f32 or f16; everything else is f32.
 //!
 //! Shapes are z's of one sample with its real channels. `gamma`, `beta`, their gradients and the running statistics have
-//! padded channels, zero in the padding; `kept` has four times as many. No buffer may be both among those read and those
-//! written by a call: running statistics, gradients, `kept` and `scratch` are written, parameters and `dy` read.
+//! padded channels, zero in the padding; `saved` has four times as many. No buffer may be both among those read and those
+//! written by a call: running statistics, gradients, `saved` and `scratch` are written, parameters and `dy` read.
 
 use super::chunks::{chunk, chunks, pooled, quads};
 use crate::engine::gpu::plumbing::device::{Gpu, Slice};
@@ -63,12 +63,12 @@ pub struct Tensors<'a> {
     pub running_mean: &'a Slice,
     /// Likewise.
     pub running_variance: &'a Slice,
-    /// See [`kept`].
-    pub kept: &'a Slice,
+    /// See [`saved_statistics`].
+    pub saved: &'a Slice,
 }
 
-/// Four-byte numbers of `kept`: scale, shift, mean and inverse deviation of each channel.
-pub const fn kept(channels: usize) -> usize {
+/// Four-byte numbers of `saved`: scale, shift, mean and inverse deviation of each channel.
+pub const fn saved_statistics(channels: usize) -> usize {
     16 * quads(channels)
 }
 
@@ -88,28 +88,36 @@ pub fn moments(gpu: &Gpu, label: &str, shape: Shape, z: &Slice, scratch: &Slice)
     gpu.dispatch(label, &source, &dims(shape, false, chunk), &[z, scratch], groups)
 }
 
-/// Mean and variance of z from the moments of its chunks: writes `kept` and moves the running statistics (by 0.1, the
+/// Mean and variance of z from the moments of its chunks: writes `saved` and moves the running statistics (by 0.1, the
 /// variance unbiased).
 pub fn join(gpu: &Gpu, label: &str, shape: Shape, tensors: &Tensors<'_>, scratch: &Slice) -> Result<Dispatch> {
-    let Tensors { gamma, beta, running_mean, running_variance, kept } = tensors;
+    let Tensors { gamma, beta, running_mean, running_variance, saved } = tensors;
     let (quads, chunk) = (quads(shape.channels), moment_chunk(gpu.half(), shape.pixels()));
     let access = &[Read, Read, Write, Write, Write, Write];
     let source = source(gpu, "statistics", "batch_norm statistics", access);
-    let slices = [*gamma, beta, running_mean, running_variance, kept, scratch];
+    let slices = [*gamma, beta, running_mean, running_variance, saved, scratch];
     gpu.dispatch(label, &source, &dims(shape, false, chunk), &slices, move |_| [quads as u32, 1, 1])
 }
 
-/// `kept` of inference, from the running statistics.
+/// `saved` of inference, from the running statistics.
 pub fn frozen(gpu: &Gpu, label: &str, shape: Shape, tensors: &Tensors<'_>) -> Result<Dispatch> {
-    let Tensors { gamma, beta, running_mean, running_variance, kept } = tensors;
+    let Tensors { gamma, beta, running_mean, running_variance, saved } = tensors;
     let source = source(gpu, "frozen", "batch_norm frozen", &[Read, Read, Write, Write, Write]);
     let groups = quads(shape.channels).div_ceil(64) as u32;
-    let slices = [*gamma, beta, running_mean, running_variance, kept];
+    let slices = [*gamma, beta, running_mean, running_variance, saved];
     gpu.dispatch(label, &source, &dims(shape, false, 0), &slices, move |_| [groups, 1, 1])
 }
 
 /// y = max(0, z * scale + shift), its 2x2 maxima where `pool`.
-pub fn apply(gpu: &Gpu, label: &str, shape: Shape, pool: bool, z: &Slice, kept: &Slice, y: &Slice) -> Result<Dispatch> {
+pub fn apply(
+    gpu: &Gpu,
+    label: &str,
+    shape: Shape,
+    pool: bool,
+    z: &Slice,
+    saved: &Slice,
+    y: &Slice,
+) -> Result<Dispatch> {
     let (entry, name, output) = if pool {
         ("normalise_pooled", "batch_norm apply, pooled", pooled(shape))
     } else {
@@ -117,10 +125,10 @@ pub fn apply(gpu: &Gpu, label: &str, shape: Shape, pool: bool, z: &Slice, kept: 
     };
     let vectors = output.pixels() * quads(shape.channels);
     let source = source(gpu, entry, name, &[Read, Read, Write]);
-    gpu.dispatch(label, &source, &dims(shape, pool, 0), &[z, kept, y], move |n| spread((n * vectors).div_ceil(64), 1))
+    gpu.dispatch(label, &source, &dims(shape, pool, 0), &[z, saved, y], move |n| spread((n * vectors).div_ceil(64), 1))
 }
 
-/// From z, `kept` and dy, the gradient of [`apply`]'s y: gradients of gamma and beta (overwritten, or added to where the
+/// From z, `saved` and dy, the gradient of [`apply`]'s y: gradients of gamma and beta (overwritten, or added to where the
 /// step accumulates), then dz in the place of z.
 #[expect(clippy::too_many_arguments, reason = "the layer's tensors are slices of larger buffers")]
 pub fn backward(
@@ -130,7 +138,7 @@ pub fn backward(
     pool: bool,
     z: &Slice,
     dy: &Slice,
-    kept: &Slice,
+    saved: &Slice,
     d_gamma: &Slice,
     d_beta: &Slice,
     scratch: &Slice,
@@ -156,9 +164,9 @@ pub fn backward(
     let gradients = source(gpu, "gradients", "batch_norm gradients", &[Read, Write, Write, Write]);
     let chunked = move |n| spread((chunks(output.pixels(), n) * quads).div_ceil(64), 1);
     Ok(vec![
-        gpu.dispatch(label, &sums, &dims, &[z, kept, dy, scratch], chunked)?,
-        gpu.dispatch(label, &gradients, &dims, &[kept, d_gamma, d_beta, scratch], move |_| [quads as u32, 1, 1])?,
-        gpu.dispatch(label, &input, &dims, &[z, kept, dy, scratch], move |n| {
+        gpu.dispatch(label, &sums, &dims, &[z, saved, dy, scratch], chunked)?,
+        gpu.dispatch(label, &gradients, &dims, &[saved, d_gamma, d_beta, scratch], move |_| [quads as u32, 1, 1])?,
+        gpu.dispatch(label, &input, &dims, &[z, saved, dy, scratch], move |n| {
             spread((n * windows * quads).div_ceil(64), 1)
         })?,
     ])

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::loss_scaling::RECORD;
 use crate::engine::Optimizer;
-use crate::engine::gpu::plumbing::device::{Gpu, Slice, Step};
+use crate::engine::gpu::plumbing::device::{Gpu, Slice, StepUniform};
 use crate::engine::gpu::plumbing::dispatch::{Dispatch, spread};
 use crate::engine::gpu::plumbing::source::Access::{Read, Write};
 use crate::engine::gpu::plumbing::source::{Access, Constant, Source};
@@ -34,7 +34,7 @@ struct Dims {
 
 /// Puts what update `t` (from 1) needs of the learning rate into `step`, combined in f64 as PyTorch does.
 #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
-pub fn rates(optimizer: &Optimizer, learning_rate: f32, t: u64, step: &mut Step) {
+pub fn rates(optimizer: &Optimizer, learning_rate: f32, t: u64, step: &mut StepUniform) {
     step.learning_rate = learning_rate;
     match *optimizer {
         Optimizer::Adam { beta1, beta2, .. } | Optimizer::AdamW { beta1, beta2, .. } => {

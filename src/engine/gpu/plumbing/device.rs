@@ -21,7 +21,7 @@ use crate::error::{Error, Kind, Result};
 /// The numbers of a step that every shader sees (`shaders/shared/step.wgsl`), the same for all dispatches of a submission.
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub struct Step {
+pub struct StepUniform {
     /// Samples in this micro-batch.
     pub samples: u32,
     /// Samples in the whole batch: what means are taken over.
@@ -171,7 +171,7 @@ impl Gpu {
         }));
         let step = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("step"),
-            size: size_of::<Step>() as u64,
+            size: size_of::<StepUniform>() as u64,
             usage: BufferUsages::UNIFORM | BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
@@ -363,7 +363,7 @@ impl Gpu {
     }
 
     /// Sets what the next submission's shaders see as `step`.
-    pub fn write_step(&self, step: Step) {
+    pub fn write_step(&self, step: StepUniform) {
         self.queue.write_buffer(&self.step, 0, bytemuck::bytes_of(&step));
     }
 

@@ -250,7 +250,7 @@ fn output(
     let (finish, more, access): (_, _, &'static [Access]) = match after {
         After::Relu if slices == 1 => (RELU, None, &[Read, Read, Read, Write]),
         After::Nothing | After::Relu => (PLAIN, None, &[Read, Read, Read, Write]),
-        After::Normalise(kept) => (NORMALISED, Some(kept), &[Read, Read, Read, Write, Read]),
+        After::Normalise(saved) => (NORMALISED, Some(saved), &[Read, Read, Read, Write, Read]),
         After::Moments(moments) => (MOMENTS, Some(moments), &[Read, Read, Read, Write, Write]),
     };
     let full = slices > 1 || operands.full;

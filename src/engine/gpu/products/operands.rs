@@ -84,7 +84,7 @@ pub enum After<'a> {
     Nothing,
     /// ReLU.
     Relu,
-    /// Scale and shift of `kept` (see [`batch_norm`](crate::engine::gpu::layers::batch_norm)), then ReLU.
+    /// Scale and shift of the saved statistics (see [`batch_norm`](crate::engine::gpu::layers::batch_norm)), then ReLU.
     Normalise(&'a Slice),
     /// Nothing, but the moments of what is stored go to a scratch that [`batch_norm::join`](crate::engine::gpu::layers::batch_norm::join) takes.
     Moments(&'a Slice),

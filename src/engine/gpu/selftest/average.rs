@@ -4,7 +4,7 @@
 use super::comparison::{Check, distance, execute, values};
 use crate::engine::cpu::reference::average as twin;
 use crate::engine::gpu::layers::{average, loss_scaling};
-use crate::engine::gpu::plumbing::device::{Gpu, Step};
+use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
 use crate::engine::{LossScaling, Update};
 use crate::error::Result;
 
@@ -39,7 +39,7 @@ fn steps_of(gpu: &Gpu, count: usize, scaled: bool) -> Result<f64> {
         loss_scaling::write(gpu, &record, &state);
         let update = u64::from(done) + 1 - u64::from(state.skipped_steps);
         let share = Update::average_share(decay, update) as f32;
-        let step = Step { done: [done, 0], average_share: share, ..Step::default() };
+        let step = StepUniform { done: [done, 0], average_share: share, ..StepUniform::default() };
         if scaled && index == 2 {
             execute(gpu, &overflow, 1, step)?;
             state = loss_scaling::read(gpu, &record)?.0;

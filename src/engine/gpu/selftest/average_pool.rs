@@ -6,7 +6,7 @@ use super::comparison::{
 };
 use crate::engine::cpu::reference::average_pool as twin;
 use crate::engine::gpu::layers::average_pool;
-use crate::engine::gpu::plumbing::device::{Gpu, Step};
+use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
 use crate::error::Result;
 use crate::vgg::Shape;
 
@@ -33,7 +33,7 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
             average_pool::forward(gpu, "forward", shape, size, &ours, &result)?,
             average_pool::backward(gpu, "backward", shape, size, &gradient, &back)?,
         ];
-        execute(gpu, &calls, samples, Step::default())?;
+        execute(gpu, &calls, samples, StepUniform::default())?;
         for (variant, ours, width, twin) in [("forward", &result, features, &y), ("backward", &back, c, &dx)] {
             let error = distance(&unpadded(&read_activations(gpu, ours)?, width), &stored(gpu, narrow(twin)));
             let sizes = format!("{} to {size} x {size}", sizes(shape, samples));

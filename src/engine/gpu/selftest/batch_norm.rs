@@ -8,7 +8,7 @@ use super::comparison::{
 use crate::engine::cpu::reference::{batch_norm as twin, max_pool, relu};
 use crate::engine::gpu::layers::batch_norm;
 use crate::engine::gpu::layers::chunks::pooled;
-use crate::engine::gpu::plumbing::device::{Gpu, Slice, Step};
+use crate::engine::gpu::plumbing::device::{Gpu, Slice, StepUniform};
 use crate::error::Result;
 use crate::vgg::Shape;
 
@@ -42,7 +42,7 @@ struct Tensors {
     beta: Slice,
     running_mean: Slice,
     running_variance: Slice,
-    kept: Slice,
+    saved: Slice,
     scratch: Slice,
 }
 
@@ -54,7 +54,7 @@ impl Tensors {
             beta: gpu.upload("beta", &padded(beta, c))?,
             running_mean: gpu.upload("running mean", &padded(mean, c))?,
             running_variance: gpu.upload("running variance", &padded(variance, c))?,
-            kept: unwritten(gpu, batch_norm::kept(c))?,
+            saved: unwritten(gpu, batch_norm::saved_statistics(c))?,
             scratch: unwritten(gpu, batch_norm::scratch(case.shape, case.samples, gpu.half()))?,
         })
     }
@@ -116,7 +116,7 @@ impl Case {
         let allowed = rounding(gpu, 3e-6);
 
         let calls = tensors.forward(gpu, shape, pool, &on_device, &result)?;
-        execute(gpu, &calls, samples, Step::default())?;
+        execute(gpu, &calls, samples, StepUniform::default())?;
         let read = |slice: &Slice| Ok::<_, crate::error::Error>(unpadded(&gpu.read::<f32>(slice)?, c));
         let read_back = |slice: &Slice| Ok::<_, crate::error::Error>(unpadded(&read_activations(gpu, slice)?, c));
         report("forward", distance(&read_back(&result)?, &stored(gpu, narrow(&y))), allowed);
@@ -136,7 +136,7 @@ impl Case {
             pool,
             &on_device,
             &gradient,
-            &tensors.kept,
+            &tensors.saved,
             &ours[0],
             &ours[1],
             &tensors.scratch,
@@ -144,7 +144,8 @@ impl Case {
         let rewrite = |slice: &Slice| write_activations(gpu, slice, &padded(&z, c));
         for accumulate in [0, 1] {
             rewrite(&on_device)?;
-            let step = Step { samples: samples as u32, batch: 99, first: 5, accumulate, ..Step::default() };
+            let step =
+                StepUniform { samples: samples as u32, batch: 99, first: 5, accumulate, ..StepUniform::default() };
             execute_part(gpu, &calls, step)?;
             let times = |v: &[f64]| narrow(&v.iter().map(|v| v * f64::from(accumulate + 1)).collect::<Vec<_>>());
             let errors = [distance(&read(&ours[0])?, &times(&d_gamma)), distance(&read(&ours[1])?, &times(&d_beta))];
@@ -163,9 +164,9 @@ impl Case {
         rewrite(&on_device)?;
         let calls = [
             batch_norm::frozen(gpu, "frozen", shape, &tensors.borrowed())?,
-            batch_norm::apply(gpu, "apply", shape, pool, &on_device, &tensors.kept, &result)?,
+            batch_norm::apply(gpu, "apply", shape, pool, &on_device, &tensors.saved, &result)?,
         ];
-        execute(gpu, &calls, samples, Step::default())?;
+        execute(gpu, &calls, samples, StepUniform::default())?;
         report("inference", distance(&read_back(&result)?, &stored(gpu, narrow(&y))), allowed);
         Ok(())
     }
@@ -173,8 +174,8 @@ impl Case {
 
 impl Tensors {
     fn borrowed(&self) -> batch_norm::Tensors<'_> {
-        let Self { gamma, beta, running_mean, running_variance, kept, .. } = self;
-        batch_norm::Tensors { gamma, beta, running_mean, running_variance, kept }
+        let Self { gamma, beta, running_mean, running_variance, saved, .. } = self;
+        batch_norm::Tensors { gamma, beta, running_mean, running_variance, saved }
     }
 
     fn forward(
@@ -188,7 +189,7 @@ impl Tensors {
         Ok(vec![
             batch_norm::moments(gpu, "moments", shape, z, &self.scratch)?,
             batch_norm::join(gpu, "statistics", shape, &self.borrowed(), &self.scratch)?,
-            batch_norm::apply(gpu, "apply", shape, pool, z, &self.kept, y)?,
+            batch_norm::apply(gpu, "apply", shape, pool, z, &self.saved, y)?,
         ])
     }
 }
@@ -205,7 +206,7 @@ fn far_from_zero(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     let tensors = Tensors::new(gpu, &case, [&ones, &[0.0; 4], &[0.0; 4], &[0.0; 4]])?;
     let (on_device, result) = (activations(gpu, "z", &z)?, unwritten_activations(gpu, z.len())?);
     let calls = tensors.forward(gpu, case.shape, false, &on_device, &result)?;
-    execute(gpu, &calls, case.samples, Step::default())?;
+    execute(gpu, &calls, case.samples, StepUniform::default())?;
     let sizes = "64 x 64 x 4 x 40, mean 100, deviation 1".to_owned();
     let mut report = |variant: &str, error, allowed| {
         tell(Check { operation: "batch_norm", variant: variant.into(), sizes: sizes.clone(), error, allowed });

@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::engine::cpu::reference::to_half;
-use crate::engine::gpu::plumbing::device::{Gpu, Slice, Step};
+use crate::engine::gpu::plumbing::device::{Gpu, Slice, StepUniform};
 use crate::engine::gpu::plumbing::dispatch::Dispatch;
 use crate::error::Result;
 use crate::vgg::Shape;
@@ -118,14 +118,14 @@ pub fn rounding(gpu: &Gpu, allowed: f64) -> f64 {
 }
 
 /// Runs `calls` for `samples` samples of a batch of as many, with what `step` says besides.
-pub fn execute(gpu: &Gpu, calls: &[Dispatch], samples: usize, step: Step) -> Result<()> {
-    gpu.write_step(Step { samples: samples as u32, batch: samples as u32, ..step });
+pub fn execute(gpu: &Gpu, calls: &[Dispatch], samples: usize, step: StepUniform) -> Result<()> {
+    gpu.write_step(StepUniform { samples: samples as u32, batch: samples as u32, ..step });
     gpu.submit([calls], samples, &[]);
     gpu.check()
 }
 
 /// Runs `calls` with exactly `step`: a micro-batch.
-pub fn execute_part(gpu: &Gpu, calls: &[Dispatch], step: Step) -> Result<()> {
+pub fn execute_part(gpu: &Gpu, calls: &[Dispatch], step: StepUniform) -> Result<()> {
     gpu.write_step(step);
     gpu.submit([calls], step.samples as usize, &[]);
     gpu.check()

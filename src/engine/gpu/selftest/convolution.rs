@@ -10,7 +10,7 @@ use crate::engine::cpu::reference::{batch_norm as twin, to_half};
 use crate::engine::gpu::Slice;
 use crate::engine::gpu::layers::batch_norm;
 use crate::engine::gpu::plumbing::capabilities::Matrices;
-use crate::engine::gpu::plumbing::device::{Gpu, Step};
+use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
 use crate::engine::gpu::products::convolution::{fuses, record, scratch};
 use crate::engine::gpu::products::operands::{After, Convolution, Operands, Pass};
 use crate::engine::gpu::products::product_half::Half;
@@ -216,7 +216,7 @@ fn check(
         scratch: &scratch,
     };
     let calls = record(gpu, "selftest", &convolution, pass, variant, most, &operands)?;
-    execute(gpu, &calls, sizes.batch, Step::default())?;
+    execute(gpu, &calls, sizes.batch, StepUniform::default())?;
     let ours = if full { gpu.read::<f32>(&output)? } else { read_activations(gpu, &output)? };
     let mut error = match pass {
         Pass::Forward => distance(&unpadded(&ours, sizes.outputs), &stored(gpu, expected.y.clone())),
@@ -224,7 +224,7 @@ fn check(
         Pass::WeightGradient => distance(&ours, &to_device(&expected.dweight, sizes)),
     };
     if pass == Pass::WeightGradient {
-        execute(gpu, &calls, sizes.batch, Step { accumulate: 1, ..Step::default() })?;
+        execute(gpu, &calls, sizes.batch, StepUniform { accumulate: 1, ..StepUniform::default() })?;
         let twice: Vec<f32> = to_device(&expected.dweight, sizes).iter().map(|v| 2.0 * v).collect();
         error = error.max(distance(&gpu.read::<f32>(&output)?, &twice));
     }
@@ -244,7 +244,7 @@ fn check(
     let run = |after: After<'_>, full: bool, output: &Slice| -> Result<()> {
         let calls =
             record(gpu, "selftest", &convolution, pass, variant, most, &Operands { after, full, output, ..operands })?;
-        execute(gpu, &calls, batch, Step::default())
+        execute(gpu, &calls, batch, StepUniform::default())
     };
     let logits = unwritten(gpu, padded(&expected.y, outputs).len())?;
     run(After::Nothing, true, &logits)?;
@@ -256,8 +256,8 @@ fn check(
         return Ok(());
     }
     let [scale, shift] = [5, 6].map(|seed| values(seed, outputs));
-    let kept = gpu.upload("kept", &[padded(&scale, outputs), padded(&shift, outputs)].concat())?;
-    run(After::Normalise(&kept), false, &output)?;
+    let saved = gpu.upload("saved", &[padded(&scale, outputs), padded(&shift, outputs)].concat())?;
+    run(After::Normalise(&saved), false, &output)?;
     let affine = |(i, v): (usize, &f32)| v.mul_add(scale[i % outputs], shift[i % outputs]).max(0.0);
     let expected_y = stored(gpu, expected.y.iter().enumerate().map(affine).collect());
     report(", normalised", distance(&unpadded(&read_activations(gpu, &output)?, outputs), &expected_y), stores);
@@ -275,16 +275,16 @@ fn moments(gpu: &Gpu, layer: &Layer, output: &Slice, run: impl FnOnce(&Slice) ->
     run(&scratch)?;
     let tensor = |value| gpu.upload("tensor", &padded(&vec![value; outputs], outputs));
     let (gamma, beta, mean, variance) = (tensor(1.0)?, tensor(0.0)?, tensor(0.0)?, tensor(0.0)?);
-    let kept = unwritten(gpu, batch_norm::kept(outputs))?;
+    let saved = unwritten(gpu, batch_norm::saved_statistics(outputs))?;
     let tensors = batch_norm::Tensors {
         gamma: &gamma,
         beta: &beta,
         running_mean: &mean,
         running_variance: &variance,
-        kept: &kept,
+        saved: &saved,
     };
     let join = batch_norm::join(gpu, "join", shape, &tensors, &scratch)?;
-    execute(gpu, &[join], batch, Step::default())?;
+    execute(gpu, &[join], batch, StepUniform::default())?;
     let y = wide(&unpadded(&read_activations(gpu, output)?, outputs));
     let ones = vec![1.0; outputs];
     let (mut twin_mean, mut twin_variance, mut unused) = (vec![0.0; outputs], vec![0.0; outputs], vec![0.0; y.len()]);

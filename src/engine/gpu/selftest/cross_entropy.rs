@@ -5,7 +5,7 @@ use super::comparison::{Check, distance, execute_part, narrow, padded, unpadded,
 use crate::engine::cpu::reference::cross_entropy as twin;
 use crate::engine::gpu::layers::cross_entropy;
 use crate::engine::gpu::layers::cross_entropy::Aim;
-use crate::engine::gpu::plumbing::device::{Gpu, Step};
+use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
 use crate::engine::sample::Target;
 use crate::error::Result;
 
@@ -103,7 +103,11 @@ fn compare(
         cross_entropy::record(gpu, "loss", classes, aim, &ours, [&on_device, &taught], &d_logits, &outcomes, &metrics)?;
     for accumulate in [0, 1] {
         let (samples, batch) = (samples as u32, batch as u32);
-        execute_part(gpu, &calls, Step { samples, batch, first, accumulate, slot: 1, ..Step::default() })?;
+        execute_part(
+            gpu,
+            &calls,
+            StepUniform { samples, batch, first, accumulate, slot: 1, ..StepUniform::default() },
+        )?;
     }
     let outcomes: Vec<f32> = gpu.read::<f32>(&outcomes)?.iter().step_by(4).copied().collect();
     let slots = gpu.read::<u32>(&metrics)?;

@@ -4,7 +4,7 @@ use super::comparison::{
     Check, activations, coarse, distance, execute_part, padded, read_activations, stored, unpadded, values,
 };
 use crate::engine::gpu::layers::dropout;
-use crate::engine::gpu::plumbing::device::{Gpu, Step};
+use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
 use crate::engine::random::DropoutMask;
 use crate::error::Result;
 use crate::vgg::Shape;
@@ -42,7 +42,7 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
             dropout::backward(gpu, "backward", shape, probability, &ours, &gradient)?,
         ];
         let (samples, seed, done) = (samples as u32, halves(seed), halves(done));
-        execute_part(gpu, &calls, Step { samples, batch: 200, first, seed, done, ..Step::default() })?;
+        execute_part(gpu, &calls, StepUniform { samples, batch: 200, first, seed, done, ..StepUniform::default() })?;
         for (variant, ours, twin) in [("forward", &ours, &y), ("backward", &gradient, &dz)] {
             let error = distance(&unpadded(&read_activations(gpu, ours)?, features), twin);
             let sizes = format!("{samples} x {features} from sample {first}, probability {probability}");

@@ -12,7 +12,7 @@ use super::comparison::{
 };
 use crate::engine::cpu::reference::gather as twin;
 use crate::engine::gpu::layers::gather::{Gallery, PICK, Residence};
-use crate::engine::gpu::plumbing::device::{Gpu, Step};
+use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
 use crate::engine::sample::{Area, Blend, Colour, Geometry, Mix, Warp};
 use crate::engine::{Images, Normalisation, Pick, View};
 use crate::error::Result;
@@ -120,7 +120,7 @@ fn compare(
     // The whole of the batch in micro-batches, the last one short.
     for first in (0..picks.len()).step_by(samples) {
         let part = &picks[first..picks.len().min(first + samples)];
-        let step = Step { samples: part.len() as u32, batch: 9, first: first as u32, ..Step::default() };
+        let step = StepUniform { samples: part.len() as u32, batch: 9, first: first as u32, ..StepUniform::default() };
         execute_part(gpu, &calls, step)?;
         let expected: Vec<f64> = twin::gather(images, part, size, &normalisation);
         let ours = unpadded(&read_activations(gpu, &output)?, 3);

@@ -4,7 +4,7 @@ use super::comparison::{Check, execute, unwritten, values, wide};
 use crate::engine::LossScaling;
 use crate::engine::cpu::reference::gradient_norm as twin;
 use crate::engine::gpu::layers::{gradient_norm, loss_scaling};
-use crate::engine::gpu::plumbing::device::{Gpu, Step};
+use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
 use crate::error::Result;
 
 pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
@@ -35,7 +35,7 @@ fn factor(gpu: &Gpu, count: usize, scale: f32) -> Result<(f64, bool)> {
         loss_scaling::write(gpu, &record, &LossScaling { scale, ..LossScaling::default() });
         let calls = gradient_norm::record(gpu, most, &gradients, &record, &sums)?;
         let once = || -> Result<f32> {
-            execute(gpu, &calls, 1, Step::default())?;
+            execute(gpu, &calls, 1, StepUniform::default())?;
             Ok(gpu.read::<f32>(&record)?.last().copied().unwrap_or(f32::NAN))
         };
         let ours = once()?;

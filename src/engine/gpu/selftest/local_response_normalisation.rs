@@ -7,7 +7,7 @@ use super::comparison::{
 };
 use crate::engine::cpu::reference::local_response_normalisation as twin;
 use crate::engine::gpu::layers::local_response_normalisation;
-use crate::engine::gpu::plumbing::device::{Gpu, Step};
+use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
 use crate::error::Result;
 use crate::vgg::Shape;
 
@@ -35,7 +35,7 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
             local_response_normalisation::forward(gpu, "forward", shape, &ours, &result)?,
             local_response_normalisation::backward(gpu, "backward", shape, &ours, &gradient, &back)?,
         ];
-        execute(gpu, &calls, samples, Step::default())?;
+        execute(gpu, &calls, samples, StepUniform::default())?;
         for (variant, ours, twin) in [("forward", &result, &y), ("backward", &back, &dx)] {
             let error = distance(&unpadded(&read_activations(gpu, ours)?, c), &stored(gpu, narrow(twin)));
             let (operation, variant) = ("local_response_normalisation", variant.to_owned());

@@ -7,7 +7,7 @@ use crate::engine::cpu::reference::{loss_scaling as twin, optimizer as twin_opti
 use crate::engine::gpu::layers::loss_scaling;
 use crate::engine::gpu::layers::optimizer;
 use crate::engine::gpu::layers::optimizer::{Decided, Tensors};
-use crate::engine::gpu::plumbing::device::{Gpu, Step};
+use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
 use crate::engine::{LossScaling, Optimizer};
 use crate::error::Result;
 
@@ -45,7 +45,7 @@ fn scale(gpu: &Gpu, samples: usize, width: usize) -> Result<f64> {
     let unscaled = values(1, (samples + 2) * width);
     let from = gpu.upload("gradient", &unscaled)?;
     let d_logits = unwritten_activations(gpu, unscaled.len())?;
-    execute(gpu, &[loss_scaling::scale(gpu, width, &from, &d_logits, &scaling)?], samples, Step::default())?;
+    execute(gpu, &[loss_scaling::scale(gpu, width, &from, &d_logits, &scaling)?], samples, StepUniform::default())?;
     let expected = stored(gpu, unscaled.iter().take(samples * width).map(|v| 1024.0 * v).collect());
     let ours = read_activations(gpu, &d_logits)?;
     let untouched = ours[expected.len()..].iter().all(|v| v.is_nan());
@@ -68,7 +68,7 @@ fn find(gpu: &Gpu, count: usize) -> Result<f64> {
             bytes: 4,
         };
         gpu.write(&place, &[value]);
-        execute(gpu, &calls, 1, Step::default())?;
+        execute(gpu, &calls, 1, StepUniform::default())?;
         gpu.write(&place, &[values[at]]);
         let mut expected = LossScaling::default();
         twin::decide(&mut expected, 2000, &[value]);
@@ -102,7 +102,7 @@ fn steps_of(gpu: &Gpu, rule: &Optimizer, first: u64, steps: u64) -> Result<f64> 
         gpu.write(&gradients, &scaled);
         let done = first + step;
         let halves = [done as u32, (done >> 32) as u32];
-        execute(gpu, &calls, 1, Step { done: halves, learning_rate: rate, ..Step::default() })?;
+        execute(gpu, &calls, 1, StepUniform { done: halves, learning_rate: rate, ..StepUniform::default() })?;
         let update = LossScaling::updates(Some(&state), done) + 1;
         if twin::decide(&mut state, 2, &scaled) {
             let mut slots: Vec<&mut [f32]> = moments.iter_mut().map(Vec::as_mut_slice).collect();

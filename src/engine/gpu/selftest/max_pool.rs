@@ -7,7 +7,7 @@ use super::comparison::{
 use crate::engine::cpu::reference::max_pool as twin;
 use crate::engine::gpu::layers::chunks::pooled;
 use crate::engine::gpu::layers::max_pool;
-use crate::engine::gpu::plumbing::device::{Gpu, Step};
+use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
 use crate::error::Result;
 use crate::vgg::Shape;
 
@@ -33,7 +33,7 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
             max_pool::forward(gpu, "forward", shape, &ours, &result)?,
             max_pool::backward(gpu, "backward", shape, &ours, &gradient, &back)?,
         ];
-        execute(gpu, &calls, samples, Step::default())?;
+        execute(gpu, &calls, samples, StepUniform::default())?;
         for (variant, ours, twin) in [("forward", &result, &y), ("backward", &back, &dx)] {
             let error = distance(&unpadded(&read_activations(gpu, ours)?, c), twin);
             let sizes = sizes(shape, samples);
@@ -50,7 +50,7 @@ fn nan(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
         [[f32::NAN, -1.0, low, low], [2.0, f32::NAN, low, -0.5], [3.0, 7.0, low, low], [4.0, 9.0, low, f32::INFINITY]];
     let (x, result) = (activations(gpu, "x", &x.concat())?, unwritten_activations(gpu, 4)?);
     let calls = [max_pool::forward(gpu, "forward", shape, &x, &result)?];
-    execute(gpu, &calls, 1, Step::default())?;
+    execute(gpu, &calls, 1, StepUniform::default())?;
     let y = read_activations(gpu, &result)?;
     let good = y[0].is_nan() && y[1].is_nan() && y[2] == low && y[3] == f32::INFINITY;
     let (error, sizes) = (if good { 0.0 } else { f64::INFINITY }, "NaN and infinities".into());

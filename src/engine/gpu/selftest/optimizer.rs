@@ -6,7 +6,7 @@ use crate::engine::cpu::reference::optimizer as twin;
 use crate::engine::gpu::layers::loss_scaling;
 use crate::engine::gpu::layers::optimizer;
 use crate::engine::gpu::layers::optimizer::{Decided, Tensors};
-use crate::engine::gpu::plumbing::device::{Gpu, Step};
+use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
 use crate::engine::{LossScaling, Optimizer};
 use crate::error::Result;
 
@@ -67,7 +67,7 @@ fn steps_of(
     for t in 1..=steps {
         let mut gradient = values(10 + t, count);
         gpu.write(&gradients, &gradient);
-        let mut step = Step::default();
+        let mut step = StepUniform::default();
         optimizer::rates(rule, rate, t, &mut step);
         execute(gpu, &calls, 1, step)?;
         gradient.iter_mut().for_each(|g| *g *= factor.unwrap_or(1.0));

@@ -8,7 +8,7 @@ use super::comparison::{
 use crate::engine::cpu::reference::{max_pool, relu as twin};
 use crate::engine::gpu::layers::chunks::pooled;
 use crate::engine::gpu::layers::relu;
-use crate::engine::gpu::plumbing::device::{Gpu, Slice, Step};
+use crate::engine::gpu::plumbing::device::{Gpu, Slice, StepUniform};
 use crate::error::Result;
 use crate::vgg::Shape;
 
@@ -61,13 +61,13 @@ fn both(gpu: &Gpu, tell: &mut dyn FnMut(Check), shape: Shape, samples: usize, po
     let result = unwritten_activations(gpu, padded(&y, c).len())?;
     let gradient = activations(gpu, "dy", &padded(&dy, c))?;
     let calls = [relu::forward(gpu, "forward", shape, pool, &ours, &result)?];
-    execute(gpu, &calls, samples, Step::default())?;
+    execute(gpu, &calls, samples, StepUniform::default())?;
     let error = distance(&unpadded(&read_activations(gpu, &result)?, c), &y);
     let sizes = sizes(shape, samples);
     let variant = if pool { "forward, pooled" } else { "forward" };
     tell(Check { operation: "relu", variant: variant.into(), sizes: sizes.clone(), error, allowed: 0.0 });
     let calls = [relu::backward(gpu, "backward", shape, pool, &ours, &gradient)?];
-    execute(gpu, &calls, samples, Step::default())?;
+    execute(gpu, &calls, samples, StepUniform::default())?;
     let error = distance(&unpadded(&read_activations(gpu, &ours)?, c), &dz);
     let variant = if pool { "backward, pooled" } else { "backward" };
     tell(Check { operation: "relu", variant: variant.into(), sizes, error, allowed: 0.0 });
@@ -86,7 +86,7 @@ fn nan(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     let (plain, maxima) = (unwritten_activations(gpu, 16)?, unwritten_activations(gpu, 4)?);
     let forward = |pool, to: &Slice| relu::forward(gpu, "forward", shape, pool, &ours, to);
     let calls = [forward(false, &plain)?, forward(true, &maxima)?];
-    execute(gpu, &calls, 1, Step::default())?;
+    execute(gpu, &calls, 1, StepUniform::default())?;
     let (plain, maxima) = (read_activations(gpu, &plain)?, read_activations(gpu, &maxima)?);
     let expected = z.iter().map(|v| if *v < 0.0 { 0.0 } else { *v });
     let same = |a: f32, b: f32| a == b || (a.is_nan() && b.is_nan());
@@ -112,7 +112,7 @@ fn bias(gpu: &Gpu, tell: &mut dyn FnMut(Check), shape: Shape, samples: usize) ->
     let sizes = sizes(shape, samples);
     // Once over what is there, then added to it.
     for accumulate in [0, 1] {
-        let step = Step { samples: samples as u32, batch: 1000, first: 7, accumulate, ..Step::default() };
+        let step = StepUniform { samples: samples as u32, batch: 1000, first: 7, accumulate, ..StepUniform::default() };
         execute_part(gpu, &calls, step)?;
         let expected = narrow(&sums.iter().map(|s| s * f64::from(accumulate + 1)).collect::<Vec<_>>());
         let error = distance(&unpadded(&gpu.read::<f32>(&gradient)?, c), &expected);

@@ -4,7 +4,7 @@
 
 use super::comparison::{Check, distance, execute, padded, unpadded, unwritten, values};
 use crate::engine::cpu::reference::convolution::{Sizes, backward_input, backward_weight, forward};
-use crate::engine::gpu::plumbing::device::{Gpu, Step};
+use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
 use crate::engine::gpu::products::operands::{After, Convolution, Operands, Pass};
 use crate::engine::gpu::products::product::Product;
 use crate::engine::gpu::products::variant::Variant;
@@ -79,7 +79,7 @@ fn check(gpu: &Gpu, tile: Tile, product: Product, pass: Pass, case: &Case) -> Re
     let operands =
         Operands { input: &input, weight: &weight, bias: bias_of, after, full, output: &output, scratch: &scratch };
     let calls = winograd.record(gpu, "selftest", product, &operands)?;
-    execute(gpu, &calls, samples, Step::default())?;
+    execute(gpu, &calls, samples, StepUniform::default())?;
     let ours = gpu.read::<f32>(&output)?;
 
     let run = Sizes { batch: samples, ..sizes };
@@ -104,7 +104,7 @@ fn check(gpu: &Gpu, tile: Tile, product: Product, pass: Pass, case: &Case) -> Re
             let (mut twin, mut unused) = (vec![0.0; weights.len()], vec![0.0; outputs]);
             backward_weight(run, xs, dys, &mut twin, &mut unused);
             let once = distance(&unpacked(sizes, &ours), &twin);
-            execute(gpu, &calls, samples, Step { accumulate: 1, ..Step::default() })?;
+            execute(gpu, &calls, samples, StepUniform { accumulate: 1, ..StepUniform::default() })?;
             twin.iter_mut().for_each(|v| *v *= 2.0);
             Ok(once.max(distance(&unpacked(sizes, &gpu.read(&output)?), &twin)))
         }
