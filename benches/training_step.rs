@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use vggkit::cli::output::line;
 use vggkit::engine::cpu::{CpuEngine, memory_of};
-use vggkit::engine::{Batch, Engine, Normalisation, Optimizer, Settings, State};
+use vggkit::engine::{Batch, Engine, Optimizer, Settings, State};
 use vggkit::error::{Error, Result};
 use vggkit::vgg::Network;
 use vggkit::vgg::initialisation::initialise;
@@ -63,15 +63,9 @@ fn run(name: &str, options: &Options) -> Result<()> {
     let network = Network { depth, conv1x1: name.ends_with('c'), image_size: options.size, ..Network::default() };
     let plan = network.plan()?;
     let settings = Settings {
-        batch_size: options.batch,
-        normalisation: Normalisation::default(),
         optimizer: (!options.infer).then(Optimizer::adam),
-        update: Default::default(),
-        label_smoothing: 0.0,
-        taught: 0.0,
-        seed: 0,
-        threads: options.threads,
         precise: options.precise,
+        ..Settings::inference(options.batch, options.threads)
     };
     let megabytes = memory_of(&plan, &settings)?.total() >> 20;
     let state = State::new(initialise(&plan, 0));

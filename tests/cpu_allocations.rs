@@ -46,15 +46,11 @@ fn steps_allocate_next_to_nothing() {
         let plan = network.plan().expect("a network");
         let state = State::new(initialise(&plan, 1));
         let settings = Settings {
-            batch_size: BATCH,
             normalisation,
             optimizer,
             update: Update { clip_norm: Some(1.0), ema: Some(0.99), ..Update::default() },
             label_smoothing: 0.1,
-            taught: 0.0,
-            seed: 0,
-            threads: 2,
-            precise: false,
+            ..Settings::inference(BATCH, 2)
         };
         let mut engine = CpuEngine::new(plan, settings, &state).expect("an engine");
         let pixels = (0..BATCH * 64 * 64 * 3).map(|i| (i * 31 % 251) as u8).collect::<Vec<u8>>();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use vggkit::engine::cpu::reference::ReferenceEngine;
 use vggkit::engine::cpu::{CpuEngine, InstructionSet, memory_of};
 use vggkit::engine::sample::Geometry;
-use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State, Update, View};
+use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State, View};
 use vggkit::vgg::initialisation::initialise;
 use vggkit::vgg::{Network, Plan};
 
@@ -20,17 +20,7 @@ fn network() -> Network {
 
 fn settings(optimizer: Option<Optimizer>, threads: usize) -> Settings {
     let normalisation = Normalisation { mean: [0.4, 0.5, 0.6], std: [0.2, 0.3, 0.4] };
-    Settings {
-        batch_size: BATCH,
-        normalisation,
-        optimizer,
-        update: Update::default(),
-        label_smoothing: 0.1,
-        taught: 0.0,
-        seed: 3,
-        threads,
-        precise: false,
-    }
+    Settings { normalisation, optimizer, label_smoothing: 0.1, seed: 3, ..Settings::inference(BATCH, threads) }
 }
 
 fn sgd() -> Optimizer {

@@ -53,15 +53,12 @@ fn picks(n: u32) -> Vec<Pick> {
 
 fn settings(optimizer: Optimizer, threads: usize) -> Settings {
     Settings {
-        batch_size: 8,
         normalisation: Normalisation { mean: [0.48, 0.45, 0.4], std: [0.28, 0.27, 0.3] },
         optimizer: Some(optimizer),
-        update: Update::default(),
         label_smoothing: 0.1,
-        taught: 0.0,
         seed: 5,
-        threads,
         precise: true,
+        ..Settings::inference(8, threads)
     }
 }
 

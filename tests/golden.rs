@@ -19,7 +19,7 @@ use vggkit::engine::cpu::reference::ReferenceEngine;
 use vggkit::engine::cpu::{CpuEngine, InstructionSet};
 use vggkit::engine::gpu::{GpuEngine, Options};
 use vggkit::engine::sample::Target;
-use vggkit::engine::{Batch, Engine, Normalisation, Optimizer, Settings, State, Update, WeightSet};
+use vggkit::engine::{Batch, Engine, Optimizer, Settings, State, Update, WeightSet};
 use vggkit::vgg::{Freeze, Network, Operation, Plan};
 
 /// A golden case as read from its folder.
@@ -113,15 +113,10 @@ impl Case {
 
     fn settings(&self) -> Settings {
         Settings {
-            batch_size: self.batches[0].1.len(),
-            normalisation: Normalisation::default(),
             optimizer: Some(self.optimizer),
             update: self.update,
-            label_smoothing: 0.0,
-            taught: 0.0,
-            seed: 0,
-            threads: 2,
             precise: true,
+            ..Settings::inference(self.batches[0].1.len(), 2)
         }
     }
 

@@ -18,7 +18,7 @@ use vggkit::dataset::Pack;
 use vggkit::engine::cpu::CpuEngine;
 use vggkit::engine::gpu::{GpuEngine, Options, Store};
 use vggkit::engine::sample::Geometry;
-use vggkit::engine::{Batch, Engine, Images, Normalisation, Optimizer, Pick, Settings, Source, State, Update, View};
+use vggkit::engine::{Batch, Engine, Images, Optimizer, Pick, Settings, Source, State, View};
 use vggkit::vgg::{Network, Plan, initialisation};
 
 const SGD: Optimizer = Optimizer::sgd(0.9, 0.0);
@@ -28,17 +28,7 @@ fn options() -> Options {
 }
 
 fn settings(batch_size: usize, optimizer: Optimizer) -> Settings {
-    Settings {
-        batch_size,
-        normalisation: Normalisation::default(),
-        optimizer: Some(optimizer),
-        update: Update::default(),
-        label_smoothing: 0.0,
-        taught: 0.0,
-        seed: 3,
-        threads: 2,
-        precise: true,
-    }
+    Settings { optimizer: Some(optimizer), seed: 3, precise: true, ..Settings::inference(batch_size, 2) }
 }
 
 fn gpu(plan: &Plan, settings: &Settings, state: &State, options: &Options) -> GpuEngine {

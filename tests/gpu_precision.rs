@@ -16,9 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use common::{distance, first_state, narrow};
 use vggkit::engine::Precision;
 use vggkit::engine::gpu::{GpuEngine, Options};
-use vggkit::engine::{
-    Batch, Engine, Images, LossScaling, Normalisation, Optimizer, Pick, Settings, Source, State, Update, View,
-};
+use vggkit::engine::{Batch, Engine, Images, LossScaling, Optimizer, Pick, Settings, Source, State, View};
 use vggkit::vgg::{Network, Plan};
 
 /// f16 rounds a factor by at most 2^-11 of it, some 2^-12 on average and to either side, so that a sum of products is off by
@@ -41,17 +39,7 @@ fn options(precision: Precision) -> Options {
 }
 
 fn settings(optimizer: Optimizer) -> Settings {
-    Settings {
-        batch_size: 8,
-        normalisation: Normalisation::default(),
-        optimizer: Some(optimizer),
-        update: Update::default(),
-        label_smoothing: 0.0,
-        taught: 0.0,
-        seed: 3,
-        threads: 2,
-        precise: true,
-    }
+    Settings { optimizer: Some(optimizer), seed: 3, precise: true, ..Settings::inference(8, 2) }
 }
 
 fn engine(plan: &Plan, optimizer: Optimizer, state: &State, precision: Precision) -> GpuEngine {

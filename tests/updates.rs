@@ -14,8 +14,7 @@ use vggkit::engine::cpu::reference::ReferenceEngine;
 use vggkit::engine::cpu::{CpuEngine, memory_of};
 use vggkit::engine::gpu::{GpuEngine, Options};
 use vggkit::engine::{
-    Batch, Engine, Images, LossScaling, NoDecay, Normalisation, Optimizer, Pick, Settings, Source, State, Update,
-    WeightSet,
+    Batch, Engine, Images, LossScaling, NoDecay, Optimizer, Pick, Settings, Source, State, Update, WeightSet,
 };
 use vggkit::vgg::Plan;
 use vggkit::vgg::plan::Role;
@@ -28,15 +27,12 @@ const PLAIN: Optimizer = Optimizer::sgd(0.0, 0.0);
 
 fn settings(optimizer: Optimizer, update: Update, threads: usize) -> Settings {
     Settings {
-        batch_size: 8,
-        normalisation: Normalisation::default(),
         optimizer: Some(optimizer),
         update,
         label_smoothing: 0.1,
-        taught: 0.0,
         seed: 3,
-        threads,
         precise: true,
+        ..Settings::inference(8, threads)
     }
 }
 

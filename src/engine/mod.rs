@@ -137,6 +137,22 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Those of an engine that only infers, of batches of at most `batch_size`, with everything else as it is where nothing is
+    /// said: what an engine that trains, or any other, is told besides goes ahead of `..Settings::inference(..)`.
+    pub fn inference(batch_size: usize, threads: usize) -> Self {
+        Self {
+            batch_size,
+            normalisation: Normalisation::default(),
+            optimizer: None,
+            update: Update::default(),
+            label_smoothing: 0.0,
+            taught: 0.0,
+            seed: 0,
+            threads,
+            precise: false,
+        }
+    }
+
     /// Whether an engine has averaged weights besides the live ones.
     pub fn keeps_average(&self) -> bool {
         self.optimizer.is_some() && self.update.ema.is_some()

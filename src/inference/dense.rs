@@ -124,17 +124,7 @@ mod tests {
             let base = Network { depth, batch_norm, image_size, head, width: 0.04, classes: 5, ..Network::default() };
             let plan = base.plan()?;
             let tensors = initialisation::initialise(&plan, 3);
-            let settings = Settings {
-                batch_size: 2,
-                normalisation: Default::default(),
-                optimizer: None,
-                update: Default::default(),
-                label_smoothing: 0.0,
-                taught: 0.0,
-                seed: 0,
-                threads: 2,
-                precise: true,
-            };
+            let settings = Settings { precise: true, ..Settings::inference(2, 2) };
             let input: Vec<f32> =
                 (0..2 * larger * larger * 3).map(|i| ((i * 7919 + 13) % 1009) as f32 / 504.5 - 1.0).collect();
             let batch = || Batch::Activations { input: &input, labels: &[] };

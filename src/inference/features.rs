@@ -154,7 +154,7 @@ mod tests {
     use crate::engine::cpu::CpuEngine;
     use crate::engine::cpu::reference::linear;
     use crate::engine::gpu::{self, GpuEngine};
-    use crate::engine::{Batch, Normalisation, Settings, Update};
+    use crate::engine::{Batch, Settings};
     use crate::inference::grad_cam;
     use crate::vgg::{Head, initialisation};
 
@@ -223,17 +223,7 @@ mod tests {
     }
 
     fn settings() -> Settings {
-        Settings {
-            batch_size: 3,
-            normalisation: Normalisation::default(),
-            optimizer: None,
-            update: Update::default(),
-            label_smoothing: 0.0,
-            taught: 0.0,
-            seed: 0,
-            threads: 2,
-            precise: true,
-        }
+        Settings { precise: true, ..Settings::inference(3, 2) }
     }
 
     fn close(found: &[f32], expected: &[f32], allowed: f32, what: &str) {

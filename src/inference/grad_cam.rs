@@ -109,17 +109,7 @@ mod tests {
     }
 
     fn settings(plan: &Plan) -> Settings {
-        Settings {
-            batch_size: 2,
-            normalisation: Default::default(),
-            optimizer: None,
-            update: crate::engine::Update::default(),
-            label_smoothing: 0.0,
-            taught: 0.0,
-            seed: plan.network.depth as u64,
-            threads: 2,
-            precise: true,
-        }
+        Settings { seed: plan.network.depth as u64, precise: true, ..Settings::inference(2, 2) }
     }
 
     /// Values without pattern in -1..1.

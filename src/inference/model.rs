@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::dataset::Identity;
-use crate::engine::{Engine, Settings, State, Update};
+use crate::engine::{Engine, Settings, State};
 use crate::engines::{self, Target};
 use crate::error::{Error, Result};
 use crate::files::fs;
@@ -90,19 +90,11 @@ pub fn load_best(folder: &Path) -> Result<(Run, Plan, Checkpoint)> {
 
 /// The settings of an engine that infers with the best network of `run`.
 pub(crate) fn inference_settings(run: &Run, threads: usize, precise: bool) -> Settings {
-    Settings {
-        // That of validation in training, so that an evaluation repeats its figures to the bit: the order in which a
-        // matrix product adds depends on its size.
-        batch_size: run.training.batch_size,
-        normalisation: run.training.normalisation,
-        optimizer: None,
-        update: Update::default(),
-        label_smoothing: 0.0,
-        taught: 0.0,
-        seed: run.training.seed,
-        threads,
-        precise,
-    }
+    // The batch is that of validation in training, so that an evaluation repeats its figures to the bit: the order in which a
+    // matrix product adds depends on its size.
+    let recipe = &run.training;
+    let inference = Settings::inference(recipe.batch_size, threads);
+    Settings { normalisation: recipe.normalisation, seed: recipe.seed, precise, ..inference }
 }
 
 /// What a run on demo data is called that is to be `name`: such runs keep apart from real ones.

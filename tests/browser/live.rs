@@ -9,7 +9,7 @@ use assert_cmd::Command;
 use serde_json::{Value, json};
 use vggkit::dataset::Pack;
 use vggkit::engine::cpu::CpuEngine;
-use vggkit::engine::{Batch, Engine, Pick, Settings, Source, Update};
+use vggkit::engine::{Batch, Engine, Pick, Settings, Source};
 use vggkit::inference::grad_cam::Head;
 use vggkit::inference::inside;
 use vggkit::training::checkpoint;
@@ -53,17 +53,8 @@ impl Demo {
         let plan = run.network.plan().expect("a plan");
         let best = checkpoint::load(&checkpoint::best_path(&folder), &plan, None).expect("a checkpoint");
         let pack = Pack::open(&self.0.path().join("data/demo"), "val").expect("a pack");
-        let settings = Settings {
-            batch_size: 1,
-            normalisation: run.training.normalisation,
-            optimizer: None,
-            update: Update::default(),
-            label_smoothing: 0.0,
-            taught: 0.0,
-            seed: 0,
-            threads: 2,
-            precise: true,
-        };
+        let settings =
+            Settings { normalisation: run.training.normalisation, precise: true, ..Settings::inference(1, 2) };
         let mut engine = CpuEngine::new(plan.clone(), settings, &best.state).expect("an engine");
         engine.attach(Source::Validation, pack.images.clone()).expect("images");
         let pick = [Pick::of(inside::choose(&pack)[0] as u32)];

@@ -52,17 +52,7 @@ fn network(runs: &TempDir, run: &str, size: usize) -> CpuEngine {
     let mut model = Model::open(&runs.path().join(run), &target, 2).expect("a model");
     let plan = Network { image_size: size, ..model.run.network.clone() }.plan().expect("a plan");
     let state = State::new(model.engine.state().expect("weights").tensors);
-    let settings = Settings {
-        batch_size: 8,
-        normalisation: model.run.training.normalisation,
-        optimizer: None,
-        update: Default::default(),
-        label_smoothing: 0.0,
-        taught: 0.0,
-        seed: 0,
-        threads: 2,
-        precise: false,
-    };
+    let settings = Settings { normalisation: model.run.training.normalisation, ..Settings::inference(8, 2) };
     CpuEngine::new(plan, settings, state).expect("an engine")
 }
 

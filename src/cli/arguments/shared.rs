@@ -9,7 +9,7 @@ use clap::Args;
 use super::values;
 use crate::cache;
 use crate::cli::output;
-use crate::engine::{Normalisation, Optimizer, Precision, Settings, Update, gpu};
+use crate::engine::{Optimizer, Precision, Settings, gpu};
 use crate::engines::{Choice, Target};
 use crate::error::{Kind, Result};
 use crate::inference::model::Model;
@@ -84,17 +84,7 @@ impl Shared {
 
     /// Settings of a network that is measured or planned, not trained on data.
     pub fn settings(&self, batch_size: usize, optimizer: Option<Optimizer>) -> Settings {
-        Settings {
-            batch_size,
-            normalisation: Normalisation::default(),
-            optimizer,
-            update: Update::default(),
-            label_smoothing: 0.0,
-            taught: 0.0,
-            seed: 0,
-            threads: self.threads(),
-            precise: self.precise,
-        }
+        Settings { optimizer, precise: self.precise, ..Settings::inference(batch_size, self.threads()) }
     }
 
     /// The best network of the run in `folder`; of a damaged run that nobody `named`, nothing once that is told.

@@ -222,21 +222,10 @@ impl Buffers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Normalisation, Update};
     use crate::vgg::Network as Chosen;
 
     fn listed(width: f64) -> Result<Listing> {
-        let settings = Settings {
-            batch_size: 7,
-            normalisation: Normalisation::default(),
-            optimizer: None,
-            update: Update::default(),
-            label_smoothing: 0.0,
-            taught: 0.0,
-            seed: 0,
-            threads: 1,
-            precise: true,
-        };
+        let settings = Settings { precise: true, ..Settings::inference(7, 1) };
         of(&Chosen { width, ..Chosen::default() }.plan()?, &settings)
     }
 

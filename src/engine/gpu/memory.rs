@@ -127,23 +127,13 @@ pub fn partials(layout: &GpuLayout, samples: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Normalisation, Optimizer, Update};
+    use crate::engine::Optimizer;
     use crate::vgg::Network;
 
     #[test]
     fn vgg_19_with_batches_of_128_and_the_pack_fits_a_card_of_eight_gigabytes() -> Result<()> {
         let plan = Network { depth: 19, ..Network::default() }.plan()?;
-        let settings = Settings {
-            batch_size: 128,
-            normalisation: Normalisation::default(),
-            optimizer: Some(Optimizer::adam()),
-            update: Update::default(),
-            label_smoothing: 0.0,
-            taught: 0.0,
-            seed: 0,
-            threads: 1,
-            precise: false,
-        };
+        let settings = Settings { optimizer: Some(Optimizer::adam()), ..Settings::inference(128, 1) };
         let (memory, samples) = of(&plan, &settings, &Capabilities::CARD)?;
         let images = 110_000 * 64 * 64 * 3;
         assert_eq!(samples, 128);
