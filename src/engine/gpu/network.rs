@@ -150,17 +150,16 @@ impl GpuNetwork {
         }
         let logits = &buffers.logits(layout, self.samples);
         let d_logits = &buffers.slots[layout.d_logits];
-        self.backward.extend(cross_entropy::record(
-            gpu,
-            "loss",
-            self.classes,
-            Aim { smoothing: settings.label_smoothing, taught: settings.taught },
+        let aim = Aim { smoothing: settings.label_smoothing, taught: settings.taught };
+        let tensors = cross_entropy::Tensors {
             logits,
-            [&buffers.targets, buffers.rows.as_ref().unwrap_or(&buffers.targets)],
-            buffers.unscaled.as_ref().unwrap_or(d_logits),
-            &buffers.losses,
-            &buffers.metrics,
-        )?);
+            targets: &buffers.targets,
+            rows: buffers.rows.as_ref().unwrap_or(&buffers.targets),
+            d_logits: buffers.unscaled.as_ref().unwrap_or(d_logits),
+            outcomes: &buffers.losses,
+            metrics: &buffers.metrics,
+        };
+        self.backward.extend(cross_entropy::record(gpu, "loss", self.classes, aim, &tensors)?);
         if let (Some(scaling), Some(unscaled)) = (&buffers.decided, &buffers.unscaled) {
             let width = self.classes.next_multiple_of(4);
             self.backward.push(loss_scaling::scale(gpu, width, unscaled, d_logits, scaling)?);

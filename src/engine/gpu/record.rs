@@ -2,7 +2,7 @@
 
 use super::buffers::{Buffers, Weights};
 use super::chosen::Chosen;
-use super::layers::batch_norm::Tensors;
+use super::layers::batch_norm::{Gradients, Tensors};
 use super::layers::{average_pool, batch_norm, dropout, local_response_normalisation, max_pool, relu};
 use super::layout::{GpuLayout, Step};
 use super::plumbing::device::{Gpu, Slice};
@@ -197,9 +197,8 @@ impl Recorder<'_> {
                 if let Some(saved) = &self.buffers.saved_statistics[index] {
                     // The bias ahead of it has gradient zero by algebra: nothing writes it, and it stays as allocated.
                     let (d_gamma, d_beta) = (self.gradient(step, 2), self.gradient(step, 3));
-                    calls.extend(batch_norm::backward(
-                        gpu, &label, inner, pool, z, dy, saved, &d_gamma, &d_beta, partials,
-                    )?);
+                    let tensors = Gradients { z, dy, saved, d_gamma: &d_gamma, d_beta: &d_beta, scratch: partials };
+                    calls.extend(batch_norm::backward(gpu, &label, inner, pool, &tensors)?);
                 } else {
                     calls.push(relu::backward(gpu, &label, inner, pool, z, dy)?);
                     let d_bias = self.gradient(step, 1);

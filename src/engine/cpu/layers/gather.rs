@@ -26,6 +26,14 @@ pub struct Gallery {
     second: Scratch,
 }
 
+/// An image that is mirrored where `flip` says so, of which a window is seen that is moved right and down.
+#[derive(Clone, Copy)]
+struct Moved<'a> {
+    image: &'a [u8],
+    flip: bool,
+    by: [i8; 2],
+}
+
 impl Gallery {
     /// Images for a network of `size`. Errors: no memory left.
     pub fn new(images: Images, size: usize, threads: usize) -> Result<Self> {
@@ -64,7 +72,7 @@ impl Gallery {
         let sample = self.images.height * self.images.width * 3;
         let image = &(*self.images.pixels).as_ref()[view.index as usize * sample..][..sample];
         match view.geometry {
-            Geometry::Moved { x, y } => self.moved(image, view.flip, [x, y], to),
+            Geometry::Moved { x, y } => self.moved(Moved { image, flip: view.flip, by: [x, y] }, to),
             Geometry::Warped(warp) => self.warped(image, &warp, view.flip, to),
         }
         if let Some(colour) = &view.colour {
@@ -83,11 +91,11 @@ impl Gallery {
         }
     }
 
-    /// The window that is `moved` right and down, resized; in 0..255.
-    fn moved(&self, image: &[u8], flip: bool, moved: [i8; 2], to: &mut [f32]) {
+    /// The moved window, resized; in 0..255.
+    fn moved(&self, moved: Moved<'_>, to: &mut [f32]) {
         let Some((rows, columns)) = &self.filters else {
             for (row, to) in to.chunks_exact_mut(self.size * 3).enumerate() {
-                self.add_row(image, flip, moved, row, 1.0, false, to);
+                self.row(moved, row, None, to);
             }
             return;
         };
@@ -95,7 +103,7 @@ impl Gallery {
             for (window, to) in rows.iter().zip(to.chunks_exact_mut(self.size * 3)) {
                 line.fill(0.0);
                 for (row, weight) in window.weights.iter().enumerate() {
-                    self.add_row(image, flip, moved, window.start + row, *weight as f32, true, line);
+                    self.row(moved, window.start + row, Some(*weight as f32), line);
                 }
                 for (window, to) in columns.iter().zip(to.as_chunks_mut::<3>().0) {
                     *to = [0.0; 3];
@@ -107,11 +115,10 @@ impl Gallery {
         });
     }
 
-    /// Sets `to` to, or with `add` adds, `weight` times row `row` of the moved and mirrored image, in 0..255.
-    #[expect(clippy::too_many_arguments, reason = "a row, what it is of, and what becomes of it")]
-    fn add_row(&self, image: &[u8], flip: bool, moved: [i8; 2], row: usize, weight: f32, add: bool, to: &mut [f32]) {
+    /// Sets `to` to row `row` of the moved image, or adds `weight` times that row to it, in 0..255.
+    fn row(&self, Moved { image, flip, by }: Moved<'_>, row: usize, weight: Option<f32>, to: &mut [f32]) {
         let (height, width) = (self.images.height, self.images.width);
-        let [x, y] = moved.map(isize::from);
+        let [x, y] = by.map(isize::from);
         let row = row.checked_add_signed(y).filter(|r| *r < height);
         for (column, to) in to.as_chunks_mut::<3>().0.iter_mut().enumerate() {
             let column = if flip { width - 1 - column } else { column };
@@ -121,7 +128,7 @@ impl Gallery {
                 _ => [0.0; 3],
             };
             for c in 0..3 {
-                to[c] = if add { to[c] + weight * value[c] } else { value[c] };
+                to[c] = weight.map_or(value[c], |weight| to[c] + weight * value[c]);
             }
         }
     }

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::product::{GROUP, Left, Result, Right, multiply};
 use super::shape::{Convolution, Workspace, WorkspaceSizes};
-use super::winograd_tiles::{Grid, Tiles, rounded};
+use super::winograd_tiles::{Grid, TileDestination, TileSource, Tiles, Transformed, rounded};
 use super::winograd_transforms::{Points, Size, filter};
 use crate::engine::cpu::plumbing::buffer::{Scratch, Shared};
 
@@ -266,13 +266,14 @@ impl Winograd {
                     let count = slab.min(total - first);
                     let from = Grid::rows(size, count, inputs);
                     let (v, rest) = scratch.split_at_mut(from.len());
-                    let v = Shared::new(v);
-                    (0..count).for_each(|t| self.tiles.input(x, inputs, first, t, zeros, &v, from));
+                    let v = Transformed { values: &Shared::new(v), grid: from };
+                    let x = TileSource { values: x, channels: inputs, first };
+                    (0..count).for_each(|t| self.tiles.input(x, t, zeros, v));
                     for column in 0..columns {
                         // One row of a large image has more tiles than a block.
                         for row in (0..count).step_by(BLOCK_TILES) {
                             let rows = row..count.min(row + BLOCK_TILES);
-                            self.block(&pass, &v, from, first, rows, column, rest);
+                            self.block(&pass, v, first, rows, column, rest);
                         }
                     }
                 });
@@ -285,27 +286,25 @@ impl Winograd {
             let count = phase.min(total - first);
             let from = Grid::rows(size, count, inputs);
             let v = Shared::new(&mut workspace.shared[..from.len()]);
-            self.each_tile(count, workspace.scratch, |t, zeros| {
-                self.tiles.input(x, inputs, first, t, zeros, &v, from);
-            });
+            let v = Transformed { values: &v, grid: from };
+            let x = TileSource { values: x, channels: inputs, first };
+            self.each_tile(count, workspace.scratch, |t, zeros| self.tiles.input(x, t, zeros, v));
             let height = count.div_ceil(count.div_ceil(BLOCK_TILES));
             let rows = count.div_ceil(height);
             (0..rows * columns).into_par_iter().with_max_len(1).for_each(|task| {
                 let (column, row) = (task / rows, task % rows * height);
                 self.with_zeros(workspace.scratch, |_, rest| {
-                    self.block(&pass, &v, from, first, row..count.min(row + height), column, rest);
+                    self.block(&pass, v, first, row..count.min(row + height), column, rest);
                 });
             });
         }
     }
 
     /// Tiles `rows` of the transformed input `v`, whose first tile is `first`, times column `column` of the filters.
-    #[expect(clippy::too_many_arguments, reason = "a block of a source and of a destination")]
     fn block(
         &self,
         pass: &Pass<'_>,
-        v: &Shared<'_>,
-        from: Grid,
+        Transformed { values: v, grid: from }: Transformed<'_>,
         first: usize,
         rows: Range<usize>,
         column: usize,
@@ -347,10 +346,10 @@ impl Winograd {
                 unsafe { multiply(set, rows.len(), depth, groups, left, right, to) };
             }
         }
-        let Pass { bias, relu, y, .. } = pass;
-        for t in 0..rows.len() {
-            self.tiles.output(&m, to, t, first + rows.start, outputs, channel, channels, *bias, *relu, y);
-        }
+        let Pass { bias, relu, ref y, .. } = *pass;
+        let m = Transformed { values: &m, grid: to };
+        let y = TileDestination { y, all: outputs, channel, channels, first: first + rows.start, bias, relu };
+        (0..rows.len()).for_each(|t| self.tiles.output(m, t, y));
     }
 
     /// Runs `task` with a row of zeros and the rest of a thread's scratch.

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::product::{GROUP, Left, Result, Right, multiply};
 use super::shape::{Convolution, Workspace, WorkspaceSizes};
 use super::winograd::Winograd;
-use super::winograd_tiles::{Grid, rounded};
+use super::winograd_tiles::{Grid, TileSource, Transformed, rounded};
 use super::winograd_transforms::{Points, filter_gradient};
 use crate::engine::cpu::plumbing::buffer::Shared;
 
@@ -145,8 +145,10 @@ impl Winograd {
     fn transform(&self, x: &[f32], dy: &[f32], first: usize, t: usize, zeros: &[f32], sides: &Sides<'_>) {
         let Convolution { inputs, outputs, .. } = self.shape;
         let (v, d) = self.grids(sides.tiles);
-        self.tiles.input(x, inputs, first, t, zeros, &sides.v, v);
-        self.tiles.gradient(dy, outputs, first, t, zeros, &sides.d, d);
+        let x = TileSource { values: x, channels: inputs, first };
+        let dy = TileSource { values: dy, channels: outputs, first };
+        self.tiles.input(x, t, zeros, Transformed { values: &sides.v, grid: v });
+        self.tiles.gradient(dy, t, zeros, Transformed { values: &sides.d, grid: d });
     }
 
     /// Blocks of all inputs and outputs.

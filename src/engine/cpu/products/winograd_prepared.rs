@@ -12,7 +12,7 @@ use super::direct;
 use super::product::{GROUP, Left, Result, Right, multiply};
 use super::shape::{Convolution, Workspace, WorkspaceSizes};
 use super::winograd::{DEPTH, Filters, Winograd};
-use super::winograd_tiles::Grid;
+use super::winograd_tiles::{Grid, TileDestination, TileSource, Transformed};
 use crate::engine::cpu::plumbing::buffer::Shared;
 
 /// Most pixels (n * height * width) of a batch for which filters are kept: with 64 tiles of F(4x4), transforming them
@@ -102,7 +102,9 @@ impl Prepared {
         let filters = &filters[self.range()];
         let from = Grid::rows(size, total, inputs);
         let v = Shared::new(&mut workspace.shared[..from.len()]);
-        self.winograd.each_tile(total, workspace.scratch, |t, zeros| tiles.input(x, inputs, 0, t, zeros, &v, from));
+        let v = Transformed { values: &v, grid: from };
+        let x = TileSource { values: x, channels: inputs, first: 0 };
+        self.winograd.each_tile(total, workspace.scratch, |t, zeros| tiles.input(x, t, zeros, v));
         let y = Shared::new(y);
         let height = total.div_ceil(total.div_ceil(TASK_TILES).max(1)).max(1);
         let rows = total.div_ceil(height);
@@ -116,7 +118,7 @@ impl Prepared {
             workspace.scratch.with(|scratch| {
                 let m = Shared::new(&mut scratch[..to.len()]);
                 for (point, start) in (0..size.points()).flat_map(|p| (0..inputs).step_by(DEPTH).map(move |i| (p, i))) {
-                    let data = v.at(point * from.point + row * from.tile + start);
+                    let data = v.values.at(point * from.point + row * from.tile + start);
                     let left = Left { data, row: from.tile, step: 1 };
                     let data = filters[(point * inputs + start) * TASK_OUTPUTS..].as_ptr();
                     let ahead = Some(AHEAD * TASK_OUTPUTS);
@@ -127,9 +129,9 @@ impl Prepared {
                     // the filters one of 32 for each input of a point; m is this task's alone.
                     unsafe { multiply(set, count, depth, groups, left, right, to) };
                 }
-                for t in 0..count {
-                    tiles.output(&m, to, t, row, outputs, channel, channels, Some(bias), relu, &y);
-                }
+                let m = Transformed { values: &m, grid: to };
+                let y = TileDestination { y: &y, all: outputs, channel, channels, first: row, bias: Some(bias), relu };
+                (0..count).for_each(|t| tiles.output(m, t, y));
             });
         });
     }

@@ -39,14 +39,50 @@ impl Grid {
     pub fn len(&self) -> usize {
         self.size.points() * self.point
     }
+}
 
-    /// Where tile `t` of `values` starts, with all of its `channels` inside.
-    fn points(&self, values: &Shared<'_>, t: usize, channels: usize) -> Points {
-        let start = t * self.tile;
-        let last = (self.size.points() - 1) * self.point + (channels - 1) / GROUP * self.group + (channels - 1) % GROUP;
-        assert!(start + last < values.len());
-        Points { data: values.at(start), point: self.point, group: self.group }
+/// Transformed values of some tiles, and how they lie.
+#[derive(Clone, Copy)]
+pub struct Transformed<'a> {
+    pub values: &'a Shared<'a>,
+    pub grid: Grid,
+}
+
+impl Transformed<'_> {
+    /// Where tile `t` starts, with all of its `channels` inside.
+    fn points(&self, t: usize, channels: usize) -> Points {
+        let Grid { size, point, group, tile } = self.grid;
+        let start = t * tile;
+        let last = (size.points() - 1) * point + (channels - 1) / GROUP * group + (channels - 1) % GROUP;
+        assert!(start + last < self.values.len());
+        Points { data: self.values.at(start), point, group }
     }
+}
+
+/// Activations, or their gradient, of which tiles are read.
+#[derive(Clone, Copy)]
+pub struct TileSource<'a> {
+    /// [pixels, channels].
+    pub values: &'a [f32],
+    pub channels: usize,
+    /// The tile that counts as the first.
+    pub first: usize,
+}
+
+/// Where the results of tiles go: some channels of y.
+#[derive(Clone, Copy)]
+pub struct TileDestination<'a> {
+    /// [pixels, all channels].
+    pub y: &'a Shared<'a>,
+    pub all: usize,
+    /// The first of the channels, and how many.
+    pub channel: usize,
+    pub channels: usize,
+    /// The tile that counts as the first.
+    pub first: usize,
+    /// Of all channels.
+    pub bias: Option<&'a [f32]>,
+    pub relu: bool,
 }
 
 /// The tiles of a batch's output, counted row by row over all images.
@@ -89,59 +125,46 @@ impl Tiles {
         }
     }
 
-    /// V of tile `t + first` of x [pixels, c] becomes tile `t` of `to`.
-    #[expect(clippy::too_many_arguments, reason = "a tile of a source and of a destination")]
-    pub fn input(&self, x: &[f32], c: usize, first: usize, t: usize, zeros: &[f32], to: &Shared<'_>, grid: Grid) {
-        let mut pixels = [zeros[..c].as_ptr(); MOST_POINTS];
+    /// V of tile `t` of activations `from`, with `zeros` for pixels outside of an image, becomes tile `t` of `to`.
+    pub fn input(&self, from: TileSource<'_>, t: usize, zeros: &[f32], to: Transformed<'_>) {
+        let TileSource { values, channels, first } = from;
+        let mut pixels = [zeros[..channels].as_ptr(); MOST_POINTS];
         self.pixels(first + t, self.size.input(), 1, |index, pixel| {
             if let Some(pixel) = pixel {
-                pixels[index] = x[pixel * c..][..c].as_ptr();
+                pixels[index] = values[pixel * channels..][..channels].as_ptr();
             }
         });
-        // SAFETY: each pixel has c floats, the points lie within `to`, and each task has tiles of its own.
-        unsafe { input(self.set, self.size, &pixels, c, grid.points(to, t, c)) };
+        // SAFETY: each pixel has all channels, the points lie within `to`, and each task has tiles of its own.
+        unsafe { input(self.set, self.size, &pixels, channels, to.points(t, channels)) };
     }
 
-    /// A dy A^T of tile `t + first` of dy [pixels, c] becomes tile `t` of `to`.
-    #[expect(clippy::too_many_arguments, reason = "a tile of a source and of a destination")]
-    pub fn gradient(&self, dy: &[f32], c: usize, first: usize, t: usize, zeros: &[f32], to: &Shared<'_>, grid: Grid) {
-        let mut pixels = [zeros[..c].as_ptr(); MOST_POINTS];
+    /// A dy A^T of tile `t` of a gradient `from` becomes tile `t` of `to`.
+    pub fn gradient(&self, from: TileSource<'_>, t: usize, zeros: &[f32], to: Transformed<'_>) {
+        let TileSource { values, channels, first } = from;
+        let mut pixels = [zeros[..channels].as_ptr(); MOST_POINTS];
         self.pixels(first + t, self.size.output(), 0, |index, pixel| {
             if let Some(pixel) = pixel {
-                pixels[index] = dy[pixel * c..][..c].as_ptr();
+                pixels[index] = values[pixel * channels..][..channels].as_ptr();
             }
         });
         // SAFETY: as for the input.
-        unsafe { gradient(self.set, self.size, &pixels, c, grid.points(to, t, c)) };
+        unsafe { gradient(self.set, self.size, &pixels, channels, to.points(t, channels)) };
     }
 
-    /// Tile `t` of the products `from`, of `count` channels, becomes channels `channel ..` of tile `t + first` of
-    /// y [pixels, c], with bias and ReLU where asked.
-    #[expect(clippy::too_many_arguments, reason = "a tile of a source and of a destination")]
-    pub fn output(
-        &self,
-        from: &Shared<'_>,
-        grid: Grid,
-        t: usize,
-        first: usize,
-        c: usize,
-        channel: usize,
-        count: usize,
-        bias: Option<&[f32]>,
-        relu: bool,
-        y: &Shared<'_>,
-    ) {
-        assert!(channel + count <= c);
+    /// Tile `t` of the products `from` becomes tile `t` of `to`, with bias and ReLU where asked.
+    pub fn output(&self, from: Transformed<'_>, t: usize, to: TileDestination<'_>) {
+        let TileDestination { y, all, channel, channels, first, bias, relu } = to;
+        assert!(channel + channels <= all);
         let mut pixels = [std::ptr::null_mut(); MOST_POINTS];
         self.pixels(first + t, self.size.output(), 0, |index, pixel| {
             if let Some(pixel) = pixel {
-                assert!((pixel + 1) * c <= y.len());
-                pixels[index] = y.at(pixel * c + channel);
+                assert!((pixel + 1) * all <= y.len());
+                pixels[index] = y.at(pixel * all + channel);
             }
         });
-        let bias = bias.map_or(std::ptr::null(), |bias| bias[channel..][..count].as_ptr());
-        // SAFETY: the points lie within `from`, the pixels within y and the bias has `count` floats; no other task has
-        // these channels of these pixels.
-        unsafe { output(self.set, self.size, grid.points(from, t, count), count, bias, relu, &pixels) };
+        let bias = bias.map_or(std::ptr::null(), |bias| bias[channel..][..channels].as_ptr());
+        // SAFETY: the points lie within `from`, the pixels within y and the bias has as many floats as channels; no other
+        // task has these channels of these pixels.
+        unsafe { output(self.set, self.size, from.points(t, channels), channels, bias, relu, &pixels) };
     }
 }

@@ -67,6 +67,23 @@ pub struct Tensors<'a> {
     pub saved: &'a Slice,
 }
 
+/// What a backward pass reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Gradients<'a> {
+    /// What was normalised; its gradient takes its place.
+    pub z: &'a Slice,
+    /// Gradient of [`apply`]'s y.
+    pub dy: &'a Slice,
+    /// See [`saved_statistics`].
+    pub saved: &'a Slice,
+    /// Overwritten, or added to where the step accumulates.
+    pub d_gamma: &'a Slice,
+    /// Likewise.
+    pub d_beta: &'a Slice,
+    /// See [`scratch`].
+    pub scratch: &'a Slice,
+}
+
 /// Four-byte numbers of `saved`: scale, shift, mean and inverse deviation of each channel.
 pub const fn saved_statistics(channels: usize) -> usize {
     16 * quads(channels)
@@ -128,21 +145,9 @@ pub fn apply(
     gpu.dispatch(label, &source, &dims(shape, pool, 0), &[z, saved, y], move |n| spread((n * vectors).div_ceil(64), 1))
 }
 
-/// From z, `saved` and dy, the gradient of [`apply`]'s y: gradients of gamma and beta (overwritten, or added to where the
-/// step accumulates), then dz in the place of z.
-#[expect(clippy::too_many_arguments, reason = "the layer's tensors are slices of larger buffers")]
-pub fn backward(
-    gpu: &Gpu,
-    label: &str,
-    shape: Shape,
-    pool: bool,
-    z: &Slice,
-    dy: &Slice,
-    saved: &Slice,
-    d_gamma: &Slice,
-    d_beta: &Slice,
-    scratch: &Slice,
-) -> Result<Vec<Dispatch>> {
+/// Gradients of gamma and beta, then of z.
+pub fn backward(gpu: &Gpu, label: &str, shape: Shape, pool: bool, tensors: &Gradients<'_>) -> Result<Vec<Dispatch>> {
+    let Gradients { z, dy, saved, d_gamma, d_beta, scratch } = *tensors;
     let quads = quads(shape.channels);
     let output = if pool { pooled(shape) } else { shape };
     let dims = dims(shape, pool, chunk(output.pixels()));

@@ -40,22 +40,34 @@ pub struct Aim {
     pub taught: f32,
 }
 
-/// From `logits` [n, classes padded] and `targets` ([`TARGET`] numbers a sample, of the whole batch), with what teachers
-/// say, `rows` [batch, classes], where they have a share (else any buffer): `d_logits` = (softmax - target) / batch,
-/// `outcomes` [n] and their sum in slot `step.slot` of `metrics`, overwritten or, where the step accumulates, added to.
-#[expect(clippy::too_many_arguments, reason = "three inputs, three outputs")]
+/// What is read, and what is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensors<'a> {
+    /// [n, classes padded].
+    pub logits: &'a Slice,
+    /// [`TARGET`] numbers a sample, of the whole batch.
+    pub targets: &'a Slice,
+    /// What teachers say, [batch, classes], where they have a share; else any buffer.
+    pub rows: &'a Slice,
+    /// (softmax - target) / batch, [n, classes padded].
+    pub d_logits: &'a Slice,
+    /// [`SLOT`] numbers a sample.
+    pub outcomes: &'a Slice,
+    /// Slots of [`SLOT`] numbers.
+    pub metrics: &'a Slice,
+}
+
+/// Gradient and outcomes of the logits of `classes` classes, and the outcomes' sum in slot `step.slot` of the metrics,
+/// overwritten or, where the step accumulates, added to.
 #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
 pub fn record(
     gpu: &Gpu,
     label: &str,
     classes: usize,
     Aim { smoothing, taught }: Aim,
-    logits: &Slice,
-    [targets, rows]: [&Slice; 2],
-    d_logits: &Slice,
-    outcomes: &Slice,
-    metrics: &Slice,
+    tensors: &Tensors<'_>,
 ) -> Result<Vec<Dispatch>> {
+    let Tensors { logits, targets, rows, d_logits, outcomes, metrics } = *tensors;
     let (smoothing, rest) = (f64::from(smoothing), 1.0 - f64::from(taught));
     let dims = Dims {
         classes: classes as u32,

@@ -129,18 +129,15 @@ impl Case {
         let gradient = activations(gpu, "dy", &padded(&dy, c))?;
         let width = c.next_multiple_of(4);
         let ours = [unwritten(gpu, width)?, unwritten(gpu, width)?];
-        let calls = batch_norm::backward(
-            gpu,
-            "backward",
-            shape,
-            pool,
-            &on_device,
-            &gradient,
-            &tensors.saved,
-            &ours[0],
-            &ours[1],
-            &tensors.scratch,
-        )?;
+        let gradients = batch_norm::Gradients {
+            z: &on_device,
+            dy: &gradient,
+            saved: &tensors.saved,
+            d_gamma: &ours[0],
+            d_beta: &ours[1],
+            scratch: &tensors.scratch,
+        };
+        let calls = batch_norm::backward(gpu, "backward", shape, pool, &gradients)?;
         let rewrite = |slice: &Slice| write_activations(gpu, slice, &padded(&z, c));
         for accumulate in [0, 1] {
             rewrite(&on_device)?;

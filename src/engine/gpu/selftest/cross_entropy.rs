@@ -4,10 +4,20 @@
 use super::comparison::{Check, distance, execute_part, narrow, padded, unpadded, unwritten, values, wide, worst};
 use crate::engine::cpu::reference::cross_entropy as twin;
 use crate::engine::gpu::layers::cross_entropy;
-use crate::engine::gpu::layers::cross_entropy::Aim;
+use crate::engine::gpu::layers::cross_entropy::{Aim, Tensors};
 use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
 use crate::engine::sample::Target;
 use crate::error::Result;
+
+/// What is compared: a row of logits and a target a sample.
+struct Case {
+    variant: &'static str,
+    sizes: String,
+    classes: usize,
+    aim: Aim,
+    logits: Vec<f32>,
+    targets: Vec<Target>,
+}
 
 pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     for (classes, samples) in [(1, 1), (3, 2), (10, 70), (200, 5), (257, 3), (5000, 2), (1_000_000, 2)] {
@@ -21,12 +31,14 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
             };
             let targets: Vec<Target> = (0..samples).map(target).collect();
             let sizes = format!("{samples} x {classes} classes, smoothing {smoothing}, taught {taught}");
-            compare(gpu, tell, classes, aim, &logits, &targets, "loss", sizes)?;
+            let case = Case { variant: "loss", sizes, classes, aim, logits, targets };
+            compare(gpu, tell, &case)?;
         }
     }
     for (sizes, logits) in special() {
         let targets: Vec<Target> = (0..logits.len() as u32 / 7).map(|i| Target::of(i % 7)).collect();
-        compare(gpu, tell, 7, Aim { smoothing: 0.0, taught: 0.0 }, &logits, &targets, "hits", sizes.into())?;
+        let aim = Aim { smoothing: 0.0, taught: 0.0 };
+        compare(gpu, tell, &Case { variant: "hits", sizes: sizes.into(), classes: 7, aim, logits, targets })?;
     }
     Ok(())
 }
@@ -66,17 +78,9 @@ fn shares(values: &[f32]) -> Vec<f32> {
 }
 
 /// As the second half of a batch, twice in one slot: the first time over what was there.
-#[expect(clippy::too_many_arguments, reason = "a check is what it is about")]
-fn compare(
-    gpu: &Gpu,
-    tell: &mut dyn FnMut(Check),
-    classes: usize,
-    aim: Aim,
-    logits: &[f32],
-    targets: &[Target],
-    variant: &str,
-    sizes: String,
-) -> Result<()> {
+fn compare(gpu: &Gpu, tell: &mut dyn FnMut(Check), case: &Case) -> Result<()> {
+    let Case { classes, aim, logits, targets, .. } = case;
+    let (classes, aim) = (*classes, *aim);
     let samples = targets.len();
     let (first, batch) = (3, samples + 3);
     let mut gradient = vec![0.0; logits.len()];
@@ -99,8 +103,15 @@ fn compare(
     let taught = gpu.upload("what teachers say", &[before, taught].concat())?;
     let d_logits = unwritten(gpu, padded(logits, classes).len())?;
     let (outcomes, metrics) = (unwritten(gpu, 4 * samples)?, unwritten(gpu, 4 * 3)?);
-    let calls =
-        cross_entropy::record(gpu, "loss", classes, aim, &ours, [&on_device, &taught], &d_logits, &outcomes, &metrics)?;
+    let tensors = Tensors {
+        logits: &ours,
+        targets: &on_device,
+        rows: &taught,
+        d_logits: &d_logits,
+        outcomes: &outcomes,
+        metrics: &metrics,
+    };
+    let calls = cross_entropy::record(gpu, "loss", classes, aim, &tensors)?;
     for accumulate in [0, 1] {
         let (samples, batch) = (samples as u32, batch as u32);
         execute_part(
@@ -121,7 +132,7 @@ fn compare(
         distance(&finite(&[f32::from_bits(slot[0])]), &finite(&narrow(&[sum]))),
         if slot[1..] == counts && untouched { 0.0 } else { f64::INFINITY },
     ];
-    let (variant, error) = (variant.to_owned(), worst(&errors));
+    let (variant, sizes, error) = (case.variant.to_owned(), case.sizes.clone(), worst(&errors));
     tell(Check { operation: "cross_entropy", variant, sizes, error, allowed: 3e-6 });
     Ok(())
 }
