@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::tree::{self, Stack};
 use crate::error::{Error, Kind, Result};
@@ -58,6 +58,15 @@ pub trait Peers: Send + Sync + Debug {
     fn largest(&self, mine: f64) -> Result<f64> {
         Ok(self.all(&[mine])?.into_iter().flatten().fold(mine, f64::max))
     }
+}
+
+/// With whom a network is trained, and how.
+#[derive(Clone, Debug)]
+pub struct Together {
+    /// Those that compute the rest of each batch.
+    pub peers: Arc<dyn Peers>,
+    /// Whether batch normalisation takes its statistics over the whole batch, or over each micro-batch.
+    pub sync_batch_norm: bool,
 }
 
 /// Nobody else: micro-batches of one process, added as those of many would be.

@@ -58,6 +58,13 @@ pub struct Change {
 pub struct Recipe {
     /// Samples a step.
     pub batch_size: usize,
+    /// Samples whose gradients are one term of a step's sum, which is added up in an order that follows from this alone; 0 for
+    /// the whole batch. Batch normalisation takes its statistics over each by itself.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub micro_batch: usize,
+    /// Unless it takes them over the whole batch.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub sync_batch_norm: bool,
     /// At most.
     pub epochs: usize,
     /// Epochs without a lower validation loss after which it stops; 0 for never.
@@ -150,6 +157,8 @@ impl Default for Recipe {
     fn default() -> Self {
         Self {
             batch_size: 64,
+            micro_batch: 0,
+            sync_batch_norm: false,
             epochs: 50,
             patience: Schedule::Constant.patience(),
             learning_rate: 1e-3,

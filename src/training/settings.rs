@@ -115,6 +115,10 @@ pub const SETTINGS: &[Setting] = &[
     value("data.train", "train", "Split trained on", |v| format!("trained on {v}")),
     value("data.val", "val", "Split validated on", |v| format!("validated on {v}")),
     value("training.batch_size", "batch-size", "Batch size", |v| format!("batch {v}")),
+    value("training.micro_batch", "micro-batch", "Micro-batch", |v| format!("micro-batches of {v}")),
+    switch("training.sync_batch_norm", "sync-batch-norm", Form::On, "Batch normalisation over the whole batch", |_| {
+        "synchronised batch norm".into()
+    }),
     value("training.epochs", "epochs", "Epochs at most", |v| format!("{v} epochs")).in_scope(Scope::Changeable),
     value("training.patience", "early-stopping", "Patience", |v| match v {
         "0" => "no early stopping".into(),

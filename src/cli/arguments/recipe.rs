@@ -2,6 +2,7 @@
 //!
 //! How a further one is added stands in `training/settings.rs`.
 
+use std::num::NonZeroUsize;
 use std::ops::Bound;
 use std::path::PathBuf;
 
@@ -9,8 +10,9 @@ use clap::{Args, ValueEnum};
 
 use super::augment::AugmentArguments;
 use super::run::RunArguments;
+use super::shared::Shared;
 use super::values;
-use crate::engine::{NoDecay, Normalisation, Optimizer, Precision};
+use crate::engine::{NoDecay, Normalisation, Optimizer};
 use crate::error::{Error, Result};
 use crate::training::choices::{Schedule, Select};
 use crate::training::run::{Data, Recipe};
@@ -31,6 +33,9 @@ pub struct RecipeArguments {
     #[arg(short, long = "batch-size", value_name = "N", default_value_t = Recipe::default().batch_size, visible_aliases = ["batchsize", "batch"],
           value_parser = values::whole(1usize), allow_negative_numbers = true)]
     pub batch_size: usize,
+    /// Batch normalisation takes its statistics over the whole batch, where that is computed in micro-batches or by several ranks
+    #[arg(long)]
+    pub sync_batch_norm: bool,
     #[arg(long = "early-stopping", value_name = "EPOCHS", help = patience_help(),
           visible_aliases = ["early_stopping", "patience"], value_parser = values::whole(0usize), allow_negative_numbers = true)]
     pub patience: Option<usize>,
@@ -123,7 +128,7 @@ pub struct RecipeArguments {
 
 impl RecipeArguments {
     /// How to train, for as long as `run` says. Errors: flags that do not go together.
-    pub fn recipe(&self, run: &RunArguments, sizes: &Sizes, precision: Precision) -> Result<Recipe> {
+    pub fn recipe(&self, run: &RunArguments, sizes: &Sizes, shared: &Shared) -> Result<Recipe> {
         let optimizer = match (self.optimizer, self.momentum) {
             (OptimizerName::Adam, None) => Optimizer::adam(),
             (OptimizerName::Adamw, None) => Optimizer::adamw(),
@@ -149,6 +154,8 @@ impl RecipeArguments {
         let epochs = run.epochs.unwrap_or(Recipe::default().epochs);
         let mut recipe = Recipe {
             batch_size: self.batch_size,
+            micro_batch: shared.micro_batch.map_or(0, NonZeroUsize::get),
+            sync_batch_norm: self.sync_batch_norm,
             epochs,
             patience: self.patience.unwrap_or_else(|| self.schedule.patience()),
             learning_rate: self.learning_rate,
@@ -168,7 +175,7 @@ impl RecipeArguments {
             },
             seed: self.seed,
             shuffle: self.shuffle == Switch::On,
-            precision,
+            precision: shared.precision.unwrap_or_default(),
             max_steps: run.max_steps,
             limit_train: self.limit_train,
             select: self.select,

@@ -33,8 +33,9 @@ pub struct Shared {
     /// Which GPU the GPU engine takes: its index in `vggkit devices` or a part of its name. The CPU engine ignores it
     #[arg(long, value_name = "NAME|INDEX", global = true, env = "VGGKIT_ADAPTER")]
     pub adapter: Option<String>,
-    /// Samples computed at once on a GPU [default: the whole batch, or as many as fit]. Gradients are added up; batch
-    /// normalisation sees each part by itself
+    /// Samples computed at once on a GPU [default: the whole batch, or as many as fit]. In a training, on any engine: samples of a
+    /// micro-batch, over which gradients are added up in an order of their own, and which batch normalisation sees each by
+    /// itself; with the same N the same bits on one machine and on several
     #[arg(long, value_name = "N", global = true, value_parser = values::whole(NonZeroUsize::MIN),
           allow_negative_numbers = true)]
     pub micro_batch: Option<NonZeroUsize>,

@@ -138,7 +138,7 @@ impl Arguments {
 
     /// How each network is trained. Errors: flags that do not go together.
     pub fn training(&self) -> Result<Recipe> {
-        self.recipe.recipe(&self.run, &self.network.image_size, self.shared.precision.unwrap_or_default())
+        self.recipe.recipe(&self.run, &self.network.image_size, &self.shared)
     }
 
     /// One network, or the five of `--all`, each with the name of its run. Errors: flags that do not go together.

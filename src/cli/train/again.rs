@@ -118,9 +118,6 @@ pub fn command(arguments: &Arguments, folder: &Path) -> String {
     if let Some(adapter) = shared.adapter.as_ref().filter(|_| is_typed(given, "adapter")) {
         command += &format!(" --adapter {}", quote(adapter));
     }
-    if let Some(parts) = shared.micro_batch {
-        command += &format!(" --micro-batch {parts}");
-    }
     command += if shared.precise { " --precise" } else { "" };
     command
 }

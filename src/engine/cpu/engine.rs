@@ -8,12 +8,15 @@ use std::collections::BTreeMap;
 
 use rayon::ThreadPool;
 
+use super::forward::Training;
 use super::layers::cross_entropy::Outcome;
 use super::layers::gather::Gallery;
 use super::layout::{CpuLayout, Memory};
 use super::network::CpuNetwork;
 use super::plumbing::simd::InstructionSet;
+use super::samples::{Samples, elements};
 use crate::engine::PRECISE;
+use crate::engine::peers::Together;
 use crate::engine::sample::Target;
 use crate::engine::{
     Batch, Device, Engine, Images, LossScaling, Settings, Source, State, StepMetrics, WeightSet, check,
@@ -23,13 +26,14 @@ use crate::vgg::Plan;
 
 /// Bytes that [`CpuEngine::new`] will allocate for `plan`, by purpose. Errors: a plan it cannot execute.
 pub fn memory_of(plan: &Plan, settings: &Settings) -> Result<Memory> {
-    Ok(CpuLayout::new(plan, settings, InstructionSet::detect())?.memory(settings))
+    Ok(CpuLayout::new(plan, settings, None, InstructionSet::detect())?.memory(settings))
 }
 
 /// See the module.
 pub struct CpuEngine {
     plan: Plan,
     settings: Settings,
+    together: Option<Together>,
     device: Device,
     pool: ThreadPool,
     network: CpuNetwork,
@@ -52,6 +56,17 @@ impl CpuEngine {
         Self::with_instruction_set(plan, settings, state, InstructionSet::detect())
     }
 
+    /// [`Self::new`], to train together with others. Of each training batch it computes its share; what it infers at once are no
+    /// more samples than a micro-batch has.
+    pub fn with_peers<'a>(
+        plan: Plan,
+        settings: Settings,
+        state: impl Into<Cow<'a, State>>,
+        together: Together,
+    ) -> Result<Self> {
+        Self::build(plan, settings, state.into(), Some(together), InstructionSet::detect())
+    }
+
     /// [`Self::new`] with a chosen set of vector instructions for the engine's own kernels, e.g. to compare them.
     /// Errors: also a set that this processor does not have.
     pub fn with_instruction_set<'a>(
@@ -60,14 +75,23 @@ impl CpuEngine {
         state: impl Into<Cow<'a, State>>,
         set: InstructionSet,
     ) -> Result<Self> {
-        let state = state.into();
+        Self::build(plan, settings, state.into(), None, set)
+    }
+
+    fn build(
+        plan: Plan,
+        settings: Settings,
+        state: Cow<'_, State>,
+        together: Option<Together>,
+        set: InstructionSet,
+    ) -> Result<Self> {
         let before = state.variants.get(PRECISE.0).is_some_and(|v| v == PRECISE.1);
         let settings = Settings { precise: settings.precise || before, ..settings };
         if !set.available() {
             return Err(Error::new(Kind::Engine, format!("this processor has no {} instructions", set.name())));
         }
         check::settings(&settings)?;
-        let layout = CpuLayout::new(&plan, &settings, set)?;
+        let layout = CpuLayout::new(&plan, &settings, together.as_ref(), set)?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(settings.threads)
             .thread_name(|worker| format!("vggkit-{worker}"))
@@ -79,12 +103,13 @@ impl CpuEngine {
             driver: set.name().into(),
             threads: settings.threads,
         };
-        let network = CpuNetwork::new(layout, &settings, set)?;
+        let network = CpuNetwork::new(layout, &settings, together.as_ref(), set)?;
         let mut engine = Self {
             targets: Vec::with_capacity(settings.batch_size),
             training_logits: Vec::with_capacity(settings.batch_size * plan.network.classes),
             plan,
             settings,
+            together,
             device,
             pool,
             network,
@@ -103,9 +128,9 @@ impl CpuEngine {
     /// What the average pooling of each sample of a batch is given in inference: the activations of the last convolution,
     /// after its ReLU, [n, height, width, channels].
     pub fn features(&mut self, batch: Batch<'_>) -> Result<Vec<f32>> {
-        let n = self.load(&batch, false)?;
+        let samples = self.load(&batch, false)?;
         let Self { network, pool, .. } = self;
-        Ok(pool.install(|| network.features(n).to_vec()))
+        pool.install(|| network.features(samples.count).map(<[f32]>::to_vec))
     }
 
     /// Puts the weights to infer with in the live ones' place, and back.
@@ -131,22 +156,37 @@ impl CpuEngine {
         Ok(())
     }
 
-    /// Fills the network's input and the targets; returns the batch's size.
-    fn load(&mut self, batch: &Batch<'_>, labelled: bool) -> Result<usize> {
-        let Self { plan, settings, network, pool, targets, train, validation, .. } = self;
+    /// Fills the network's input and the targets; returns which samples of the batch are computed here.
+    fn load(&mut self, batch: &Batch<'_>, labelled: bool) -> Result<Samples> {
+        let Self { plan, settings, together, network, pool, targets, train, validation, .. } = self;
         let gallery = batch.picks().and_then(|(source, _)| match source {
             Source::Train => train.as_ref(),
             Source::Validation => validation.as_ref(),
         });
         let n = check::batch(plan, settings, batch, gallery.map(|g| &g.images), labelled, targets)?;
+        let samples = match together {
+            Some(Together { peers, .. }) if labelled => Samples::of(n, &peers.share(n), peers.micro_batch()),
+            _ => Samples::all(n),
+        };
+        let most = network.layout().samples;
+        if samples.count > most {
+            return Err(Error::new(
+                Kind::Engine,
+                format!("{} samples at once, where there is room for {most}", samples.count),
+            ));
+        }
+        let share = samples.first..samples.first + samples.count;
         match (batch, batch.picks(), gallery) {
-            (Batch::Activations { input, .. }, ..) => network.input(input.len()).copy_from_slice(input),
+            (Batch::Activations { input, .. }, ..) => {
+                let part = elements(&share, plan.input().elements());
+                network.input(part.len()).copy_from_slice(&input[part]);
+            }
             (_, Some((_, picks)), Some(gallery)) => {
-                pool.install(|| network.gather(gallery, picks, &settings.normalisation));
+                pool.install(|| network.gather(gallery, &picks[share], &settings.normalisation));
             }
             _ => {} // refused by the check above
         }
-        Ok(n)
+        Ok(samples)
     }
 }
 
@@ -181,23 +221,32 @@ impl Engine for CpuEngine {
         let Some(optimizer) = self.settings.optimizer else {
             return Err(Error::new(Kind::Engine, "this engine was built without an optimiser: it only infers"));
         };
-        let n = self.load(&batch, true)?;
+        let samples = self.load(&batch, true)?;
         let update = LossScaling::updates(self.loss_scaling.as_ref(), self.steps) + 1;
-        let Self { network, targets, settings, pool, steps, training_logits, .. } = self;
-        let outcome = pool.install(|| {
-            network.forward(n, Some((settings.seed, *steps)));
+        let Self { plan, network, targets, settings, together, pool, steps, training_logits, .. } = self;
+        let together = together.as_ref();
+        let share = samples.first..samples.first + samples.count;
+        let outcome = pool.install(|| -> Result<Outcome> {
+            let whole = together.filter(|together| together.sync_batch_norm).map(|together| together.peers.as_ref());
+            network.forward(&samples, Some(Training { seed: settings.seed, done: *steps, together: whole }))?;
             // Now, because the backward pass uses their buffer again.
             training_logits.clear();
-            training_logits.extend_from_slice(network.logits(n));
-            let teaching = (settings.taught > 0.0).then(|| (settings.taught, batch.teaching()));
-            let outcome = network.loss(n, targets, settings.label_smoothing, teaching);
-            network.backward(n);
+            training_logits.extend_from_slice(network.logits(samples.count));
+            let rows = elements(&share, plan.network.classes);
+            let teaching = (settings.taught > 0.0).then(|| (settings.taught, &batch.teaching()[rows]));
+            network.loss(&samples, &targets[share], settings.label_smoothing, teaching);
+            network.backward(&samples, together)?;
+            let outcome = network.settle(&samples, together)?;
+            if let Some(Together { peers, .. }) = together {
+                network.receive(peers.as_ref())?;
+            }
             network.update(&optimizer, &settings.update, learning_rate, update);
-            outcome
-        });
+            Ok(outcome)
+        })?;
         self.steps += 1;
-        let (step, samples) = (self.steps, self.targets.len() as u32);
+        let (step, samples) = (self.steps, samples.batch as u32);
         let Outcome { loss, top1, top5 } = outcome;
+        let loss = (loss * (1.0 / f64::from(samples))) as f32;
         self.metrics.push(StepMetrics { step, samples, loss, top1, top5 });
         Ok(())
     }
@@ -213,13 +262,14 @@ impl Engine for CpuEngine {
     }
 
     fn logits(&mut self, batch: Batch<'_>, logits: &mut Vec<f32>) -> Result<()> {
-        let n = self.load(&batch, false)?;
+        let samples = self.load(&batch, false)?;
         self.swap();
         let Self { network, pool, .. } = self;
-        pool.install(|| network.forward(n, None));
+        let done = pool.install(|| network.forward(&samples, None));
         self.swap();
+        done?;
         logits.clear();
-        logits.extend_from_slice(self.network.logits(n));
+        logits.extend_from_slice(self.network.logits(samples.count));
         Ok(())
     }
 

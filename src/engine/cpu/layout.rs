@@ -15,6 +15,7 @@ use super::products::shape::{Convolution, WorkspaceSizes};
 use super::products::winograd_prepared::Prepared;
 use crate::engine::Settings;
 use crate::engine::lifetime::Values;
+use crate::engine::peers::Together;
 use crate::engine::stages::{self, Stage, first_trained, stages};
 use crate::engine::update::by_decay;
 use crate::error::{Error, Kind, Result};
@@ -147,6 +148,16 @@ pub struct Step {
     pub dx: Option<Slot>,
 }
 
+impl Step {
+    /// Where its trained parameters lie: weights, then the bias or what batch normalisation has in its place.
+    pub fn parameters(&self) -> [Range<usize>; 3] {
+        match &self.work {
+            Work::Convolution { norm: Some(norm), .. } => [self.weight.clone(), norm.gamma.clone(), norm.beta.clone()],
+            _ => [self.weight.clone(), self.bias.clone(), 0..0],
+        }
+    }
+}
+
 /// The whole layout.
 #[derive(Clone, Debug)]
 pub struct CpuLayout {
@@ -171,14 +182,19 @@ pub struct CpuLayout {
     pub workspace: WorkspaceSizes,
     /// f64 partial sums.
     pub partials: usize,
-    /// Floats of saved statistics, and of factors of one layer.
+    /// Micro-batches that are computed at once, and samples of one.
+    pub parts: usize,
+    pub micro_batch: usize,
+    /// Samples of all of them.
+    pub samples: usize,
+    /// Floats of saved statistics of a micro-batch, and of factors of one layer.
     pub saved_statistics: usize,
     pub factors: usize,
 }
 
 impl CpuLayout {
     /// Lays `plan` out. Errors: an order of layers that the engine does not know, a batch size or thread count of 0.
-    pub fn new(plan: &Plan, settings: &Settings, set: InstructionSet) -> Result<Self> {
+    pub fn new(plan: &Plan, settings: &Settings, together: Option<&Together>, set: InstructionSet) -> Result<Self> {
         if settings.batch_size == 0 || settings.threads == 0 {
             return Err(Error::usage("batch size and threads must be at least 1"));
         }
@@ -189,6 +205,13 @@ impl CpuLayout {
             return Err(Error::new(Kind::Engine, message).with_help("choose a smaller batch (-b)"));
         }
         let mut layout = Self::parameters(plan, settings);
+        layout.micro_batch = settings.batch_size;
+        layout.samples = settings.batch_size;
+        if let Some(Together { peers, .. }) = together {
+            layout.micro_batch = peers.micro_batch().min(settings.batch_size);
+            layout.samples = peers.share(settings.batch_size).len().max(layout.micro_batch);
+        }
+        layout.parts = layout.samples.div_ceil(layout.micro_batch);
         layout.fuse(plan, settings, set)?;
         layout.assign_buffers(plan, settings);
         layout.size_scratch(settings);
@@ -208,10 +231,16 @@ impl CpuLayout {
             scratch: Buffer::bytes(self.workspace.scratch) * settings.threads as u64
                 + Buffer::bytes(self.workspace.shared)
                 + Buffer::bytes(self.workspace.filters)
-                + Buffer::bytes(self.saved_statistics)
+                + Buffer::bytes(self.parts * self.saved_statistics)
                 + Buffer::bytes(self.factors)
-                + (self.partials * size_of::<f64>()) as u64,
+                + ((self.partials + self.parts * (self.saved_statistics / 2 + 2 * self.factors)) * size_of::<f64>())
+                    as u64,
         }
+    }
+
+    /// Classes that it tells apart.
+    pub fn classes(&self) -> usize {
+        self.steps.last().map_or(0, |step| step.output.elements())
     }
 
     fn parameters(plan: &Plan, settings: &Settings) -> Self {
@@ -253,6 +282,9 @@ impl CpuLayout {
             prepared: 0,
             workspace: WorkspaceSizes::default(),
             partials: 0,
+            parts: 1,
+            micro_batch: 0,
+            samples: 0,
             saved_statistics: 0,
             factors: 0,
         }
@@ -275,7 +307,7 @@ impl CpuLayout {
                         Norm { gamma: range(2), beta: range(3), mean: range(4), variance: range(5), saved_statistics }
                     });
                     let Shape { height, width, channels } = inner;
-                    let (inputs, precise, batch) = (input.channels, settings.precise, settings.batch_size);
+                    let (inputs, precise, batch) = (input.channels, settings.precise, self.micro_batch);
                     let convolution =
                         Convolution { kernel, height, width, inputs, outputs: channels, batch, precise, set };
                     let prepared = match settings.optimizer {
@@ -304,7 +336,7 @@ impl CpuLayout {
     /// backward passes from the last step to the first: gradients of z and of the weights first, of x after that.
     fn assign_buffers(&mut self, plan: &Plan, settings: &Settings) {
         let training = settings.optimizer.is_some();
-        let n = settings.batch_size;
+        let n = self.samples;
         let count = self.steps.len();
         let (forward, loss) = (|i: usize| 2 * i, 2 * count);
         let backward = |i: usize| loss + 1 + 2 * (count - 1 - i);
@@ -377,18 +409,18 @@ impl CpuLayout {
             match &step.work {
                 Work::Convolution { convolution, prepared, activation, norm, .. } => {
                     self.workspace = self.workspace.max(match prepared {
-                        Some(prepared) => prepared.workspace(settings.batch_size),
-                        None => convolution.workspace(settings.batch_size, step.trained),
+                        Some(prepared) => prepared.workspace(self.micro_batch),
+                        None => convolution.workspace(self.micro_batch, step.trained),
                     });
                     if step.trained {
-                        self.partials = self.partials.max(activation.partials(settings.batch_size));
+                        self.partials = self.partials.max(activation.partials(self.micro_batch));
                     }
                     if norm.is_some() {
                         self.factors = self.factors.max(2 * activation.shape.channels);
                     }
                 }
                 Work::Linear { linear, .. } => {
-                    self.workspace.shared = self.workspace.shared.max(linear.workspace(settings.batch_size));
+                    self.workspace.shared = self.workspace.shared.max(linear.workspace(self.micro_batch));
                 }
                 Work::LocalResponseNorm => {
                     self.workspace.scratch =

@@ -2,7 +2,10 @@
 //! memory, `network` runs it over `products` and `layers` above `plumbing`, `engine` is the contract, `limits` measures.
 //! Never imports wgpu.
 
+mod backward;
 mod engine;
+mod forward;
+mod gradients;
 mod layers;
 mod layout;
 pub mod limits;
@@ -10,6 +13,7 @@ mod network;
 mod plumbing;
 mod products;
 pub mod reference;
+mod samples;
 
 #[cfg(test)]
 mod tests;

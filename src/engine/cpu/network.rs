@@ -1,58 +1,65 @@
-//! The network in memory: parameters, gradients, moments and activations of a [`CpuLayout`], and its passes over them.
+//! The network in memory: parameters, gradients, moments and activations of a [`CpuLayout`]. `forward` and `backward` are its passes
+//! over them.
 //!
 //! It trusts its callers about lengths; `engine` checks what comes from outside.
 
 use std::borrow::Cow;
-use std::mem::take;
 use std::time::{Duration, Instant};
 
+use super::gradients::{Gradients, buckets};
 use super::layers::activation::{Activation, Normalisation};
-use super::layers::cross_entropy;
 use super::layers::cross_entropy::Outcome;
 use super::layers::gather::Gallery;
-use super::layers::{average, average_pool, gradient_norm, linear, local_response_normalisation, max_pool, optimizer};
-use super::layout::{CpuLayout, Norm, Step, Work};
+use super::layers::{average, gradient_norm, optimizer};
+use super::layout::{CpuLayout, Step, Work};
 use super::plumbing::buffer::{Buffer, Scratch};
 use super::plumbing::simd::InstructionSet;
-use super::products::shape::Workspace;
-use crate::engine::random::DropoutMask;
-use crate::engine::sample::Target;
+use super::samples::Samples;
+use crate::engine::peers::{Peers, Together};
 use crate::engine::{Optimizer, Pick, Settings, State, Update};
 use crate::error::Result;
+use crate::vgg::Shape;
 
 /// See the module.
 pub struct CpuNetwork {
-    layout: CpuLayout,
+    pub(super) layout: CpuLayout,
     set: InstructionSet,
-    slots: Vec<Buffer>,
-    parameters: Buffer,
-    running: Buffer,
+    pub(super) slots: Vec<Buffer>,
+    pub(super) parameters: Buffer,
+    pub(super) running: Buffer,
     /// The moving average of parameters and running statistics, where one is kept.
     averaged: Option<[Buffer; 2]>,
-    prepared: Buffer,
-    gradients: Buffer,
-    moments: Vec<Buffer>,
-    scratch: Scratch,
-    partials: Vec<f64>,
-    shared: Buffer,
-    filters: Buffer,
-    saved_statistics: Buffer,
-    factors: Buffer,
+    pub(super) prepared: Buffer,
+    pub(super) gradients: Gradients,
+    /// The optimiser's.
+    moments_of_gradients: Vec<Buffer>,
+    pub(super) scratch: Scratch,
+    pub(super) partials: Vec<f64>,
+    pub(super) shared: Buffer,
+    pub(super) filters: Buffer,
+    pub(super) saved_statistics: Buffer,
+    pub(super) factors: Buffer,
+    /// Batch normalisation's, of each micro-batch: [means, squared deviations] a layer.
+    pub(super) moments: Vec<f64>,
+    /// Its sums in a backward pass of a layer, of each micro-batch: its own and the whole batch's.
+    pub(super) sums: Vec<f64>,
+    /// What each micro-batch of the last loss came to.
+    pub(super) outcomes: Vec<Outcome>,
     /// Whether there are gradients.
-    trained_once: bool,
-    times: Times,
+    pub(super) trained_once: bool,
+    pub(super) times: Times,
 }
 
 /// Time spent, for benchmarks: [forward, activation forward, activation backward, weights, input] for each step.
-struct Times {
-    steps: Vec<[Duration; 5]>,
+pub(super) struct Times {
+    pub(super) steps: Vec<[Duration; 5]>,
     gather: Duration,
-    loss: Duration,
+    pub(super) loss: Duration,
     update: Duration,
 }
 
 /// Adds the time since `from` to `to`, and starts anew.
-fn lap(from: &mut Instant, to: &mut Duration) {
+pub(super) fn lap(from: &mut Instant, to: &mut Duration) {
     let now = Instant::now();
     *to += now - *from;
     *from = now;
@@ -60,8 +67,13 @@ fn lap(from: &mut Instant, to: &mut Duration) {
 
 impl CpuNetwork {
     /// Allocates what the layout asks for. Errors: no memory.
-    pub fn new(layout: CpuLayout, settings: &Settings, set: InstructionSet) -> Result<Self> {
-        let training = settings.optimizer.is_some();
+    pub fn new(
+        layout: CpuLayout,
+        settings: &Settings,
+        together: Option<&Together>,
+        set: InstructionSet,
+    ) -> Result<Self> {
+        let parts = layout.parts;
         let moments = settings.optimizer.map_or(0, |o| o.moments().len());
         Ok(Self {
             set,
@@ -73,14 +85,17 @@ impl CpuNetwork {
                 false => None,
             },
             prepared: Buffer::new(layout.prepared)?,
-            gradients: Buffer::new(if training { layout.trained } else { 0 })?,
-            moments: (0..moments).map(|_| Buffer::new(layout.trained)).collect::<Result<_>>()?,
+            gradients: Gradients::new(buckets(&layout, together.is_some()), together.is_some())?,
+            moments_of_gradients: (0..moments).map(|_| Buffer::new(layout.trained)).collect::<Result<_>>()?,
             scratch: Scratch::new(settings.threads, layout.workspace.scratch)?,
             partials: vec![0.0; layout.partials],
             shared: Buffer::new(layout.workspace.shared)?,
             filters: Buffer::new(layout.workspace.filters)?,
-            saved_statistics: Buffer::new(layout.saved_statistics)?,
+            saved_statistics: Buffer::new(parts * layout.saved_statistics)?,
             factors: Buffer::new(layout.factors)?,
+            moments: vec![0.0; parts * layout.saved_statistics / 2],
+            sums: vec![0.0; 2 * parts * layout.factors],
+            outcomes: Vec::with_capacity(parts),
             trained_once: false,
             times: Times {
                 steps: vec![[Duration::ZERO; 5]; layout.steps.len()],
@@ -104,8 +119,7 @@ impl CpuNetwork {
 
     /// The logits of the last forward pass of `n` samples.
     pub fn logits(&self, n: usize) -> &[f32] {
-        let classes = self.layout.steps.last().map_or(0, |s| s.output.elements());
-        &self.slots[self.layout.logits][..n * classes]
+        &self.slots[self.layout.logits][..n * self.layout.classes()]
     }
 
     /// Fills the input from picks.
@@ -117,210 +131,68 @@ impl CpuNetwork {
         lap(&mut clock, &mut self.times.gather);
     }
 
-    /// Input to logits for `n` samples. In training, with the seed and the number of steps done, batch statistics and
-    /// dropout are used; in inference and in frozen steps, running statistics and none.
-    pub fn forward(&mut self, n: usize, training: Option<(u64, u64)>) {
-        let steps = take(&mut self.layout.steps);
-        for (index, step) in steps.iter().enumerate() {
-            self.forward_step(n, index, step, training);
+    /// What the whole batch came to, by what its micro-batches did, in order; the running statistics follow.
+    pub fn settle(&mut self, samples: &Samples, together: Option<&Together>) -> Result<Outcome> {
+        let Self { layout, running, moments, outcomes, .. } = self;
+        let (all, mut whole) = (layout.saved_statistics / 2, Outcome::default());
+        let Some(Together { peers, sync_batch_norm }) = together else {
+            follow(layout, running, moments, samples.count);
+            outcomes.iter().for_each(|outcome| whole.add(*outcome));
+            return Ok(whole);
+        };
+        let mut mine = Vec::with_capacity(outcomes.len() * (3 + all));
+        for (part, Outcome { loss, top1, top5 }) in outcomes.iter().enumerate() {
+            mine.extend([*loss, f64::from(*top1), f64::from(*top5)]);
+            mine.extend_from_slice(&moments[part * all..(part + 1) * all]);
         }
-        self.layout.steps = steps;
-    }
-
-    /// Inference of `n` samples up to the average pooling: what that is given, [n, height, width, channels].
-    pub fn features(&mut self, n: usize) -> &[f32] {
-        let steps = take(&mut self.layout.steps);
-        let end = steps.iter().position(|s| matches!(s.work, Work::AveragePool { .. })).unwrap_or_default();
-        for (index, step) in steps[..end].iter().enumerate() {
-            self.forward_step(n, index, step, None);
-        }
-        let (slot, len) = (steps[end].x, n * steps[end].input.elements());
-        self.layout.steps = steps;
-        &self.slots[slot][..len]
-    }
-
-    fn forward_step(&mut self, n: usize, index: usize, step: &Step, training: Option<(u64, u64)>) {
-        let mut clock = Instant::now();
-        let training = training.filter(|_| step.trained);
-        let (inputs, outputs) = (n * step.input.elements(), n * step.output.elements());
-        let mut y = take(&mut self.slots[step.y]);
-        let out = &mut y[..outputs];
-        match &step.work {
-            Work::Convolution { convolution, prepared, activation, norm, z } => {
-                let apart = *z != step.y;
-                let mut other = if apart { take(&mut self.slots[*z]) } else { Buffer::default() };
-                let inner_len = n * activation.shape.elements();
-                let (inner, outer) = if apart { (&mut other[..inner_len], Some(out)) } else { (out, None) };
-                let x = &self.slots[step.x][..inputs];
-                let (weight, bias) = (&self.parameters[step.weight.clone()], &self.parameters[step.bias.clone()]);
-                let mut workspace =
-                    Workspace { scratch: &self.scratch, shared: &mut self.shared, filters: &mut self.filters };
-                match prepared {
-                    Some(prepared) if prepared.suits(n) => {
-                        prepared.forward(x, &self.prepared, bias, norm.is_none(), inner, &mut workspace)
-                    }
-                    _ => convolution.forward(x, weight, bias, norm.is_none(), inner, &mut workspace),
-                }
-                lap(&mut clock, &mut self.times.steps[index][0]);
-                if let Some(norm) = norm {
-                    self.prepare_norm(norm, activation, inner, training.is_some());
-                    let c = activation.shape.channels;
-                    let (scale, shift) =
-                        self.saved_statistics[norm.saved_statistics..norm.saved_statistics + 2 * c].split_at(c);
-                    match outer {
-                        Some(out) => activation.forward(inner, scale, shift, out),
-                        None => activation.forward_in_place(inner, scale, shift),
-                    }
-                } else if let Some(out) = outer {
-                    activation.pool(inner, out);
-                }
-                if apart {
-                    self.slots[*z] = other;
-                }
-                lap(&mut clock, &mut self.times.steps[index][1]);
-            }
-            Work::LocalResponseNorm => {
-                let x = &self.slots[step.x][..inputs];
-                local_response_normalisation::forward(x, step.input.channels, step.input.elements(), out);
-            }
-            Work::MaxPool => max_pool::forward(&self.slots[step.x][..inputs], step.input, out),
-            Work::AveragePool { size } => average_pool::forward(&self.slots[step.x][..inputs], step.input, *size, out),
-            Work::Linear { linear, relu, dropout, drop } => {
-                let (weight, bias) = (&self.parameters[step.weight.clone()], &self.parameters[step.bias.clone()]);
-                linear.forward(&self.slots[step.x][..inputs], weight, bias, out, &mut self.shared);
-                if *relu {
-                    let mask = training
-                        .filter(|_| *dropout > 0.0)
-                        .map(|(seed, done)| DropoutMask::new(seed, *drop, done, *dropout));
-                    linear::activate(out, *dropout, mask.as_ref());
-                }
+        let of_all = peers.all(&mine)?;
+        let parts = of_all.iter().flat_map(|of_one| of_one.chunks_exact(3 + all));
+        for (part, (numbers, size)) in parts.zip(samples.sizes()).enumerate() {
+            whole.add(Outcome { loss: numbers[0], top1: numbers[1] as u32, top5: numbers[2] as u32 });
+            match sync_batch_norm {
+                false => follow(layout, running, &numbers[3..], size),
+                true if part == 0 => follow(layout, running, &numbers[3..], samples.batch), // all have the same
+                true => {}
             }
         }
-        lap(&mut clock, &mut self.times.steps[index][0]);
-        self.slots[step.y] = y;
+        Ok(whole)
     }
 
-    /// Scale and shift for a forward pass, from the batch or from the running statistics.
-    fn prepare_norm(&mut self, norm: &Norm, activation: &Activation, z: &[f32], training: bool) {
-        let (gamma, beta) = (&self.parameters[norm.gamma.clone()], &self.parameters[norm.beta.clone()]);
-        let mut saved = statistics_of(&mut self.saved_statistics, norm.saved_statistics, activation.shape.channels);
-        let (means, variances) = self.running.split_at_mut(norm.variance.start);
-        let mean = &mut means[norm.mean.clone()];
-        let variance = &mut variances[..norm.variance.len()];
-        if training {
-            activation.statistics(z, gamma, beta, &mut saved, mean, variance, &mut self.partials);
-        } else {
-            Activation::frozen(gamma, beta, mean, variance, saved.scale, saved.shift);
+    /// Sends the gradients that are whole once the backward pass of step `index` is done.
+    pub(super) fn send(&mut self, samples: &Samples, index: usize, peers: &dyn Peers) -> Result<()> {
+        for bucket in self.gradients.completed_by(index) {
+            let nodes = self.gradients.take(bucket, samples.parts());
+            peers.begin(bucket, samples.batch, self.gradients.floats(bucket), nodes)?;
         }
+        Ok(())
     }
 
-    /// Loss and hits of the last forward pass, and the logits' gradient.
-    pub fn loss(&mut self, n: usize, targets: &[Target], smoothing: f32, teaching: Option<(f32, &[f32])>) -> Outcome {
-        let mut clock = Instant::now();
-        let mut gradient = take(&mut self.slots[self.layout.d_logits]);
-        let logits = self.logits(n);
-        let outcome = cross_entropy::outcome(logits, targets, smoothing, teaching, &mut gradient[..logits.len()]);
-        self.slots[self.layout.d_logits] = gradient;
-        lap(&mut clock, &mut self.times.loss);
-        outcome
-    }
-
-    /// The gradients of all that is trained, after [`Self::loss`].
-    pub fn backward(&mut self, n: usize) {
-        let steps = take(&mut self.layout.steps);
-        for (index, step) in steps.iter().enumerate().rev().take_while(|(_, step)| step.trained) {
-            self.backward_step(n, index, step);
+    /// Waits for the sums of all that was sent.
+    pub fn receive(&mut self, peers: &dyn Peers) -> Result<()> {
+        for _ in 0..self.gradients.len() {
+            let (bucket, sum) = peers.finish()?;
+            self.gradients.put(bucket, sum);
         }
-        self.layout.steps = steps;
-        self.trained_once = true;
-    }
-
-    fn backward_step(&mut self, n: usize, index: usize, step: &Step) {
-        let mut clock = Instant::now();
-        let (inputs, outputs) = (n * step.input.elements(), n * step.output.elements());
-        match &step.work {
-            Work::Convolution { convolution, activation, norm, z, .. } => {
-                let mut dz = take(&mut self.slots[*z]);
-                let gradient = &mut dz[..n * activation.shape.elements()];
-                let dy = &self.slots[step.dy][..outputs];
-                if let Some(norm) = norm {
-                    let saved =
-                        statistics_of(&mut self.saved_statistics, norm.saved_statistics, activation.shape.channels);
-                    let (d_gammas, d_betas) = self.gradients.split_at_mut(norm.beta.start);
-                    let gamma = &self.parameters[norm.gamma.clone()];
-                    let d_gamma = &mut d_gammas[norm.gamma.clone()];
-                    let d_beta = &mut d_betas[..norm.beta.len()];
-                    let (partials, factors) = (&mut self.partials, &mut self.factors);
-                    activation.backward(gradient, dy, gamma, &saved, d_gamma, d_beta, partials, factors);
-                } else {
-                    activation.backward_plain(gradient, dy);
-                    let d_bias = &mut self.gradients[step.bias.clone()];
-                    activation.bias_gradient(gradient, d_bias, &mut self.partials);
-                }
-                lap(&mut clock, &mut self.times.steps[index][2]);
-                let x = &self.slots[step.x][..inputs];
-                let mut workspace =
-                    Workspace { scratch: &self.scratch, shared: &mut self.shared, filters: &mut self.filters };
-                convolution.weight_gradient(x, gradient, &mut self.gradients[step.weight.clone()], &mut workspace);
-                lap(&mut clock, &mut self.times.steps[index][3]);
-                if let Some(slot) = step.dx {
-                    let mut dx = take(&mut self.slots[slot]);
-                    let weight = &self.parameters[step.weight.clone()];
-                    convolution.input_gradient(gradient, weight, &mut dx[..inputs], &mut workspace);
-                    self.slots[slot] = dx;
-                }
-                self.slots[*z] = dz;
-            }
-            Work::Linear { linear, relu, dropout, .. } => {
-                let mut dy = take(&mut self.slots[step.dy]);
-                if *relu {
-                    linear::activate_gradient(&self.slots[step.y][..outputs], &mut dy[..outputs], *dropout);
-                }
-                let (d_weights, d_biases) = self.gradients.split_at_mut(step.bias.start);
-                let (dw, db) = (&mut d_weights[step.weight.clone()], &mut d_biases[..step.bias.len()]);
-                linear.weight_gradient(&self.slots[step.x][..inputs], &dy[..outputs], dw, db);
-                lap(&mut clock, &mut self.times.steps[index][3]);
-                if let Some(slot) = step.dx {
-                    let weight = &self.parameters[step.weight.clone()];
-                    let dx = &mut self.slots[slot][..inputs];
-                    linear.input_gradient(&dy[..outputs], weight, dx, &mut self.shared);
-                }
-                self.slots[step.dy] = dy;
-            }
-            other => self.backward_plain(n, step, other),
-        }
-        lap(&mut clock, &mut self.times.steps[index][4]);
-    }
-
-    /// Backward pass of steps without parameters.
-    fn backward_plain(&mut self, n: usize, step: &Step, work: &Work) {
-        let Some(slot) = step.dx else { return };
-        let (inputs, outputs) = (n * step.input.elements(), n * step.output.elements());
-        let mut buffer = take(&mut self.slots[slot]);
-        let (dx, dy) = (&mut buffer[..inputs], &self.slots[step.dy][..outputs]);
-        match work {
-            Work::LocalResponseNorm => {
-                let x = &self.slots[step.x][..inputs];
-                let (c, sample) = (step.input.channels, step.input.elements());
-                local_response_normalisation::backward(x, dy, c, sample, dx, &self.scratch);
-            }
-            Work::MaxPool => max_pool::backward(&self.slots[step.x][..inputs], dy, step.input, dx),
-            Work::AveragePool { size } => average_pool::backward(dy, step.input, *size, dx),
-            Work::Convolution { .. } | Work::Linear { .. } => {}
-        }
-        self.slots[slot] = buffer;
+        Ok(())
     }
 
     /// Update `t`, from 1, and what comes before and after it.
     pub fn update(&mut self, rule: &Optimizer, more: &Update, learning_rate: f32, t: u64) {
         let mut clock = Instant::now();
-        let clip = |most| gradient_norm::factor(self.set, &self.gradients, most, &mut self.partials);
+        let parts = self.gradients.parts().map(|(_, values)| values);
+        let clip = |most| gradient_norm::factor(self.set, parts, most, &mut self.partials);
         let factor = more.clip_norm.map_or(1.0, clip);
         for (range, decays) in &self.layout.updates {
             let rule = if *decays { *rule } else { rule.with_decay(0.0) };
             let step = optimizer::Hyperparameters { rule, learning_rate, t, factor };
-            let (parameters, moments) = (&mut self.parameters, self.moments.as_mut_slice());
-            optimizer::update(self.set, &step, range, parameters, &self.gradients, moments);
+            for (bucket, values) in self.gradients.parts() {
+                let part = range.start.max(bucket.range.start)..range.end.min(bucket.range.end);
+                if !part.is_empty() {
+                    let gradients = &values[part.start - bucket.range.start..part.end - bucket.range.start];
+                    let (parameters, moments) = (&mut self.parameters, self.moments_of_gradients.as_mut_slice());
+                    optimizer::update(self.set, &step, &part, parameters, gradients, moments);
+                }
+            }
         }
         if let (Some(decay), Some([parameters, running])) = (more.ema, &mut self.averaged) {
             let share = Update::average_share(decay, t) as f32;
@@ -355,12 +227,12 @@ impl CpuNetwork {
 
     /// The optimiser's moments, for tensors that are trained.
     pub fn moments(&self) -> Vec<Vec<Vec<f32>>> {
-        self.moments.iter().map(|m| self.trained_parts(m)).collect()
+        self.moments_of_gradients.iter().map(|m| self.trained_parts(m)).collect()
     }
 
     /// Gradients of the last backward pass; empty before the first.
     pub fn gradients(&self) -> Vec<Vec<f32>> {
-        if self.trained_once { self.trained_parts(&self.gradients) } else { Vec::new() }
+        if self.trained_once { self.trained_parts(&self.gradients.whole()) } else { Vec::new() }
     }
 
     fn trained_parts(&self, values: &[f32]) -> Vec<Vec<f32>> {
@@ -391,9 +263,9 @@ impl CpuNetwork {
             }
             put(averages, parameters, running);
         }
-        self.moments.iter_mut().for_each(Buffer::zero);
+        self.moments_of_gradients.iter_mut().for_each(Buffer::zero);
         let trained = || self.layout.places.iter().filter(|p| p.trained);
-        for (moment, values) in self.moments.iter_mut().zip(moments) {
+        for (moment, values) in self.moments_of_gradients.iter_mut().zip(moments) {
             trained().zip(values).for_each(|(place, values)| place.pack(&values, moment));
         }
         for step in &self.layout.steps {
@@ -427,8 +299,20 @@ fn lent(values: &[Vec<f32>]) -> Tensors<'_> {
     values.iter().map(|v| Cow::Borrowed(v.as_slice())).collect()
 }
 
+/// Moves the running statistics by what a forward pass over `samples` samples has seen.
+fn follow(layout: &CpuLayout, running: &mut [f32], moments: &[f64], samples: usize) {
+    for step in layout.steps.iter().filter(|step| step.trained) {
+        let Work::Convolution { activation, norm: Some(norm), .. } = &step.work else { continue };
+        let Shape { channels, .. } = activation.shape;
+        let seen = &moments[norm.saved_statistics / 2..][..2 * channels];
+        let (means, variances) = running.split_at_mut(norm.variance.start);
+        let count = (activation.shape.pixels() * samples) as f64;
+        Activation::follow(seen, count, &mut means[norm.mean.clone()], &mut variances[..channels]);
+    }
+}
+
 /// The four statistics of a layer that are saved in the forward pass for the backward pass.
-fn statistics_of(saved: &mut [f32], start: usize, channels: usize) -> Normalisation<'_> {
+pub(super) fn statistics_of(saved: &mut [f32], start: usize, channels: usize) -> Normalisation<'_> {
     let (scale, rest) = saved[start..start + 4 * channels].split_at_mut(channels);
     let (shift, rest) = rest.split_at_mut(channels);
     let (mean, inverse_deviation) = rest.split_at_mut(channels);

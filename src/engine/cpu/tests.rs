@@ -1,7 +1,7 @@
 //! Every operation against `reference` in f64, at awkward sizes, with every instruction set and one to three threads,
 //! whose bits must agree. `convolution_tests` has the convolutions.
 
-use super::layers::activation::{Activation, Normalisation};
+use super::layers::activation::{self, Activation, Normalisation};
 use super::layers::linear::Linear;
 use super::layers::{average_pool, cross_entropy, local_response_normalisation, max_pool, optimizer};
 use super::plumbing::buffer::{Buffer, Scratch};
@@ -92,13 +92,25 @@ fn check_activation(n: usize, shape: Shape, pool: bool) {
             let mut norm = Normalisation { scale, shift, mean, inverse_deviation };
             let (mut own_mean, mut own_variance) = (running_mean.clone(), running_variance.clone());
             let mut partials = vec![f64::NAN; activation.partials(n)];
-            activation.statistics(&z, &gamma, &beta, &mut norm, &mut own_mean, &mut own_variance, &mut partials);
+            // In two micro-batches that are normalised together, where there are two samples.
+            let (pixels, first) = (shape.pixels() as f64, n / 2);
+            let (mut joined, mut other) = (vec![f64::NAN; 2 * c], vec![f64::NAN; 2 * c]);
+            let (start, rest) = z.split_at(first * shape.elements());
+            activation.moments(start, &mut joined, &mut partials);
+            activation.moments(rest, &mut other, &mut partials);
+            activation::join(&mut joined, first as f64 * pixels, &other, (n - first) as f64 * pixels);
+            let count = n as f64 * pixels;
+            Activation::normalisation(&joined, count, &gamma, &beta, &mut norm);
+            Activation::follow(&joined, count, &mut own_mean, &mut own_variance);
             let mut y = vec![f32::NAN; output];
             activation.forward(&z, norm.scale, norm.shift, &mut y);
             let mut dz = z.clone();
-            let (mut d_gamma, mut d_beta, mut factors) = (vec![0.0; c], vec![0.0; c], vec![0.0; 2 * c]);
-            activation.backward(&mut dz, &dy, &gamma, &norm, &mut d_gamma, &mut d_beta, &mut partials, &mut factors);
-            [y, dz, d_gamma, d_beta, own_mean, own_variance]
+            let (mut sums, mut factors) = (vec![f64::NAN; 2 * c], vec![0.0; 2 * c]);
+            activation.gradient_sums(&mut dz, &dy, &norm, &mut sums, &mut partials);
+            activation.backward(&mut dz, &dy, &gamma, &norm, (&sums, count), &mut factors);
+            let sums: Vec<f32> = sums.iter().map(|v| *v as f32).collect();
+            let (d_beta, d_gamma) = sums.split_at(c);
+            [y, dz, d_gamma.to_vec(), d_beta.to_vec(), own_mean, own_variance]
         },
         |set, [y, dz, d_gamma, d_beta, mean, variance]| {
             let errors = [
@@ -179,8 +191,9 @@ fn what_is_not_a_number_stays_so() {
         let mut statistics: [Vec<f32>; 4] = std::array::from_fn(|_| vec![0.0; 3]);
         let [scale, shift, mean, inverse_deviation] = &mut statistics;
         let mut norm = Normalisation { scale, shift, mean, inverse_deviation };
-        let (mut means, mut variances, mut partials) = ([0.0; 3], [1.0; 3], vec![0.0; activation.partials(1)]);
-        activation.statistics(&z, &[1.0; 3], &[0.0; 3], &mut norm, &mut means, &mut variances, &mut partials);
+        let (mut joined, mut partials) = ([0.0; 6], vec![0.0; activation.partials(1)]);
+        activation.moments(&z, &mut joined, &mut partials);
+        Activation::normalisation(&joined, 4.0, &[1.0; 3], &[0.0; 3], &mut norm);
         assert!(norm.scale.iter().all(|v| v.is_nan()), "{}", set.name());
     }
 }
@@ -275,8 +288,8 @@ fn cross_entropy_and_hits() {
         let mut gradient64 = vec![0.0; logits.len()];
         let loss64 = truth::forward_backward(&wide(&logits), &targets, f64::from(smoothing), &mut gradient64);
         let mut gradient = vec![f32::NAN; logits.len()];
-        let outcome = cross_entropy::outcome(&logits, &targets, smoothing, None, &mut gradient);
-        assert!((f64::from(outcome.loss) - loss64).abs() <= 1e-6 * loss64.abs());
+        let outcome = cross_entropy::outcome(&logits, &targets, n, smoothing, None, &mut gradient);
+        assert!((outcome.loss / n as f64 - loss64).abs() <= 1e-6 * loss64.abs());
         assert!(distance(&gradient, &gradient64) < 1e-6 || classes == 1);
         assert_eq!((outcome.top1, outcome.top5), truth::hits(&wide(&logits), &targets));
 
@@ -285,15 +298,16 @@ fn cross_entropy_and_hits() {
             truth::taught(&wide(&logits), &targets, f64::from(smoothing), Some((f64::from(0.7f32), &rows)), g)
         };
         let loss64 = taught(&mut gradient64);
-        let outcome = cross_entropy::outcome(&logits, &targets, smoothing, Some((0.7, &rows)), &mut gradient);
-        assert!((f64::from(outcome.loss) - loss64).abs() <= 1e-6 * loss64.abs());
+        let outcome = cross_entropy::outcome(&logits, &targets, n, smoothing, Some((0.7, &rows)), &mut gradient);
+        assert!((outcome.loss / n as f64 - loss64).abs() <= 1e-6 * loss64.abs());
         assert!(distance(&gradient, &gradient64) < 1e-6 || classes == 1);
     }
-    let outcome = cross_entropy::outcome(&[f32::NAN, 1.0, 0.0, 5.0], &Target::each(&[0, 1]), 0.0, None, &mut [0.0; 4]);
+    let outcome =
+        cross_entropy::outcome(&[f32::NAN, 1.0, 0.0, 5.0], &Target::each(&[0, 1]), 2, 0.0, None, &mut [0.0; 4]);
     assert!(outcome.loss.is_nan());
     assert_eq!((outcome.top1, outcome.top5), (1, 1));
     // Impossible, and not asked for.
-    let outcome = cross_entropy::outcome(&[0.0, f32::NEG_INFINITY], &[Target::of(0)], 0.0, None, &mut [0.0; 2]);
+    let outcome = cross_entropy::outcome(&[0.0, f32::NEG_INFINITY], &[Target::of(0)], 1, 0.0, None, &mut [0.0; 2]);
     assert_eq!(outcome.loss, 0.0);
 }
 

@@ -54,45 +54,39 @@ impl Activation {
         2 * n * self.shape.channels
     }
 
-    /// Statistics of the batch z [n,h,w,c]: fills `norm` and moves the running statistics.
-    #[expect(clippy::too_many_arguments, reason = "the layer's parameters and buffers are slices of larger ones")]
-    pub fn statistics(
-        &self,
-        z: &[f32],
-        gamma: &[f32],
-        beta: &[f32],
-        norm: &mut Normalisation<'_>,
-        running_mean: &mut [f32],
-        running_variance: &mut [f32],
-        partials: &mut [f64],
-    ) {
+    /// Means and sums of squared deviations of z [n,h,w,c], a channel each: joined [2][c].
+    pub fn moments(&self, z: &[f32], joined: &mut [f64], partials: &mut [f64]) {
         let (c, sample) = (self.shape.channels, self.shape.elements());
-        let n = z.len() / sample;
-        let partials = &mut partials[..self.partials(n)];
+        let partials = &mut partials[..self.partials(z.len() / sample)];
         z.par_chunks(sample).zip(partials.par_chunks_mut(2 * c)).with_max_len(1).for_each(|(z, partial)| {
             moments(self.set, z, c, partial);
         });
         let pixels = self.shape.pixels() as f64;
-        let count = pixels * n as f64;
-        for channel in 0..c {
-            // Chan et al. 1979: means and squared deviations of samples joined in order.
-            let (mut mean, mut squares) = (0.0, 0.0);
-            for (sample, partial) in partials.chunks_exact(2 * c).enumerate() {
-                let before = pixels * sample as f64;
-                let delta = partial[channel] - mean;
-                mean += delta * pixels / (before + pixels);
-                squares += partial[c + channel] + delta * delta * before * pixels / (before + pixels);
-            }
-            // Deviations beyond 1e19 overflow: a network that is lost must not look normalised.
-            let squares = if squares.is_finite() { squares } else { f64::NAN };
-            let inverse = 1.0 / (squares / count + EPSILON).sqrt();
-            norm.mean[channel] = mean as f32;
+        joined.fill(0.0);
+        for (sample, partial) in partials.chunks_exact(2 * c).enumerate() {
+            join(joined, pixels * sample as f64, partial, pixels);
+        }
+    }
+
+    /// Fills `norm` from [`Self::moments`] of `count` pixels.
+    pub fn normalisation(joined: &[f64], count: f64, gamma: &[f32], beta: &[f32], norm: &mut Normalisation<'_>) {
+        let (means, squares) = joined.split_at(gamma.len());
+        for (channel, (mean, squares)) in means.iter().zip(squares).enumerate() {
+            let inverse = 1.0 / (finite(*squares) / count + EPSILON).sqrt();
+            norm.mean[channel] = *mean as f32;
             norm.inverse_deviation[channel] = inverse as f32;
             norm.scale[channel] = (f64::from(gamma[channel]) * inverse) as f32;
             norm.shift[channel] = (f64::from(beta[channel]) - mean * f64::from(gamma[channel]) * inverse) as f32;
-            let unbiased = squares / (count - 1.0).max(1.0);
-            let moved = |old: f32, new: f64| (f64::from(old) * (1.0 - MOMENTUM) + MOMENTUM * new) as f32;
-            running_mean[channel] = moved(running_mean[channel], mean);
+        }
+    }
+
+    /// Moves the running statistics by [`Self::moments`] of `count` pixels.
+    pub fn follow(joined: &[f64], count: f64, running_mean: &mut [f32], running_variance: &mut [f32]) {
+        let (means, squares) = joined.split_at(running_mean.len());
+        let moved = |old: f32, new: f64| (f64::from(old) * (1.0 - MOMENTUM) + MOMENTUM * new) as f32;
+        for (channel, (mean, squares)) in means.iter().zip(squares).enumerate() {
+            let unbiased = finite(*squares) / (count - 1.0).max(1.0);
+            running_mean[channel] = moved(running_mean[channel], *mean);
             running_variance[channel] = moved(running_variance[channel], unbiased);
         }
     }
@@ -126,25 +120,20 @@ impl Activation {
         });
     }
 
-    /// Replaces z by its gradient, from `dy`, the gradient of the result; gradients of gamma and beta are written.
-    #[expect(clippy::too_many_arguments, reason = "the layer's parameters and buffers are slices of larger ones")]
-    pub fn backward(
+    /// Sums over z [n,h,w,c] that its gradient needs, a channel each: of dy, and of dy * xhat, [2][c]; they are the gradients
+    /// of beta and gamma.
+    pub fn gradient_sums(
         &self,
         z: &mut [f32],
         dy: &[f32],
-        gamma: &[f32],
         norm: &Normalisation<'_>,
-        d_gamma: &mut [f32],
-        d_beta: &mut [f32],
+        sums: &mut [f64],
         partials: &mut [f64],
-        factors: &mut [f32],
     ) {
         let (set, shape) = (self.set, self.shape);
         let (c, sample) = (shape.channels, shape.elements());
-        let n = z.len() / sample;
-        let (scale, shift) = (&*norm.scale, &*norm.shift);
-        let (mean, inverse) = (&*norm.mean, &*norm.inverse_deviation);
-        let partials = &mut partials[..self.partials(n)];
+        let Normalisation { scale, shift, mean, inverse_deviation } = norm;
+        let partials = &mut partials[..self.partials(z.len() / sample)];
         z.par_chunks_mut(sample)
             .zip(dy.par_chunks(self.output()))
             .zip(partials.par_chunks_mut(2 * c))
@@ -152,23 +141,36 @@ impl Activation {
             .for_each(|((z, dy), partial)| {
                 partial.fill(0.0);
                 if self.pool {
-                    pooled_gradient_sums(set, z, dy, shape, scale, shift, mean, inverse, partial);
+                    pooled_gradient_sums(set, z, dy, shape, scale, shift, mean, inverse_deviation, partial);
                 } else {
-                    gradient_sums(set, z, dy, c, scale, shift, mean, inverse, partial);
+                    gradient_sums(set, z, dy, c, scale, shift, mean, inverse_deviation, partial);
                 }
             });
+        sums.fill(0.0);
+        for partial in partials.chunks_exact(2 * c) {
+            sums.iter_mut().zip(partial).for_each(|(sum, part)| *sum += part);
+        }
+    }
+
+    /// Replaces z by its gradient, from `dy`, the gradient of the result, and the sums of all `count` pixels that were normalised
+    /// together.
+    pub fn backward(
+        &self,
+        z: &mut [f32],
+        dy: &[f32],
+        gamma: &[f32],
+        norm: &Normalisation<'_>,
+        (sums, count): (&[f64], f64),
+        factors: &mut [f32],
+    ) {
+        let (set, shape) = (self.set, self.shape);
+        let (c, sample) = (shape.channels, shape.elements());
+        let (scale, shift) = (&*norm.scale, &*norm.shift);
         // dz = a dy + b z + d, with the means of dy and of dy * xhat folded into b and d.
-        let count = (shape.pixels() * n) as f64;
         let (b, d) = factors.split_at_mut(c);
         for channel in 0..c {
-            let (mut sum, mut product) = (0.0, 0.0);
-            for partial in partials.chunks_exact(2 * c) {
-                sum += partial[channel];
-                product += partial[c + channel];
-            }
-            d_beta[channel] = sum as f32;
-            d_gamma[channel] = product as f32;
-            let (mean, inverse) = (f64::from(mean[channel]), f64::from(inverse[channel]));
+            let (sum, product) = (sums[channel], sums[c + channel]);
+            let (mean, inverse) = (f64::from(norm.mean[channel]), f64::from(norm.inverse_deviation[channel]));
             let slope = -f64::from(gamma[channel]) * inverse * inverse * product / count;
             b[channel] = slope as f32;
             d[channel] = (-f64::from(gamma[channel]) * inverse * sum / count - slope * mean) as f32;
@@ -214,4 +216,19 @@ impl Activation {
             *d_bias = (means * self.shape.pixels() as f64) as f32;
         }
     }
+}
+
+/// Joins the moments [2][c] of `count` pixels to those of `before` pixels (Chan et al. 1979).
+pub fn join(joined: &mut [f64], before: f64, other: &[f64], count: f64) {
+    let c = joined.len() / 2;
+    for channel in 0..c {
+        let delta = other[channel] - joined[channel];
+        joined[channel] += delta * count / (before + count);
+        joined[c + channel] += other[c + channel] + delta * delta * before * count / (before + count);
+    }
+}
+
+/// Deviations beyond 1e19 overflow: a network that is lost must not look normalised.
+fn finite(squares: f64) -> f64 {
+    if squares.is_finite() { squares } else { f64::NAN }
 }

@@ -4,28 +4,38 @@
 use crate::engine::cpu::reference::cross_entropy::hits;
 use crate::engine::sample::Target;
 
-/// What a batch came to.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What some samples of a batch came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// Mean loss.
-    pub loss: f32,
+    /// Sum of their losses.
+    pub loss: f64,
     /// Samples whose highest logit is the label's.
     pub top1: u32,
     /// Samples whose label is among the five highest.
     pub top5: u32,
 }
 
-/// Loss and hits of logits [n, classes], whose gradient is written to `gradient` [n, classes]. With `teaching`, a weight and
-/// rows [n, classes], so much of the target is the rows.
+impl Outcome {
+    /// Adds what later samples came to.
+    pub fn add(&mut self, other: Self) {
+        self.loss += other.loss;
+        self.top1 += other.top1;
+        self.top5 += other.top5;
+    }
+}
+
+/// Loss and hits of logits [n, classes] of a batch of `batch` samples, whose gradient is written to `gradient` [n, classes].
+/// With `teaching`, a weight and rows [n, classes], so much of the target is the rows.
 pub fn outcome(
     logits: &[f32],
     targets: &[Target],
+    batch: usize,
     smoothing: f32,
     teaching: Option<(f32, &[f32])>,
     gradient: &mut [f32],
 ) -> Outcome {
-    let (n, classes) = (targets.len(), logits.len() / targets.len().max(1));
-    let (n_inverse, smoothing) = (1.0 / n as f64, f64::from(smoothing));
+    let classes = logits.len() / targets.len().max(1);
+    let (batch_inverse, smoothing) = (1.0 / batch as f64, f64::from(smoothing));
     let (taught, rows) = teaching.map_or((0.0, &[][..]), |(weight, rows)| (f64::from(weight), rows));
     let spread = (1.0 - taught) * smoothing / classes as f64;
     let mut loss = 0.0;
@@ -51,9 +61,9 @@ pub fn outcome(
             let mut target =
                 labels.iter().fold(spread, |t, (label, share)| t + if class == *label { *share } else { 0.0 });
             target += teacher.get(class).map_or(0.0, |share| taught * f64::from(*share));
-            *g = ((shifted(*v).exp() / total - target) * n_inverse) as f32;
+            *g = ((shifted(*v).exp() / total - target) * batch_inverse) as f32;
         }
     }
     let (top1, top5) = hits(logits, targets);
-    Outcome { loss: (loss * n_inverse) as f32, top1, top5 }
+    Outcome { loss, top1, top5 }
 }

@@ -15,12 +15,16 @@ pub fn partials(gradients: usize) -> usize {
     gradients.div_ceil(CHUNK)
 }
 
-/// The factor that brings the L2 norm of `gradients` down to `most`; 1 where it is no larger.
+/// The factor that brings the L2 norm of gradients, in `parts`, down to `most`; 1 where it is no larger.
 #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
-pub fn factor(set: InstructionSet, gradients: &[f32], most: f64, sums: &mut [f64]) -> f32 {
-    let sums = &mut sums[..partials(gradients.len())];
-    sums.par_iter_mut().zip(gradients.par_chunks(CHUNK)).for_each(|(sum, part)| squares(set, part, sum));
-    let norm = sums.iter().sum::<f64>().sqrt();
+pub fn factor<'a>(set: InstructionSet, parts: impl Iterator<Item = &'a [f32]>, most: f64, sums: &mut [f64]) -> f32 {
+    let mut total = 0.0;
+    for gradients in parts {
+        let sums = &mut sums[..partials(gradients.len())];
+        sums.par_iter_mut().zip(gradients.par_chunks(CHUNK)).for_each(|(sum, part)| squares(set, part, sum));
+        total = sums.iter().fold(total, |total, sum| total + sum);
+    }
+    let norm = total.sqrt();
     (most / (norm + 1e-6)).min(1.0) as f32
 }
 
@@ -49,11 +53,12 @@ mod tests {
             let mut sums = vec![f64::NAN; partials(count)];
             for most in [0.25 * norm, norm, 4.0 * norm] {
                 for set in [InstructionSet::Portable, InstructionSet::Avx2, InstructionSet::Avx512] {
-                    let (ours, theirs) = (factor(set, &gradients, most, &mut sums), twin::factor(norm, most));
+                    let (ours, theirs) =
+                        (factor(set, std::iter::once(gradients.as_slice()), most, &mut sums), twin::factor(norm, most));
                     assert!((f64::from(ours) - theirs).abs() < 1e-7, "{count} {most}: {ours} {theirs}");
                 }
             }
         }
-        assert_eq!(factor(InstructionSet::Portable, &[0.0; 40], 1.0, &mut [0.0]), 1.0);
+        assert_eq!(factor(InstructionSet::Portable, std::iter::once(&[0.0; 40][..]), 1.0, &mut [0.0]), 1.0);
     }
 }

@@ -193,18 +193,23 @@ kernel! {
     }
 }
 
-/// y = max(y, 0), then inverted dropout where there is a mask: 0 where it drops, y / (1 - probability) elsewhere.
-pub fn activate(y: &mut [f32], probability: f32, mask: Option<&DropoutMask>) {
+/// y = max(y, 0), then inverted dropout where there is a mask: 0 where it drops, y / (1 - probability) elsewhere. The mask's
+/// elements count over the whole batch, of which y begins at `first`.
+pub fn activate(y: &mut [f32], probability: f32, mask: Option<&DropoutMask>, first: usize) {
     let Some(mask) = mask else {
         return y.iter_mut().for_each(|v| *v = relu(*v));
     };
     let kept = (1.0 / (1.0 - f64::from(probability))) as f32;
-    y.par_chunks_mut(4096).enumerate().for_each(|(chunk, y)| {
-        for (block, y) in y.chunks_mut(4).enumerate() {
-            let keeps = mask.keeps_block(chunk * 1024 + block);
-            for (v, keep) in y.iter_mut().zip(keeps) {
-                *v = if keep { relu(*v) * kept } else { 0.0 };
+    y.par_chunks_mut(4096).enumerate().for_each(|(chunk, mut y)| {
+        let mut element = first + chunk * 4096;
+        while !y.is_empty() {
+            let keeps = mask.keeps_block(element / 4);
+            let (now, later) = y.split_at_mut((4 - element % 4).min(y.len()));
+            for (v, keep) in now.iter_mut().zip(&keeps[element % 4..]) {
+                *v = if *keep { relu(*v) * kept } else { 0.0 };
             }
+            element += now.len();
+            y = later;
         }
     });
 }

@@ -29,7 +29,7 @@ pub struct Hyperparameters {
     pub factor: f32,
 }
 
-/// Updates the `range` of `parameters` from `gradients`. `moments` are as long as the parameters, one for each of
+/// Updates the `range` of `parameters` from its `gradients`. `moments` are as long as the parameters, one for each of
 /// [`Optimizer::moments`].
 pub fn update(
     set: InstructionSet,
@@ -40,7 +40,7 @@ pub fn update(
     moments: &mut [Buffer],
 ) {
     let range = || range.clone();
-    let chunks = parameters[range()].par_chunks_mut(CHUNK).zip(gradients[range()].par_chunks(CHUNK));
+    let chunks = parameters[range()].par_chunks_mut(CHUNK).zip(gradients.par_chunks(CHUNK));
     let (rate, t) = (f64::from(hyperparameters.learning_rate), hyperparameters.t as f64);
     match (&hyperparameters.rule, moments) {
         (
@@ -60,7 +60,7 @@ pub fn update(
             chunks.for_each(|(((p, g), m), v)| adam(set, constants, hyperparameters.factor, p, g, m, v));
         }
         (Optimizer::Sgd { momentum, weight_decay, nesterov }, [buffer, ..]) => {
-            // The buffer starts at zero, so that it is the gradient after the first step.
+            // The buffer starts at zero, so that it is the gradient after the first hyperparameters.
             let constants =
                 [*momentum as f32, *weight_decay as f32, hyperparameters.learning_rate, hyperparameters.factor];
             let chunks = chunks.zip(buffer[range()].par_chunks_mut(CHUNK));

@@ -1,0 +1,229 @@
+//! The gradients of all that is trained: one long vector, as the parameters are, in buckets.
+//!
+//! A bucket is whole once the backward pass has come to its first step, and can travel to peers while the pass goes on. An engine
+//! without peers has one bucket.
+
+use std::mem::take;
+use std::ops::{Deref, DerefMut, Range};
+
+use super::layout::CpuLayout;
+use super::plumbing::buffer::Buffer;
+use super::samples::Samples;
+use crate::engine::peers::take_spare;
+use crate::engine::tree::{self, Stack};
+use crate::error::Result;
+
+/// Floats of a bucket from which on it is closed: 25 MB, as torch's DistributedDataParallel has it.
+const ENOUGH: usize = 25 * (1 << 20) / size_of::<f32>();
+
+/// A part of the gradients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// Where it lies in the vector.
+    pub range: Range<usize>,
+    /// The step whose backward pass completes it.
+    pub step: usize,
+}
+
+/// The buckets of `layout`: one, or `several`, in the order in which a backward pass completes them: the weights from the last step to the first, and
+/// what is small at the end, which every step adds to. Weights come first in the vector, in the order of the steps.
+pub fn buckets(layout: &CpuLayout, several: bool) -> Vec<Bucket> {
+    let trained = || layout.steps.iter().enumerate().filter(|(_, step)| step.trained && !step.weight.is_empty());
+    let Some((first, _)) = trained().next() else { return Vec::new() }; // an engine that only infers
+    if !several {
+        return vec![Bucket { range: 0..layout.trained, step: first }];
+    }
+    let small = trained().map(|(_, step)| step.weight.end).max().unwrap_or_default().next_multiple_of(16);
+    let (mut buckets, mut end) = (Vec::new(), small.min(layout.trained));
+    let rest = end..layout.trained;
+    for (index, step) in trained().collect::<Vec<_>>().into_iter().rev() {
+        let start = if index == first { 0 } else { step.weight.start };
+        if index == first || end - start >= ENOUGH {
+            buckets.push(Bucket { range: start..end, step: index });
+            end = start;
+        }
+    }
+    buckets.push(Bucket { range: rest, step: first });
+    buckets.retain(|bucket| !bucket.range.is_empty());
+    buckets
+}
+
+/// The values of a bucket. What never leaves lies in pages of the engine's own choice.
+enum Values {
+    Own(Buffer),
+    Travelling(Vec<f32>),
+}
+
+impl Deref for Values {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Own(values) => values,
+            Self::Travelling(values) => values,
+        }
+    }
+}
+
+impl DerefMut for Values {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        match self {
+            Self::Own(values) => values,
+            Self::Travelling(values) => values,
+        }
+    }
+}
+
+/// See the module.
+pub struct Gradients {
+    parts: Vec<(Bucket, Values)>,
+    /// Further sums of each bucket, where what is computed here is no single node of the tree.
+    further: Vec<Vec<Vec<f32>>>,
+    /// Of one step's parameters, micro-batch after micro-batch.
+    stack: Stack<Vec<f32>>,
+    spare: Vec<Vec<f32>>,
+}
+
+impl Gradients {
+    /// Zeros, which may travel. Errors: no memory.
+    pub fn new(buckets: Vec<Bucket>, travel: bool) -> Result<Self> {
+        let further = vec![Vec::new(); buckets.len()];
+        let values = |len| match travel {
+            true => Ok(Values::Travelling(vec![0.0; len])),
+            false => Buffer::new(len).map(Values::Own),
+        };
+        let parts = buckets.into_iter().map(|bucket| values(bucket.range.len()).map(|values| (bucket, values)));
+        Ok(Self { parts: parts.collect::<Result<_>>()?, further, stack: Stack::default(), spare: Vec::new() })
+    }
+
+    /// Each bucket with its values, in the order in which they are completed.
+    pub fn parts(&self) -> impl Iterator<Item = (&Bucket, &[f32])> {
+        self.parts.iter().map(|(bucket, values)| (bucket, &**values))
+    }
+
+    /// The buckets that `step` completes.
+    pub fn completed_by(&self, step: usize) -> impl Iterator<Item = usize> + use<> {
+        let complete: Vec<usize> = (0..self.parts.len()).filter(|at| self.parts[*at].0.step == step).collect();
+        complete.into_iter()
+    }
+
+    /// How many buckets there are.
+    pub fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Floats of a bucket.
+    pub fn floats(&self, bucket: usize) -> usize {
+        self.parts[bucket].0.range.len()
+    }
+
+    /// Notes that the gradients `ranges` of micro-batch `number`, of those that are computed here, are there. With the last one
+    /// they are the sums of the tree's nodes.
+    pub fn took(&mut self, samples: &Samples, number: usize, ranges: &[Range<usize>]) {
+        if samples.parts() == 1 {
+            return; // which is a node by itself
+        }
+        let mut own = take_spare(&mut self.spare, ranges.iter().map(Range::len).sum());
+        let mut rest = own.as_mut_slice();
+        for range in ranges.iter().filter(|range| !range.is_empty()) {
+            let (to, later) = rest.split_at_mut(range.len());
+            to.copy_from_slice(self.of(range));
+            rest = later;
+        }
+        let leaf = samples.first_part() + number;
+        let spare = &mut self.spare;
+        self.stack.push(leaf..leaf + 1, own, |mut left, right| {
+            tree::add(&mut left, &right);
+            spare.push(right);
+            left
+        });
+        if number + 1 < samples.parts() {
+            return;
+        }
+        for (node, sum) in take(&mut self.stack).into_nodes().into_iter().enumerate() {
+            let mut rest = sum.as_slice();
+            for range in ranges.iter().filter(|range| !range.is_empty()) {
+                let (from, later) = rest.split_at(range.len());
+                match node {
+                    0 => self.of(range).copy_from_slice(from),
+                    _ => self.further(node - 1, range).copy_from_slice(from),
+                }
+                rest = later;
+            }
+            self.spare.push(sum);
+        }
+    }
+
+    /// Values of `range` of a further node.
+    fn further(&mut self, node: usize, range: &Range<usize>) -> &mut [f32] {
+        let at = self.at(range);
+        let (start, len) = (self.parts[at].0.range.start, self.floats(at));
+        let nodes = &mut self.further[at];
+        while nodes.len() <= node {
+            let mut sums = take_spare(&mut self.spare, len);
+            sums.fill(0.0); // of biases ahead of batch normalisation there is never any other
+            nodes.push(sums);
+        }
+        &mut nodes[node][range.start - start..range.end - start]
+    }
+
+    /// Takes the sums of a bucket away: of each node of the `parts` micro-batches that are computed here.
+    pub fn take(&mut self, bucket: usize, parts: usize) -> Vec<Vec<f32>> {
+        let mut nodes = Vec::with_capacity(1);
+        if let (Values::Travelling(values), true) = (&mut self.parts[bucket].1, parts > 0) {
+            nodes.push(take(values));
+            nodes.append(&mut self.further[bucket]);
+        }
+        nodes
+    }
+
+    /// Brings the sum over all micro-batches.
+    pub fn put(&mut self, bucket: usize, sum: Vec<f32>) {
+        self.parts[bucket].1 = Values::Travelling(sum);
+    }
+
+    /// Values of `range`, which lies in one bucket.
+    pub fn of(&mut self, range: &Range<usize>) -> &mut [f32] {
+        let at = self.at(range);
+        let (bucket, values) = &mut self.parts[at];
+        &mut values[range.start - bucket.range.start..range.end - bucket.range.start]
+    }
+
+    /// Values of two ranges that do not overlap, each in one bucket.
+    pub fn pair(&mut self, first: &Range<usize>, second: &Range<usize>) -> [&mut [f32]; 2] {
+        let (at, other) = (self.at(first), self.at(second));
+        let within = |range: &Range<usize>, start: usize| range.start - start..range.end - start;
+        if at == other {
+            let (bucket, values) = &mut self.parts[at];
+            let start = bucket.range.start;
+            return match values.get_disjoint_mut([within(first, start), within(second, start)]) {
+                Ok(both) => both,
+                Err(_) => unreachable!("a layout gives every tensor a range of its own"),
+            };
+        }
+        match self.parts.get_disjoint_mut([at, other]) {
+            Ok([(one, ones), (two, twos)]) => {
+                let (one, two) = (within(first, one.range.start), within(second, two.range.start));
+                [&mut ones[one], &mut twos[two]]
+            }
+            Err(_) => unreachable!("buckets have been told apart"),
+        }
+    }
+
+    fn at(&self, range: &Range<usize>) -> usize {
+        let holds = |bucket: &Bucket| bucket.range.start <= range.start && range.end <= bucket.range.end;
+        let found = self.parts.iter().position(|(bucket, _)| holds(bucket));
+        match found {
+            Some(at) => at,
+            None => unreachable!("buckets hold whole tensors"),
+        }
+    }
+
+    /// All of them as one vector.
+    pub fn whole(&self) -> Vec<f32> {
+        let mut whole = vec![0.0; self.parts.iter().map(|(bucket, _)| bucket.range.end).max().unwrap_or_default()];
+        for (bucket, values) in self.parts() {
+            whole[bucket.range.clone()].copy_from_slice(values);
+        }
+        whole
+    }
+}

@@ -1,0 +1,149 @@
+//! Batches in micro-batches on the CPU engine: how their gradients and statistics become those of the batch.
+#![allow(missing_docs, reason = "a test")]
+
+use std::sync::Arc;
+use std::thread;
+
+use vggkit::distributed::exchange::Exchange;
+use vggkit::distributed::threads::{Wire, links};
+use vggkit::engine::cpu::CpuEngine;
+use vggkit::engine::peers::{Alone, Together};
+use vggkit::engine::{Batch, Engine, Normalisation, Optimizer, Settings, State, Update};
+use vggkit::vgg::Network;
+use vggkit::vgg::initialisation::initialise;
+
+const BATCH: usize = 11;
+
+fn network() -> Network {
+    Network { width: 0.06, classes: 9, image_size: 32, dropout: 0.3, ..Network::default() }
+}
+
+fn settings() -> Settings {
+    Settings {
+        batch_size: BATCH,
+        normalisation: Normalisation::default(),
+        optimizer: Some(Optimizer::sgd(0.9, 1e-3)),
+        update: Update::default(),
+        label_smoothing: 0.1,
+        taught: 0.0,
+        seed: 3,
+        threads: 2,
+        precise: false,
+    }
+}
+
+/// Losses and the state after three steps, the last on a smaller batch.
+fn train(network: &Network, settings: Settings, together: Option<Together>) -> (Vec<f32>, State) {
+    let plan = network.plan().expect("a plan");
+    let state = State::new(initialise(&plan, 1));
+    let mut engine = match together {
+        Some(together) => CpuEngine::with_peers(plan, settings, state, together),
+        None => CpuEngine::new(plan, settings, state),
+    }
+    .expect("an engine");
+    for (step, count) in [BATCH, BATCH, 6].into_iter().enumerate() {
+        let elements = count * network.image_size * network.image_size * 3;
+        let input: Vec<f32> = (0..elements).map(|i| ((i * 31 + step * 7) % 97) as f32 / 48.0 - 1.0).collect();
+        let labels: Vec<u32> = (0..count as u32).map(|i| i * 4 % 9).collect();
+        engine.train_step(Batch::Activations { input: &input, labels: &labels }, 0.05).expect("a step");
+    }
+    let losses = engine.drain_metrics().expect("metrics").iter().map(|m| m.loss).collect();
+    (losses, engine.state().expect("a state"))
+}
+
+fn alone(micro_batch: usize, sync_batch_norm: bool) -> Option<Together> {
+    Some(Together { peers: Arc::new(Alone::new(micro_batch)), sync_batch_norm })
+}
+
+/// The largest relative distance of a tensor.
+fn distance(a: &State, b: &State) -> f64 {
+    let apart = |(a, b): (&Vec<f32>, &Vec<f32>)| {
+        let difference: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        (difference / b.iter().map(|b| f64::from(*b).powi(2)).sum::<f64>().max(1e-12)).sqrt()
+    };
+    a.tensors.iter().zip(&b.tensors).map(apart).fold(0.0, f64::max)
+}
+
+#[test]
+fn one_micro_batch_is_the_batch() {
+    for network in
+        [network(), Network { batch_norm: false, ..network() }, Network { depth: 16, conv1x1: true, ..network() }]
+    {
+        let whole = train(&network, settings(), None);
+        for sync in [false, true] {
+            assert!(train(&network, settings(), alone(BATCH, sync)) == whole, "synchronised: {sync}");
+        }
+    }
+}
+
+/// Sums in another order differ by rounding; momentum makes it visible in all weights.
+#[test]
+fn micro_batches_add_up_to_the_batch() {
+    let plain = Network { batch_norm: false, ..network() };
+    for (network, sync) in [(plain, false), (network(), true)] {
+        let (losses, whole) = train(&network, settings(), None);
+        for micro_batch in [1, 2, 3, 4, 8] {
+            let (parts, state) = train(&network, settings(), alone(micro_batch, sync));
+            let error = distance(&state, &whole);
+            assert!(error > 0.0 && error < 1e-4, "{micro_batch} {sync}: {error}");
+            assert!(parts.iter().zip(&losses).all(|(a, b)| (a - b).abs() < 1e-4), "{parts:?} {losses:?}");
+        }
+    }
+}
+
+/// Statistics of a micro-batch are not those of the batch.
+#[test]
+fn batch_normalisation_sees_each_by_itself_unless_synchronised() {
+    let (_, whole) = train(&network(), settings(), None);
+    let (_, parts) = train(&network(), settings(), alone(4, false));
+    assert!(distance(&parts, &whole) > 1e-2);
+}
+
+#[test]
+fn any_number_of_threads_has_the_same_bits() {
+    for sync in [false, true] {
+        let clipped = Settings { update: Update { clip_norm: Some(0.1), ..Update::default() }, ..settings() };
+        let one = train(&network(), Settings { threads: 1, ..clipped.clone() }, alone(3, sync));
+        assert!(train(&network(), Settings { threads: 3, ..clipped }, alone(3, sync)) == one);
+    }
+}
+
+/// Every rank's losses and state, of ranks as threads.
+fn ranks(
+    count: usize,
+    micro_batch: usize,
+    network: &Network,
+    settings: &Settings,
+    sync: bool,
+) -> Vec<(Vec<f32>, State)> {
+    thread::scope(|scope| {
+        let begun: Vec<_> = links(count, Wire::default())
+            .into_iter()
+            .map(|link| {
+                scope.spawn(move || {
+                    let peers = Arc::new(Exchange::new(Arc::new(link), micro_batch).expect("an exchange"));
+                    train(network, settings.clone(), Some(Together { peers, sync_batch_norm: sync }))
+                })
+            })
+            .collect();
+        begun.into_iter().map(|rank| rank.join().expect("a rank")).collect()
+    })
+}
+
+/// Also with more ranks than micro-batches, whose number is no power of two, and which the last step has fewer of.
+#[test]
+fn any_number_of_ranks_has_the_same_bits() {
+    let plain = Network { batch_norm: false, ..network() };
+    let update = Update { clip_norm: Some(0.1), ema: Some(0.9), ..Update::default() };
+    let settings = Settings { update, threads: 1, ..settings() };
+    for (network, sync) in [(&plain, false), (&network(), true), (&network(), false)] {
+        for micro_batch in [2, 5] {
+            let one = train(network, settings.clone(), alone(micro_batch, sync));
+            for count in [1, 2, 3, 4] {
+                for (rank, found) in ranks(count, micro_batch, network, &settings, sync).iter().enumerate() {
+                    assert!(*found == one, "rank {rank} of {count}, micro-batches of {micro_batch}, {sync}");
+                }
+            }
+        }
+    }
+}
