@@ -2,7 +2,8 @@
 # make test     formatting, lints and every test
 # make help     all targets
 # Needs Rust, make and a C compiler, and `make demo` nothing else. On Debian and Ubuntu `make test` installs the Vulkan loader
-# and Mesa's drivers, Chromium and axe-core where they are missing; beside these and the crates nothing is fetched.
+# and Mesa's drivers, Chromium and axe-core where they are missing, and says so first (packaging/install-tools); beside these and
+# the crates nothing is fetched.
 
 # How the demo trains. Anything `vggkit train --help` knows may stand here.
 DEMO_TRAIN ?= --depth 11 --width 0.25 --batch-size 32 --epochs 10 --schedule cosine --warmup 1
@@ -15,15 +16,6 @@ DEMO_RUN     = demo-vgg11
 # The demo keeps to folders of its own: its predictions do not replace those of real runs.
 DEMO_PREDICTIONS = $(DEMO_DATA)/predictions.csv
 
-# What the Vulkan loader reads; lavapipe, the software device that the GPU engine is tested on, is one of them.
-VULKAN_DRIVERS ?= /usr/share/vulkan/icd.d /usr/local/share/vulkan/icd.d /etc/vulkan/icd.d
-VULKAN_PACKAGES = libvulkan1 mesa-vulkan-drivers
-# What drives the report's page in the tests, VGGKIT_CHROMIUM before any of these; axe-core judges how accessible it is.
-# It is under the MPL and stays out of the repository; npm is the only one that Debian has to fetch it with.
-CHROMIUMS = chromium chromium-browser google-chrome google-chrome-stable
-AXE_CORE        = 4.14.1
-AXE_CORE_SHA512 = 1477dafa598d8d065f273d6af302aa203c02e83131707b7fa648cd41bd3d6b734f8c22a0dab86ee6a6f64b8afbe804b214d36db85a2826965edfb3a0b9d546b5
-AXE_CORE_FOLDER = $(TARGET)/axe-core-$(AXE_CORE)
 PORTABLE = aarch64-unknown-linux-gnu
 # Drivers complain about a machine without a session when this is unset.
 export XDG_RUNTIME_DIR ?= /tmp
@@ -46,8 +38,8 @@ demo: build
 live: browser
 	VGGKIT_LIVE="$(CURDIR)/site/live.html" $(CARGO) test --locked --test browser -- --ignored --nocapture the_page_at_hand
 
-# The tests come last, so that their runner's closing line is the last that is printed.
-test: tools vulkan browser
+# What is missing is said and installed first; the tests come last, so that their runner's closing line is the last that is printed.
+test: tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	@$(MAKE) --no-print-directory portable
@@ -57,61 +49,26 @@ test: tools vulkan browser
 		echo "$(CARGO) test --locked" && $(CARGO) test --locked; \
 	fi
 
-# The two components that a minimal Rust lacks. cargo-nextest is used where it is installed; cargo test does as well.
+# The two components that a minimal Rust lacks, and what the tests of the GPU engine and of the page fail without; each also by
+# itself. cargo-nextest is used where it is installed; cargo test does as well.
+INSTALL_TOOLS = CARGO="$(CARGO)" packaging/install-tools
 tools:
-	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
-	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy
+	@$(INSTALL_TOOLS) rustfmt clippy vulkan chromium axe-core
+
+vulkan:
+	@$(INSTALL_TOOLS) vulkan
+
+browser:
+	@$(INSTALL_TOOLS) chromium axe-core
 
 # The paths for processors that are not x86-64 compile, where their standard library can be had; without https, since ring
 # would need a C compiler for them.
 portable:
+	@test -d "$$(rustc --print sysroot)/lib/rustlib/$(PORTABLE)/lib" || echo "rustup target add $(PORTABLE)"
 	@if rustup target add $(PORTABLE) >/dev/null 2>&1; then \
 		echo "$(CARGO) clippy --locked --no-default-features --target $(PORTABLE) -- -D warnings"; \
 		$(CARGO) clippy --locked --no-default-features --target $(PORTABLE) -- -D warnings; \
 	else echo "not checked for $(PORTABLE): rustup cannot add it"; fi
-
-# The Vulkan loader and lavapipe, without which the tests of the GPU engine fail.
-vulkan:
-	@loader() { for f in /usr/lib/libvulkan.so.1 /usr/lib/*/libvulkan.so.1 /usr/lib64/libvulkan.so.1 \
-		/usr/local/lib/libvulkan.so.1; do test -e "$$f" && return 0; done; return 1; }; \
-	lavapipe() { for d in $(VULKAN_DRIVERS); do ls "$$d"/lvp_icd*.json >/dev/null 2>&1 && return 0; done; return 1; }; \
-	if test "$$(uname -s)" != Linux || { loader && lavapipe; }; then exit 0; fi; \
-	if ! command -v apt-get >/dev/null; then \
-		echo "The Vulkan loader or Mesa's software driver (lavapipe) is missing. Install them with your system's packages:" >&2; \
-		echo "vulkan-loader and mesa-vulkan-drivers on Fedora, vulkan-icd-loader and vulkan-swrast on Arch." >&2; \
-		exit 1; \
-	fi; \
-	if test "$$(id -u)" = 0; then as=; elif command -v sudo >/dev/null; then as=sudo; else \
-		echo "Missing: $(VULKAN_PACKAGES). As root: apt-get install $(VULKAN_PACKAGES)" >&2; exit 1; fi; \
-	echo "installing $(VULKAN_PACKAGES)"; \
-	$$as apt-get update -q && \
-	$$as env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(VULKAN_PACKAGES)
-
-# Chromium and axe-core, without which the tests of the report's page fail.
-browser:
-	@for name in "$$VGGKIT_CHROMIUM" $(CHROMIUMS); do \
-		if test -n "$$name" && command -v "$$name" >/dev/null; then chromium=; break; else chromium=chromium; fi; done; \
-	if test -e $(AXE_CORE_FOLDER)/axe.min.js || command -v npm >/dev/null; then npm=; else npm=npm; fi; \
-	if test -n "$$chromium$$npm"; then \
-		if ! command -v apt-get >/dev/null; then \
-			echo "Missing:" $$chromium $$npm". Chromium may be Chrome too, or any that VGGKIT_CHROMIUM names." >&2; \
-			exit 1; \
-		fi; \
-		if test "$$(id -u)" = 0; then as=; elif command -v sudo >/dev/null; then as=sudo; else \
-			echo "Missing. As root: apt-get install" $$chromium $$npm >&2; exit 1; fi; \
-		echo installing $$chromium $$npm; \
-		$$as apt-get update -q && \
-		$$as env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$chromium $$npm || { \
-			echo "Not among the system's packages:" $$chromium $$npm". Where Chromium is a snap only (Ubuntu), install" >&2; \
-			echo "Google Chrome, or name any Chromium in VGGKIT_CHROMIUM." >&2; exit 1; }; \
-	fi
-	@test -e $(AXE_CORE_FOLDER)/axe.min.js || { set -e; \
-	rm -rf $(AXE_CORE_FOLDER) $(AXE_CORE_FOLDER).partial; mkdir -p $(AXE_CORE_FOLDER).partial; cd $(AXE_CORE_FOLDER).partial; \
-	echo "npm pack axe-core@$(AXE_CORE)"; npm pack --silent axe-core@$(AXE_CORE); \
-	sums="sha512sum"; command -v $$sums >/dev/null || sums="shasum -a 512"; \
-	echo "$(AXE_CORE_SHA512)  axe-core-$(AXE_CORE).tgz" | $$sums -c -; \
-	tar -xzf axe-core-$(AXE_CORE).tgz --strip-components 1 package/axe.min.js package/LICENSE; \
-	cd - >/dev/null; mv $(AXE_CORE_FOLDER).partial $(AXE_CORE_FOLDER); }
 
 # Trains, stops, goes on, and has TensorBoard's own reader (from PyPI, into a virtual environment of its own) say what it sees.
 TENSORBOARD      ?= tensorboard==2.21.0
@@ -199,9 +156,12 @@ ONNX_ENV     = $(TARGET)/onnx/env
 ONNX_CASES   = $(TARGET)/onnx/cases
 onnx:
 	@test -x $(ONNX_ENV)/bin/python || $(ONNX_PYTHON) -m venv $(ONNX_ENV)
-	@$(ONNX_ENV)/bin/python -c "import onnx, onnxruntime, safetensors, numpy" 2>/dev/null || \
-		$(ONNX_ENV)/bin/python -m pip install -q onnx onnxruntime safetensors numpy
-	@$(ONNX_ENV)/bin/python -c "import torch" 2>/dev/null || $(ONNX_ENV)/bin/python -m pip install -q torch || \
+	@$(ONNX_ENV)/bin/python -c "import onnx, onnxruntime, safetensors, numpy" 2>/dev/null || { \
+		echo "installing onnx, onnxruntime, safetensors and numpy from PyPI into $(ONNX_ENV)"; \
+		$(ONNX_ENV)/bin/python -m pip install -q onnx onnxruntime safetensors numpy; }
+	@$(ONNX_ENV)/bin/python -c "import torch" 2>/dev/null || { \
+		echo "installing PyTorch from PyPI into $(ONNX_ENV): some GB"; \
+		$(ONNX_ENV)/bin/python -m pip install -q torch; } || \
 		echo "PyTorch cannot be had from PyPI: its folders are not checked" >&2
 	@rm -rf $(ONNX_CASES)
 	VGGKIT_ONNX_CASES=$(abspath $(ONNX_CASES)) $(CARGO) test --locked --test export -- --ignored write_cases

@@ -231,9 +231,91 @@ fn an_archive_has_the_same_bytes_whoever_packs_it() {
     assert_eq!(ok(&mut Command::new(unpacked.join("vggkit"))), "built for another machine\n");
 }
 
+/// A machine with none of the tools, for `install-tools`: it has `programs`, each of which tells in `called` what it was called
+/// with. `sudo` does what it is told, and there is no package called chromium.
+#[cfg(target_os = "linux")]
+struct Bare {
+    to: TempDir,
+}
+
+#[cfg(target_os = "linux")]
+impl Bare {
+    fn new(user: &str, programs: &[&str]) -> Self {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let bare = Self { to: tempfile::tempdir().expect("a folder") };
+        for needed in ["basename", "cat", "cut", "dirname", "env", "grep", "ls", "sed", "tr", "uname"] {
+            let path = ok(Command::new("sh").args(["-c", &format!("command -v {needed}")]));
+            symlink(path.trim(), bare.to.path().join(needed)).expect("a link");
+        }
+        let write = |name: &str, does: &str| {
+            let path = bare.to.path().join(name);
+            fs::write(&path, format!("#!/bin/sh\n{does}\n")).expect("written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set");
+        };
+        write("id", &format!("echo {user}"));
+        for name in programs {
+            let does = if *name == "sudo" { "exec \"$@\"" } else { "case $* in *chromium*) exit 100 ;; esac" };
+            write(name, &format!("echo \"$(basename \"$0\") $*\" >>{}\n{does}", bare.called().display()));
+        }
+        bare
+    }
+
+    fn called(&self) -> PathBuf {
+        self.to.path().join("called")
+    }
+
+    /// The exit code, what was said, and what was called.
+    fn install(&self, tools: &[&str]) -> (Option<i32>, String, String) {
+        let mut script = Command::new("/bin/sh");
+        script.arg(root().join("packaging/install-tools")).args(tools).env_clear();
+        script.env("PATH", self.to.path()).env("VULKAN_DRIVERS", self.to.path().join("none"));
+        script.env("CARGO_TARGET_DIR", self.to.path().join("target"));
+        let Output { status, stdout, stderr } = script.stdin(Stdio::null()).output().expect("it runs");
+        let said = [stdout, stderr].map(|text| String::from_utf8(text).expect("text")).concat();
+        (status.code(), said, fs::read_to_string(self.called()).unwrap_or_default())
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn tools_are_named_before_they_are_installed() {
+    // Root and Debian: all is said first, and a package that is not to be had keeps no other from being installed.
+    let (code, said, called) = Bare::new("0", &["apt-get", "rustup"]).install(&["clippy", "chromium", "vulkan"]);
+    let first = "Missing here, and installed now: apt-get install chromium libvulkan1 mesa-vulkan-drivers; \
+                 rustup component add clippy\n";
+    assert!(said.starts_with(first) && said.ends_with("Not installed: chromium\n"), "{said}");
+    assert!(said.contains("VGGKIT_CHROMIUM"), "{said}");
+    assert_eq!(code, Some(1));
+    let install = "apt-get install -q -y --no-install-recommends";
+    let (a, b) = (format!("{install} chromium"), format!("{install} libvulkan1 mesa-vulkan-drivers"));
+    assert_eq!(called, format!("rustup component add clippy\napt-get update -q\n{a}\n{b}\n"));
+
+    // Anybody else: by sudo, and without it nothing happens. axe-core needs npm, once.
+    let (code, said, called) = Bare::new("1000", &["apt-get", "sudo"]).install(&["vulkan"]);
+    assert!(code == Some(0) && said.contains(": sudo apt-get install libvulkan1 mesa-vulkan-drivers\n"), "{said}");
+    assert!(called.starts_with("sudo apt-get update -q\napt-get update -q\nsudo env "), "{called}");
+    let (code, said, called) = Bare::new("1000", &["apt-get"]).install(&["npm", "axe-core"]);
+    assert_eq!((code, said.as_str(), called.as_str()), (Some(1), "Missing. As root: apt-get install npm\n", ""));
+
+    // Elsewhere: what to install by which name.
+    let (code, said, called) = Bare::new("0", &[]).install(&["vulkan", "axe-core"]);
+    assert_eq!((code, called.as_str()), (Some(1), ""));
+    for name in ["vulkan-loader mesa-vulkan-drivers on Fedora", "vulkan-swrast on Arch", "npm on Arch", "install node"]
+    {
+        assert!(said.contains(name), "{name}: {said}");
+    }
+
+    // What is there is not mentioned; a name that is none is the caller's mistake.
+    let nothing = (Some(0), String::new(), String::new());
+    assert_eq!(Bare::new("0", &["npm", "chromium"]).install(&["npm", "chromium"]), nothing);
+    for wrong in [&["chrome"][..], &["vulkan|"], &[]] {
+        assert_eq!(Bare::new("0", &["apt-get"]).install(wrong).0, Some(2), "{wrong:?}");
+    }
+}
+
 #[test]
 fn scripts_parse_and_a_container_gets_what_the_build_reads() {
-    for script in ["packaging/archive.sh", "packaging/dist.sh"] {
+    for script in ["packaging/archive.sh", "packaging/dist.sh", "packaging/install-tools"] {
         ok(Command::new("sh").arg("-n").arg(root().join(script)));
     }
     let ignored = fs::read_to_string(root().join(".dockerignore")).expect(".dockerignore");
