@@ -1,7 +1,7 @@
 // Batch normalisation over all pixels of a micro-batch, with the ReLU (and 2x2 maximum pooling) that follows it.
 // z, dz [samples, height, width, channels], y, dy the same or, pooled, [samples, height/2, width/2, channels] (floor);
 // channels are padded to four. Sources: Ioffe & Szegedy 2015, algorithm 1; Chan, Golub & LeVeque 1979 for joining
-// means and squares. Twins: engine::cpu::reference::{batch_norm, relu, max_pool}; needs window.wgsl.
+// means and squares. Twins: engine::cpu::reference::{batch_norm, relu, max_pool}; needs window.wgsl and pooling.wgsl.
 //
 // saved [4][channels]: scale = gamma * inverse, shift = beta - mean * scale, mean, inverse = 1 / sqrt(variance + 1e-5).
 // scratch: [2][channels] factors of the input gradient, then [chunks][2][channels] partial sums.
@@ -49,22 +49,9 @@ fn pixels() -> u32 {
     return step.samples * dims.height * dims.width;
 }
 
-fn pooled_pixels() -> u32 {
-    return step.samples * (dims.height / 2u) * (dims.width / 2u);
-}
-
 // Where partial sum `which` of a chunk lies in the scratch.
 fn place(chunk: u32, which: u32, quad: u32) -> u32 {
     return (2u + 2u * chunk + which) * dims.quads + quad;
-}
-
-// Vector 0 of the upper left pixel under pooled pixel `pixel`.
-fn corner(pixel: u32) -> u32 {
-    let columns = dims.width / 2u;
-    let rows = dims.height / 2u;
-    let line = pixel / columns;
-    let sample = line / rows;
-    return ((sample * dims.height + 2u * (line - sample * rows)) * dims.width + 2u * (pixel - line * columns)) * dims.quads;
 }
 
 // Before the ReLU. As fma in every pass, so that all take the same winners.
@@ -342,43 +329,33 @@ fn through_statistics(v: vec4<f32>, quad: u32) -> vec4<f32> {
     return factors[quad] * (v - saved[2u * dims.quads + quad]) + factors[dims.quads + quad];
 }
 
-// An invocation a window. Where height or width is odd, the last windows are cut: no dy reaches their pixels.
+// An invocation a window, whole or cut.
 @compute @workgroup_size(64)
 fn input_gradient_pooled(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let i = group_index(group, groups) * 64u + local;
-    let rows = (dims.height + 1u) / 2u;
-    let columns = (dims.width + 1u) / 2u;
-    if (i >= step.samples * rows * columns * dims.quads) {
+    let at = pool_window(group_index(group, groups) * 64u + local);
+    if (!at.inside) {
         return;
     }
-    let quad = i % dims.quads;
-    let window = i / dims.quads;
-    let column = window % columns;
-    let line = window / columns;
-    let row = line % rows;
-    let sample = line / rows;
-    let upper = ((sample * dims.height + 2u * row) * dims.width + 2u * column) * dims.quads + quad;
-    let lower = upper + dims.width * dims.quads;
-    let right = 2u * column + 1u < dims.width;
-    let below = 2u * row + 1u < dims.height;
-    if (right && below) {
+    let upper = at.upper;
+    let lower = at.lower;
+    let quad = at.quad;
+    if (at.right && at.below) {
         let scale = saved[quad];
         let shift = saved[dims.quads + quad];
         let p = vec4<f32>(dz[upper]);
         let q = vec4<f32>(dz[upper + dims.quads]);
         let r = vec4<f32>(dz[lower]);
         let s = vec4<f32>(dz[lower + dims.quads]);
-        let pooled = ((sample * (dims.height / 2u) + row) * (dims.width / 2u) + column) * dims.quads + quad;
         let g = route(
             normalised(p, scale, shift),
             normalised(q, scale, shift),
             normalised(r, scale, shift),
             normalised(s, scale, shift),
-            vec4<f32>(dy[pooled]),
+            vec4<f32>(dy[at.pooled]),
         );
         dz[upper] = Quad(scale * g.p + through_statistics(p, quad));
         dz[upper + dims.quads] = Quad(scale * g.q + through_statistics(q, quad));
@@ -386,10 +363,10 @@ fn input_gradient_pooled(
         dz[lower + dims.quads] = Quad(scale * g.s + through_statistics(s, quad));
     } else {
         dz[upper] = Quad(through_statistics(vec4<f32>(dz[upper]), quad));
-        if (right) {
+        if (at.right) {
             dz[upper + dims.quads] = Quad(through_statistics(vec4<f32>(dz[upper + dims.quads]), quad));
         }
-        if (below) {
+        if (at.below) {
             dz[lower] = Quad(through_statistics(vec4<f32>(dz[lower]), quad));
         }
     }

@@ -4,7 +4,7 @@
 // An element is kept where its word is not below `threshold`. Element e counts over the whole batch, [batch, features]
 // without padding; its word is number e % 4 of Philox4x32-10 (Salmon et al. 2011) with counter
 // (e / 4, 0, steps done, layer << 16 ^ steps done >> 32) and the seed as key.
-// Twins: engine::random::DropoutMask, engine::cpu::linear; needs window.wgsl.
+// Twins: engine::random::DropoutMask, engine::cpu::layers::linear; needs window.wgsl.
 
 struct Dims {
     features: u32,

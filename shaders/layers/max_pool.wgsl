@@ -1,6 +1,7 @@
 // Maximum over 2x2 windows with stride 2, where no ReLU goes right before; an odd last row or column is dropped.
 // x, dx [samples, height, width, channels], y, dy [samples, height/2, width/2, channels] (floor), channels padded to four.
-// The first of equal values in row-major order counts, and a NaN wins. Twin: engine::cpu::reference::max_pool.
+// The first of equal values in row-major order counts, and a NaN wins. Twin: engine::cpu::reference::max_pool; needs
+// pooling.wgsl.
 
 struct Dims {
     height: u32,    // of x
@@ -21,11 +22,6 @@ fn beats(b: vec4<f32>, a: vec4<f32>) -> vec4<bool> {
     return nan_b | (!nan_a & (b > a));
 }
 
-// Vector 0 of the upper left pixel of the window in a row and column of windows.
-fn corner(sample: u32, row: u32, column: u32) -> u32 {
-    return ((sample * dims.height + 2u * row) * dims.width + 2u * column) * dims.quads;
-}
-
 @compute @workgroup_size(64)
 fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -33,14 +29,10 @@ fn forward(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = group_index(group, groups) * 64u + local;
-    let rows = dims.height / 2u;
-    let columns = dims.width / 2u;
-    if (i >= step.samples * rows * columns * dims.quads) {
+    if (i >= pooled_pixels() * dims.quads) {
         return;
     }
-    let pixel = i / dims.quads;
-    let line = pixel / columns;
-    let upper = corner(line / rows, line % rows, pixel % columns) + i % dims.quads;
+    let upper = corner(i / dims.quads) + i % dims.quads;
     let lower = upper + dims.width * dims.quads;
     let q = vec4<f32>(x[upper + dims.quads]);
     let r = vec4<f32>(x[lower]);
@@ -52,32 +44,22 @@ fn forward(
     y[i] = Quad(best);
 }
 
-// An invocation a window. Where height or width is odd, the last windows are cut: no dy reaches their pixels.
+// An invocation a window, whole or cut.
 @compute @workgroup_size(64)
 fn backward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let i = group_index(group, groups) * 64u + local;
-    let rows = (dims.height + 1u) / 2u;
-    let columns = (dims.width + 1u) / 2u;
-    if (i >= step.samples * rows * columns * dims.quads) {
+    let at = pool_window(group_index(group, groups) * 64u + local);
+    if (!at.inside) {
         return;
     }
-    let quad = i % dims.quads;
-    let window = i / dims.quads;
-    let column = window % columns;
-    let line = window / columns;
-    let row = line % rows;
-    let sample = line / rows;
-    let upper = corner(sample, row, column) + quad;
-    let lower = upper + dims.width * dims.quads;
-    let right = 2u * column + 1u < dims.width;
-    let below = 2u * row + 1u < dims.height;
+    let upper = at.upper;
+    let lower = at.lower;
     let none = Quad();
-    if (right && below) {
-        let d = dy[((sample * (dims.height / 2u) + row) * (dims.width / 2u) + column) * dims.quads + quad];
+    if (at.right && at.below) {
+        let d = dy[at.pooled];
         let q = vec4<f32>(x[upper + dims.quads]);
         let r = vec4<f32>(x[lower]);
         let s = vec4<f32>(x[lower + dims.quads]);
@@ -93,10 +75,10 @@ fn backward(
         dx[lower + dims.quads] = select(none, d, fourth);
     } else {
         dx[upper] = none;
-        if (right) {
+        if (at.right) {
             dx[upper + dims.quads] = none;
         }
-        if (below) {
+        if (at.below) {
             dx[lower] = none;
         }
     }

@@ -2,7 +2,7 @@
 // z, dz [samples, height, width, channels], y, dy the same or, pooled, [samples, height/2, width/2, channels] (floor);
 // channels are padded to four. y = max(0, z); dz = dy where z > 0, pooled only at the first maximum of a window;
 // d_bias = sum of dz over all pixels, in two stages as in batch_norm.wgsl.
-// Twins: engine::cpu::reference::{relu, max_pool}; needs window.wgsl.
+// Twins: engine::cpu::reference::{relu, max_pool}; needs window.wgsl and pooling.wgsl.
 
 struct Dims {
     height: u32,    // of z
@@ -42,16 +42,10 @@ fn forward_pooled(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = group_index(group, groups) * 64u + local;
-    let rows = dims.height / 2u;
-    let columns = dims.width / 2u;
-    if (i >= step.samples * rows * columns * dims.quads) {
+    if (i >= pooled_pixels() * dims.quads) {
         return;
     }
-    let quad = i % dims.quads;
-    let pixel = i / dims.quads;
-    let line = pixel / columns;
-    let sample = line / rows;
-    let upper = ((sample * dims.height + 2u * (line % rows)) * dims.width + 2u * (pixel % columns)) * dims.quads + quad;
+    let upper = corner(i / dims.quads) + i % dims.quads;
     let lower = upper + dims.width * dims.quads;
     y[i] = Quad(greatest(
         relu(vec4<f32>(z[upper])),
@@ -73,37 +67,26 @@ fn backward(
     }
 }
 
-// An invocation a window. Where height or width is odd, the last windows are cut: no dy reaches their pixels.
+// An invocation a window, whole or cut.
 @compute @workgroup_size(64)
 fn backward_pooled(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let i = group_index(group, groups) * 64u + local;
-    let rows = (dims.height + 1u) / 2u;
-    let columns = (dims.width + 1u) / 2u;
-    if (i >= step.samples * rows * columns * dims.quads) {
+    let at = pool_window(group_index(group, groups) * 64u + local);
+    if (!at.inside) {
         return;
     }
-    let quad = i % dims.quads;
-    let window = i / dims.quads;
-    let column = window % columns;
-    let line = window / columns;
-    let row = line % rows;
-    let sample = line / rows;
-    let upper = ((sample * dims.height + 2u * row) * dims.width + 2u * column) * dims.quads + quad;
-    let lower = upper + dims.width * dims.quads;
-    let right = 2u * column + 1u < dims.width;
-    let below = 2u * row + 1u < dims.height;
-    if (right && below) {
-        let pooled = ((sample * (dims.height / 2u) + row) * (dims.width / 2u) + column) * dims.quads + quad;
+    let upper = at.upper;
+    let lower = at.lower;
+    if (at.right && at.below) {
         let g = route(
             relu(vec4<f32>(dz[upper])),
             relu(vec4<f32>(dz[upper + dims.quads])),
             relu(vec4<f32>(dz[lower])),
             relu(vec4<f32>(dz[lower + dims.quads])),
-            vec4<f32>(dy[pooled]),
+            vec4<f32>(dy[at.pooled]),
         );
         dz[upper] = Quad(g.p);
         dz[upper + dims.quads] = Quad(g.q);
@@ -111,10 +94,10 @@ fn backward_pooled(
         dz[lower + dims.quads] = Quad(g.s);
     } else {
         dz[upper] = Quad();
-        if (right) {
+        if (at.right) {
             dz[upper + dims.quads] = Quad();
         }
-        if (below) {
+        if (at.below) {
             dz[lower] = Quad();
         }
     }

@@ -1,9 +1,8 @@
 // D[point][tile][o] = (A dY A^T)[point], where dY is the tile's TILE x TILE part of dy [n, h, w, o], with zeros outside of
-// the map. Points are counted row by row. See winograd_lines.wgsl and winograd_tiles.wgsl, which go ahead. Twin of the
-// convolution's weight gradient: engine::cpu::reference::convolution.
+// the map. See winograd_lines.wgsl, winograd_tiles.wgsl and winograd_planes.wgsl, which go ahead. Twin of the convolution's
+// weight gradient: engine::cpu::reference::convolution.
 
 @group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> planes: array<vec4<f32>>;
 
 fn pixel(at: Place, r: u32, s: u32) -> vec4<f32> {
     let row = at.row + r;
@@ -18,19 +17,6 @@ fn column(at: Place, s: u32) -> Line {
     return gradient_line(Line(pixel(at, 0u, s), pixel(at, 1u, s), pixel(at, 2u, s), pixel(at, 3u, s), NONE, NONE));
 }
 
-fn write_row(at: Place, r: u32, values: Line) {
-    let row = gradient_line(values);
-    let start = at.value + r * (TILE + 2u) * dims.plane;
-    planes[start] = row[0];
-    planes[start + dims.plane] = row[1];
-    planes[start + 2u * dims.plane] = row[2];
-    planes[start + 3u * dims.plane] = row[3];
-    if (TILE == 4u) {
-        planes[start + 4u * dims.plane] = row[4];
-        planes[start + 5u * dims.plane] = row[5];
-    }
-}
-
 @compute @workgroup_size(64)
 fn gradient(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -42,12 +28,12 @@ fn gradient(
         return;
     }
     let y = Lines(column(at, 0u), column(at, 1u), column(at, 2u), column(at, 3u), Line(), Line());
-    write_row(at, 0u, Line(y[0][0], y[1][0], y[2][0], y[3][0], NONE, NONE));
-    write_row(at, 1u, Line(y[0][1], y[1][1], y[2][1], y[3][1], NONE, NONE));
-    write_row(at, 2u, Line(y[0][2], y[1][2], y[2][2], y[3][2], NONE, NONE));
-    write_row(at, 3u, Line(y[0][3], y[1][3], y[2][3], y[3][3], NONE, NONE));
+    write_row(at.value, 0u, gradient_line(Line(y[0][0], y[1][0], y[2][0], y[3][0], NONE, NONE)));
+    write_row(at.value, 1u, gradient_line(Line(y[0][1], y[1][1], y[2][1], y[3][1], NONE, NONE)));
+    write_row(at.value, 2u, gradient_line(Line(y[0][2], y[1][2], y[2][2], y[3][2], NONE, NONE)));
+    write_row(at.value, 3u, gradient_line(Line(y[0][3], y[1][3], y[2][3], y[3][3], NONE, NONE)));
     if (TILE == 4u) {
-        write_row(at, 4u, Line(y[0][4], y[1][4], y[2][4], y[3][4], NONE, NONE));
-        write_row(at, 5u, Line(y[0][5], y[1][5], y[2][5], y[3][5], NONE, NONE));
+        write_row(at.value, 4u, gradient_line(Line(y[0][4], y[1][4], y[2][4], y[3][4], NONE, NONE)));
+        write_row(at.value, 5u, gradient_line(Line(y[0][5], y[1][5], y[2][5], y[3][5], NONE, NONE)));
     }
 }

@@ -1,4 +1,4 @@
-// What the device itself decides of an update: engine::gpu::loss_scaling::Record. Made by loss_scaling.wgsl and, where
+// What the device itself decides of an update: engine::gpu::layers::loss_scaling::Record. Made by loss_scaling.wgsl and, where
 // gradients are clipped, gradient_norm.wgsl; read by what comes after them. Where the loss is not scaled, `inverse` is 1.
 
 struct Scaling {

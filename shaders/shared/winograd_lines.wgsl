@@ -1,7 +1,7 @@
 // The one-dimensional transforms of Winograd's minimal filtering F(2, 3) and F(4, 3) (Lavin & Gray 2016, arXiv 1509.09308,
 // sections 4.1 and 4.3), over four channels at once; two-dimensional ones apply them to columns and then to rows.
 // TILE outputs and 3 taps meet in WINDOW = TILE + 2 inputs: 2 and 4 (points 0, 1, -1, infinity), or 4 and 6 (points 0, 1,
-// -1, 2, -2, infinity). These are all of the constants; twin of F(2, 3): engine::cpu::winograd_transforms.
+// -1, 2, -2, infinity). These are all of the constants; twin of F(2, 3): engine::cpu::products::winograd_transforms.
 //
 //            F(2, 3)                          F(4, 3)
 //   B^T   1  0 -1  0                     4  0 -5  0  1  0

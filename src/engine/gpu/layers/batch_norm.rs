@@ -41,7 +41,7 @@ fn dims(shape: Shape, pool: bool, chunk: usize) -> Dims {
 }
 
 fn source(gpu: &Gpu, entry: &'static str, name: &'static str, access: &'static [Access]) -> Source {
-    let files = vec![shader!("shared/window"), shader!("layers/batch_norm")];
+    let files = vec![shader!("shared/window"), shader!("shared/pooling"), shader!("layers/batch_norm")];
     // Invocations that join the moments of four channels: in f16 there are more chunks, and fewer bytes to wait for.
     let lanes = if gpu.half() { 256 } else { 64 };
     Source { name, files, constants: vec![("LANES", Constant::U32(lanes))], entry, access }

@@ -20,7 +20,7 @@ fn record(
     windows: usize,
     (slices, access): (&[&Slice], &'static [Access]),
 ) -> Result<Dispatch> {
-    let files = vec![shader!("layers/max_pool")];
+    let files = vec![shader!("shared/pooling"), shader!("layers/max_pool")];
     let source = Source { name, files, constants: Vec::new(), entry, access };
     let quads = quads(shape.channels);
     let dims = [shape.height as u32, shape.width as u32, quads as u32, 0];

@@ -32,7 +32,7 @@ fn dims(shape: Shape) -> Dims {
 }
 
 fn source(entry: &'static str, name: &'static str, access: &'static [Access]) -> Source {
-    let files = vec![shader!("shared/window"), shader!("layers/relu")];
+    let files = vec![shader!("shared/window"), shader!("shared/pooling"), shader!("layers/relu")];
     Source { name, files, constants: Vec::new(), entry, access }
 }
 

@@ -18,6 +18,7 @@ use crate::error::Result;
 
 const LINES: &str = shader!("shared/winograd_lines");
 const TILES: &str = shader!("shared/winograd_tiles");
+const PLANES: &str = shader!("shared/winograd_planes");
 const INPUT: &str = shader!("products/winograd_input");
 const GRADIENT: &str = shader!("products/winograd_gradient");
 const OUTPUT: &str = shader!("products/winograd_output");
@@ -325,7 +326,7 @@ impl Call<'_> {
 
     /// Weights become U.
     fn filter(&self, operands: &Operands<'_>) -> Result<Dispatch> {
-        let mut source = self.source("winograd weight_filter", vec![LINES, FILTER], &[Read, Write]);
+        let mut source = self.source("winograd weight_filter", vec![LINES, PLANES, FILTER], &[Read, Write]);
         source.constants.push(self.turned());
         let Convolution { inputs, outputs, .. } = self.winograd.layer;
         let taps = inputs * outputs / 4;
@@ -341,13 +342,13 @@ impl Call<'_> {
 
     /// x, or dy for the input gradient, becomes V.
     fn input(&self, first: usize, operands: &Operands<'_>) -> Result<Dispatch> {
-        let source = self.source("winograd input", vec![LINES, TILES, INPUT], &[Read, Write]);
+        let source = self.source("winograd input", vec![LINES, TILES, PLANES, INPUT], &[Read, Write]);
         self.tiles(&source, first, self.winograd.layer.inputs, &[operands.input, &operands.scratch[0]])
     }
 
     /// dy becomes A dY A^T.
     fn gradient(&self, first: usize, operands: &Operands<'_>) -> Result<Dispatch> {
-        let source = self.source("winograd gradient", vec![LINES, TILES, GRADIENT], &[Read, Write]);
+        let source = self.source("winograd gradient", vec![LINES, TILES, PLANES, GRADIENT], &[Read, Write]);
         self.tiles(&source, first, self.winograd.layer.outputs, &[operands.weight, &operands.scratch[1]])
     }
 
