@@ -89,6 +89,13 @@ impl Error {
             .with_help("choose fewer with --threads, or raise the limit (ulimit -u, ulimit -v)")
     }
 
+    /// Says whose error it is, where several work together.
+    #[must_use]
+    pub fn of(mut self, whom: impl fmt::Display) -> Self {
+        self.message = format!("{whom}: {}", self.message);
+        self
+    }
+
     /// Adds what to do next.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {

@@ -296,6 +296,9 @@ fn tools_are_named_before_they_are_installed() {
     assert!(called.starts_with("sudo apt-get update -q\napt-get update -q\nsudo env "), "{called}");
     let (code, said, called) = Bare::new("1000", &["apt-get"]).install(&["npm", "axe-core"]);
     assert_eq!((code, said.as_str(), called.as_str()), (Some(1), "Missing. As root: apt-get install npm\n", ""));
+    let (code, said, _) = Bare::new("1000", &["apt-get", "mpicc"]).install(&["mpi"]);
+    let missing = "Missing. As root: apt-get install libopenmpi-dev openmpi-bin libclang-dev\n";
+    assert_eq!((code, said.as_str()), (Some(1), missing), "an MPI that can start nothing is none");
 
     // Elsewhere: what to install by which name.
     let (code, said, called) = Bare::new("0", &[]).install(&["vulkan", "axe-core"]);

@@ -11,6 +11,8 @@ pub enum Channel {
     Sums,
     /// Words that somebody waits for.
     Words,
+    /// That a rank has come to its end.
+    End,
 }
 
 /// A message to another rank.
@@ -55,6 +57,9 @@ pub trait Link: Send + Sync + Debug {
     /// Errors ([`Kind::PeerLost`](crate::error::Kind::PeerLost)): another rank is gone, or sent more than there is room for.
     fn exchange(&self, channel: Channel, outgoing: &[Outgoing<'_>], incoming: &mut [Incoming<'_>]) -> Result<()>;
 
-    /// Ends all ranks, the waiting ones too. Does not return where ranks are processes.
+    /// Whether another rank ended all of them, and has told why. Where ranks are processes, this one ends with that.
+    fn ended(&self) -> bool;
+
+    /// Ends all ranks, the waiting ones too. Does not return where ranks are processes, which end with `code`.
     fn abort(&self, code: u8);
 }

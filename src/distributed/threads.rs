@@ -142,6 +142,10 @@ impl Link for Thread {
         Ok(())
     }
 
+    fn ended(&self) -> bool {
+        self.hub.state().aborted
+    }
+
     fn abort(&self, _code: u8) {
         self.hub.state().aborted = true;
         self.hub.changed.notify_all();

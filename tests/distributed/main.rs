@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, reason = "a test")]
 
+mod faults;
+mod handshake;
 mod ranks;
 mod sums;
 mod words;

@@ -1,0 +1,68 @@
+//! Whether a launcher (`mpirun`, `srun`) started this process as one of several, and how it joins them.
+//!
+//! A program without the feature `mpi` that is started as one of several is refused: each would train the whole of the same run.
+
+use std::sync::Arc;
+
+use super::link::Link;
+#[cfg(feature = "mpi")]
+use super::mpi::Mpi;
+use crate::error::{Error, Kind, Result};
+
+/// Where launchers say how many processes they started: Open MPI and others with PMIx, MPICH and Intel, MVAPICH, srun for a
+/// step (`SLURM_NTASKS` stands in a batch script too, which is one process).
+const SIZES: [&str; 4] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"];
+
+/// How many processes a launcher says that it started, and the variable that says so; none where it is one, or no launcher.
+/// `variable` looks one up in the environment.
+pub fn launched(variable: impl Fn(&str) -> Option<String>) -> Option<(&'static str, usize)> {
+    let sizes = SIZES.iter().filter_map(|name| Some((*name, variable(name)?.trim().parse().ok()?)));
+    sizes.into_iter().find(|(_, size)| *size > 1)
+}
+
+/// The link to the ranks that were started together with this process; none where it was started alone. Errors: it was not, and
+/// the program is built without MPI, or with another MPI than that of its launcher.
+pub fn join() -> Result<Option<Arc<dyn Link>>> {
+    let Some((variable, size)) = launched(|name| std::env::var(name).ok()) else { return Ok(None) };
+    let link = link(variable, size)?;
+    if link.ranks() == size {
+        return Ok(Some(link));
+    }
+    let (ranks, others) = (link.ranks(), "was this program built with another MPI than that of its launcher?");
+    let what = format!("{size} processes were started ({variable}), and MPI knows of {ranks} of them: {others}");
+    Err(Error::new(Kind::Engine, what).with_help("start it with the mpirun of the MPI that it was built with"))
+}
+
+#[cfg(feature = "mpi")]
+fn link(_: &str, _: usize) -> Result<Arc<dyn Link>> {
+    Ok(Arc::new(Mpi::join()?))
+}
+
+#[cfg(not(feature = "mpi"))]
+fn link(variable: &str, size: usize) -> Result<Arc<dyn Link>> {
+    let what = format!(
+        "this is one of {size} processes that were started together ({variable}={size}), and this program is built without \
+         MPI: each of them would train the same run"
+    );
+    Err(Error::new(Kind::Usage, what).with_help(
+        "build it with `cargo build --release --features mpi` (`make mpi` installs what that needs), or start it alone",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::launched;
+
+    #[test]
+    fn a_launcher_says_how_many_it_started() {
+        let with = |variables: &[(&str, &str)]| {
+            let found = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+            launched(found)
+        };
+        assert_eq!(with(&[]), None);
+        assert_eq!(with(&[("OMPI_COMM_WORLD_SIZE", "4"), ("PMI_SIZE", "2")]), Some(("OMPI_COMM_WORLD_SIZE", 4)));
+        assert_eq!(with(&[("SLURM_NTASKS", "4"), ("SLURM_PROCID", "0")]), None, "a batch script");
+        assert_eq!(with(&[("SLURM_NTASKS", "4"), ("SLURM_STEP_NUM_TASKS", "4")]), Some(("SLURM_STEP_NUM_TASKS", 4)));
+        assert_eq!(with(&[("PMI_SIZE", "1"), ("MV2_COMM_WORLD_SIZE", "many")]), None);
+    }
+}

@@ -1,0 +1,126 @@
+//! This process as one of several ranks, from joining to the end: one message for a fault, and nobody is left behind.
+//!
+//! Of a fault that several ranks see, the lowest tells: rank 0 at once, the others after a while in order of rank, by which time
+//! they have been ended. A rank that was killed cannot tell; then its launcher does, as `mpirun` names the rank and the signal.
+
+use std::panic;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::exchange::Exchange;
+use super::handshake::{self, Member};
+use super::link::{Channel, Link};
+use super::words;
+use crate::error::{Error, Kind, Result};
+
+/// How long rank 1 lets rank 0 tell and end all; each further rank waits for a little more, the last ones all the same.
+const TURN: Duration = Duration::from_millis(400);
+const TURN_OF_NEXT: Duration = Duration::from_millis(50);
+const LAST_TURN: u32 = 20;
+
+/// How much longer a rank waits that knows only that another is gone.
+const HEARSAY: Duration = Duration::from_secs(3);
+
+/// How long ranks that were stopped by a signal wait for those that are saving.
+const SAVING: Duration = Duration::from_secs(300);
+
+/// One rank among several.
+#[derive(Debug)]
+pub struct Ranks {
+    link: Arc<dyn Link>,
+    host: String,
+}
+
+impl Ranks {
+    /// The rank at this end of `link`.
+    pub fn new(link: Arc<dyn Link>) -> Self {
+        Self { link, host: handshake::host() }
+    }
+
+    /// Which one this is, from 0.
+    pub fn rank(&self) -> usize {
+        self.link.rank()
+    }
+
+    /// How many there are.
+    pub fn ranks(&self) -> usize {
+        self.link.ranks()
+    }
+
+    /// Tells the others what this rank runs on, and makes sure that all have `same` alike, as [`handshake::greet`] says. Errors:
+    /// the first difference.
+    pub fn greet(&self, engine: &str, adapter: &str, same: &[(&str, String)]) -> Result<Vec<Member>> {
+        let mine = Member { host: self.host.clone(), engine: engine.into(), adapter: adapter.into() };
+        handshake::greet(&*self.link, &mine, same)
+    }
+
+    /// The others as an engine knows them. Errors: no thread to be had.
+    pub fn exchange(&self, micro_batch: usize) -> Result<Exchange> {
+        Exchange::new(Arc::clone(&self.link), micro_batch)
+    }
+
+    /// Does `body` as one of the ranks, and ends together with the others: where it succeeds or was stopped by a signal when all
+    /// have come to their end, else at once, ending them too. `tell` is for the error of the one rank that tells; of an end by a
+    /// signal rank 0 alone is to tell. Does not return from a fault where ranks are processes.
+    pub fn run(self, tell: fn(&Error), body: impl FnOnce(&Self) -> Result<ExitCode>) -> Result<ExitCode> {
+        let ended = body(&self);
+        match ended {
+            Ok(code) => self.leave().map(|()| code).inspect_err(|error| self.fail(error, tell)),
+            Err(error) if matches!(error.kind(), Kind::Interrupted(_)) => {
+                self.end_after(SAVING, error.exit_code());
+                self.leave()?;
+                if self.rank() == 0 { Err(error) } else { Ok(ExitCode::SUCCESS) }
+            }
+            Err(error) => {
+                let (rank, host) = (self.rank(), &self.host);
+                let error = error.of(format!("rank {rank} (on {host})"));
+                self.fail(&error, tell);
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes a panic of any thread of this process the end of all ranks, told like any other fault.
+    pub fn watch_panics(&self, tell: fn(&Error)) {
+        let fellow = Self { link: Arc::clone(&self.link), host: self.host.clone() };
+        panic::set_hook(Box::new(move |panic| {
+            let what = format!("rank {} (on {}) broke down: {panic}", fellow.rank(), fellow.host);
+            let what = what.lines().collect::<Vec<_>>().join(" ");
+            fellow.fail(&Error::new(Kind::Engine, what).with_help("this is a fault of vggkit: please report it"), tell);
+        }));
+    }
+
+    /// Waits until all ranks have come here. Errors: another is gone.
+    fn leave(&self) -> Result<()> {
+        words::all(&*self.link, Channel::End, &[]).map(|_| ())
+    }
+
+    /// Tells of `error` unless another rank does, and ends all ranks.
+    fn fail(&self, error: &Error, tell: fn(&Error)) {
+        let begun = Instant::now();
+        let rank = u32::try_from(self.rank()).unwrap_or(u32::MAX).min(LAST_TURN);
+        let turn = if rank == 0 { Duration::ZERO } else { TURN + TURN_OF_NEXT * rank };
+        let turn = if error.kind() == Kind::PeerLost { turn + HEARSAY } else { turn };
+        while begun.elapsed() < turn {
+            if self.link.ended() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        tell(error);
+        self.link.abort(error.exit_code());
+    }
+
+    /// Ends all ranks with `code` should it take longer than `patience`.
+    fn end_after(&self, patience: Duration, code: u8) {
+        let link = Arc::downgrade(&self.link);
+        thread::spawn(move || {
+            thread::sleep(patience);
+            if let Some(link) = link.upgrade() {
+                link.abort(code);
+            }
+        });
+    }
+}
