@@ -13,10 +13,10 @@ use super::arguments::recipe::OptimizerName;
 use super::arguments::shared::Shared;
 use super::arguments::values;
 use super::output;
-use crate::engine::Settings;
-use crate::engine::cpu::{self, Memory};
+use crate::engine::cpu;
 use crate::engine::gpu;
 use crate::engine::gpu::plumbing::capabilities::Capabilities;
+use crate::engine::{Memory, Settings};
 use crate::error::Result;
 use crate::inference::model;
 use crate::training::lineage::Lineage;
@@ -125,7 +125,7 @@ struct CardMemory {
     /// Images that are computed at once.
     micro_batch: usize,
     #[serde(flatten)]
-    memory: gpu::Memory,
+    memory: Memory,
     total: u64,
 }
 
@@ -151,7 +151,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let memory = cpu::memory_of(&plan, &settings)?;
     let training = TrainingMemory { batch_size: settings.batch_size, memory, total: memory.total() };
     let card = gpu::memory_of(&plan, &settings, &Capabilities::CARD).ok().map(|(memory, micro_batch)| {
-        let memory = gpu::Memory { images: RESIDENT_IMAGES * IMAGE_BYTES, ..memory };
+        let memory = Memory { images: RESIDENT_IMAGES * IMAGE_BYTES, ..memory };
         CardMemory { micro_batch, memory, total: memory.total() }
     });
     let mut description = describe(&plan, network.configuration()?.letter, training, card);
@@ -272,7 +272,7 @@ mod tests {
     fn totals_are_sums_of_the_rows() -> Result<()> {
         let plan = Network { depth: 16, ..Network::default() }.plan()?;
         let training = TrainingMemory { batch_size: 1, memory: Memory::default(), total: 0 };
-        let card = CardMemory { micro_batch: 1, memory: gpu::Memory::default(), total: 0 };
+        let card = CardMemory { micro_batch: 1, memory: Memory::default(), total: 0 };
         let description = describe(&plan, "D", training, Some(card));
         let bytes: u64 = description.layers.iter().map(|l| l.activation_bytes).sum();
         assert_eq!(description.totals.activation_bytes, bytes);

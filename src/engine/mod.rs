@@ -18,6 +18,7 @@ pub mod check;
 pub mod cpu;
 pub mod gpu;
 pub mod images;
+pub(crate) mod layout;
 mod lifetime;
 pub mod peers;
 mod precision;
@@ -31,6 +32,7 @@ pub mod update;
 pub use update::{LossScaling, NoDecay, Optimizer, Update};
 
 pub use images::{Images, Pixels};
+pub use layout::Memory;
 pub use precision::Precision;
 pub use sample::{Pick, View};
 

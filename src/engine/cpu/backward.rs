@@ -40,10 +40,10 @@ impl CpuNetwork {
         together: Option<&Together>,
     ) -> Result<()> {
         let mut clock = Instant::now();
-        let [input, output] = [step.input.elements(), step.output.elements()];
+        let [input, output] = [step.stage.input.elements(), step.stage.output.elements()];
         match &step.work {
-            Work::Convolution { convolution, activation, norm, z, .. } => {
-                let mut dz = take(&mut self.slots[*z]);
+            Work::Convolution { convolution, activation, norm, .. } => {
+                let mut dz = take(&mut self.slots[step.z]);
                 let (sample, c) = (activation.shape.elements(), activation.shape.channels);
                 let mut pixels = activation.shape.pixels() * samples.batch;
                 if let Some(norm) = norm {
@@ -55,7 +55,7 @@ impl CpuNetwork {
                     if let Some(norm) = norm {
                         let saved = statistics_of(
                             &mut self.saved_statistics,
-                            number * self.layout.saved_statistics + norm.saved_statistics,
+                            number * self.sizes.saved_statistics + norm.saved_statistics,
                             c,
                         );
                         let [own, whole] = [2 * number, 2 * number + 1].map(|at| &self.sums[at * 2 * c..][..2 * c]);
@@ -93,7 +93,7 @@ impl CpuNetwork {
                     }
                     self.slots[slot] = dx;
                 }
-                self.slots[*z] = dz;
+                self.slots[step.z] = dz;
             }
             Work::Linear { linear, relu, dropout, .. } => {
                 let mut dy = take(&mut self.slots[step.dy]);
@@ -139,10 +139,10 @@ impl CpuNetwork {
         for (number, part) in samples.ranges().enumerate() {
             let saved = statistics_of(
                 &mut self.saved_statistics,
-                number * self.layout.saved_statistics + norm.saved_statistics,
+                number * self.sizes.saved_statistics + norm.saved_statistics,
                 c,
             );
-            let dy = &self.slots[step.dy][elements(&part, step.output.elements())];
+            let dy = &self.slots[step.dy][elements(&part, step.stage.output.elements())];
             let sums = &mut self.sums[place(number, 0)];
             activation.gradient_sums(&mut z[elements(&part, sample)], dy, &saved, sums, &mut self.partials);
             self.sums.copy_within(place(number, 0), place(number, 1).start);
@@ -162,17 +162,17 @@ impl CpuNetwork {
     /// Backward pass of steps without parameters.
     fn backward_plain(&mut self, n: usize, step: &Step, work: &Work) {
         let Some(slot) = step.dx else { return };
-        let (inputs, outputs) = (n * step.input.elements(), n * step.output.elements());
+        let (inputs, outputs) = (n * step.stage.input.elements(), n * step.stage.output.elements());
         let mut buffer = take(&mut self.slots[slot]);
         let (dx, dy) = (&mut buffer[..inputs], &self.slots[step.dy][..outputs]);
         match work {
             Work::LocalResponseNorm => {
                 let x = &self.slots[step.x][..inputs];
-                let (c, sample) = (step.input.channels, step.input.elements());
+                let (c, sample) = (step.stage.input.channels, step.stage.input.elements());
                 local_response_normalisation::backward(x, dy, c, sample, dx, &self.scratch);
             }
-            Work::MaxPool => max_pool::backward(&self.slots[step.x][..inputs], dy, step.input, dx),
-            Work::AveragePool { size } => average_pool::backward(dy, step.input, *size, dx),
+            Work::MaxPool => max_pool::backward(&self.slots[step.x][..inputs], dy, step.stage.input, dx),
+            Work::AveragePool { size } => average_pool::backward(dy, step.stage.input, *size, dx),
             Work::Convolution { .. } | Work::Linear { .. } => {}
         }
         self.slots[slot] = buffer;

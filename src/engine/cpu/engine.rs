@@ -11,7 +11,7 @@ use rayon::ThreadPool;
 use super::forward::Training;
 use super::layers::cross_entropy::Outcome;
 use super::layers::gather::Gallery;
-use super::layout::{CpuLayout, Memory};
+use super::layout::CpuLayout;
 use super::network::CpuNetwork;
 use super::plumbing::simd::InstructionSet;
 use super::samples::{Samples, elements};
@@ -19,7 +19,7 @@ use crate::engine::PRECISE;
 use crate::engine::peers::Together;
 use crate::engine::sample::Target;
 use crate::engine::{
-    Batch, Device, Engine, Images, LossScaling, Settings, Source, State, StepMetrics, WeightSet, check,
+    Batch, Device, Engine, Images, LossScaling, Memory, Settings, Source, State, StepMetrics, WeightSet, check,
 };
 use crate::error::{Error, Kind, Result};
 use crate::vgg::Plan;
@@ -37,6 +37,8 @@ pub struct CpuEngine {
     device: Device,
     pool: ThreadPool,
     network: CpuNetwork,
+    /// Bytes that it has allocated.
+    memory: u64,
     train: Option<Gallery>,
     validation: Option<Gallery>,
     inferring: WeightSet,
@@ -103,6 +105,7 @@ impl CpuEngine {
             driver: set.name().into(),
             threads: settings.threads,
         };
+        let memory = layout.memory(&settings).total();
         let network = CpuNetwork::new(layout, &settings, together.as_ref(), set)?;
         let mut engine = Self {
             targets: Vec::with_capacity(settings.batch_size),
@@ -113,6 +116,7 @@ impl CpuEngine {
             device,
             pool,
             network,
+            memory,
             train: None,
             validation: None,
             inferring: WeightSet::Live,
@@ -168,7 +172,7 @@ impl CpuEngine {
             Some(Together { peers, .. }) if labelled => Samples::of(n, &peers.share(n), peers.micro_batch()),
             _ => Samples::all(n),
         };
-        let most = network.layout().samples;
+        let most = network.samples();
         if samples.count > most {
             return Err(Error::new(
                 Kind::Engine,
@@ -200,7 +204,7 @@ impl Engine for CpuEngine {
     }
 
     fn memory(&self) -> u64 {
-        self.network.layout().memory(&self.settings).total()
+        self.memory
     }
 
     fn timings(&self) -> Vec<(String, f64)> {

@@ -47,7 +47,7 @@ impl CpuNetwork {
             .iter()
             .enumerate()
             .try_for_each(|(index, step)| self.forward_step(&samples, index, step, None));
-        let (slot, len) = (steps[end].x, n * steps[end].input.elements());
+        let (slot, len) = (steps[end].x, n * steps[end].stage.input.elements());
         self.layout.steps = steps;
         done.map(|()| &self.slots[slot][..len])
     }
@@ -61,14 +61,14 @@ impl CpuNetwork {
     ) -> Result<()> {
         let mut clock = Instant::now();
         let training = training.filter(|_| step.trained);
-        let [input, output] = [step.input.elements(), step.output.elements()];
+        let [input, output] = [step.stage.input.elements(), step.stage.output.elements()];
         let (inputs, outputs) = (samples.count * input, samples.count * output);
         let mut y = take(&mut self.slots[step.y]);
         let out = &mut y[..outputs];
         match &step.work {
-            Work::Convolution { convolution, prepared, activation, norm, z } => {
-                let apart = *z != step.y;
-                let mut other = if apart { take(&mut self.slots[*z]) } else { Buffer::default() };
+            Work::Convolution { convolution, prepared, activation, norm } => {
+                let apart = step.z != step.y;
+                let mut other = if apart { take(&mut self.slots[step.z]) } else { Buffer::default() };
                 let sample = activation.shape.elements();
                 let (inner, mut outer) =
                     if apart { (&mut other[..samples.count * sample], Some(out)) } else { (out, None) };
@@ -92,7 +92,7 @@ impl CpuNetwork {
                     for (number, part) in samples.ranges().enumerate() {
                         // In inference all have the first's.
                         let start = norm.saved_statistics
-                            + if training.is_some() { number * self.layout.saved_statistics } else { 0 };
+                            + if training.is_some() { number * self.sizes.saved_statistics } else { 0 };
                         let (scale, shift) = self.saved_statistics[start..start + 2 * c].split_at(c);
                         let z = &mut inner[elements(&part, sample)];
                         match &mut outer {
@@ -104,16 +104,18 @@ impl CpuNetwork {
                     activation.pool(inner, out);
                 }
                 if apart {
-                    self.slots[*z] = other;
+                    self.slots[step.z] = other;
                 }
                 lap(&mut clock, &mut self.times.steps[index][1]);
             }
             Work::LocalResponseNorm => {
                 let x = &self.slots[step.x][..inputs];
-                local_response_normalisation::forward(x, step.input.channels, input, out);
+                local_response_normalisation::forward(x, step.stage.input.channels, input, out);
             }
-            Work::MaxPool => max_pool::forward(&self.slots[step.x][..inputs], step.input, out),
-            Work::AveragePool { size } => average_pool::forward(&self.slots[step.x][..inputs], step.input, *size, out),
+            Work::MaxPool => max_pool::forward(&self.slots[step.x][..inputs], step.stage.input, out),
+            Work::AveragePool { size } => {
+                average_pool::forward(&self.slots[step.x][..inputs], step.stage.input, *size, out)
+            }
             Work::Linear { linear, relu, dropout, drop } => {
                 let (weight, bias) = (&self.parameters[step.weight.clone()], &self.parameters[step.bias.clone()]);
                 for part in samples.ranges() {
@@ -150,7 +152,7 @@ impl CpuNetwork {
             Activation::frozen(gamma, beta, mean, variance, saved.scale, saved.shift);
             return Ok(());
         };
-        let (pixels, all) = (activation.shape.pixels(), self.layout.saved_statistics / 2);
+        let (pixels, all) = (activation.shape.pixels(), self.sizes.saved_statistics / 2);
         let place =
             |number: usize| number * all + norm.saved_statistics / 2..number * all + norm.saved_statistics / 2 + 2 * c;
         for (number, part) in samples.ranges().enumerate() {
@@ -179,7 +181,7 @@ impl CpuNetwork {
             }
             let mut saved = statistics_of(
                 &mut self.saved_statistics,
-                number * self.layout.saved_statistics + norm.saved_statistics,
+                number * self.sizes.saved_statistics + norm.saved_statistics,
                 c,
             );
             Activation::normalisation(moments, count as f64, gamma, beta, &mut saved);

@@ -6,9 +6,10 @@
 use std::mem::take;
 use std::ops::{Deref, DerefMut, Range};
 
-use super::layout::CpuLayout;
+use super::layout::Work;
 use super::plumbing::buffer::Buffer;
 use super::samples::Samples;
+use crate::engine::layout::Layout;
 use crate::engine::peers::take_spare;
 use crate::engine::tree::{self, Stack};
 use crate::error::Result;
@@ -27,15 +28,15 @@ pub struct Bucket {
 
 /// The buckets of `layout`: one, or `several`, in the order in which a backward pass completes them: the weights from the last step to the first, and
 /// what is small at the end, which every step adds to. Weights come first in the vector, in the order of the steps.
-pub fn buckets(layout: &CpuLayout, several: bool) -> Vec<Bucket> {
+pub fn buckets(layout: &Layout<Work>, several: bool) -> Vec<Bucket> {
     let trained = || layout.steps.iter().enumerate().filter(|(_, step)| step.trained && !step.weight.is_empty());
     let Some((first, _)) = trained().next() else { return Vec::new() }; // an engine that only infers
     if !several {
-        return vec![Bucket { range: 0..layout.trained, step: first }];
+        return vec![Bucket { range: 0..layout.extent.trained, step: first }];
     }
     let small = trained().map(|(_, step)| step.weight.end).max().unwrap_or_default().next_multiple_of(16);
-    let (mut buckets, mut end) = (Vec::new(), small.min(layout.trained));
-    let rest = end..layout.trained;
+    let (mut buckets, mut end) = (Vec::new(), small.min(layout.extent.trained));
+    let rest = end..layout.extent.trained;
     for (index, step) in trained().collect::<Vec<_>>().into_iter().rev() {
         let start = if index == first { 0 } else { step.weight.start };
         if index == first || end - start >= ENOUGH {

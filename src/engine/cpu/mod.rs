@@ -19,5 +19,4 @@ mod samples;
 mod tests;
 
 pub use engine::{CpuEngine, memory_of};
-pub use layout::Memory;
 pub use plumbing::simd::InstructionSet;

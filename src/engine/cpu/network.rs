@@ -11,10 +11,11 @@ use super::layers::activation::{Activation, Normalisation};
 use super::layers::cross_entropy::Outcome;
 use super::layers::gather::Gallery;
 use super::layers::{average, gradient_norm, optimizer};
-use super::layout::{CpuLayout, Step, Work};
+use super::layout::{CpuLayout, Sizes, Step, Work, pack, unpack};
 use super::plumbing::buffer::{Buffer, Scratch};
 use super::plumbing::simd::InstructionSet;
 use super::samples::Samples;
+use crate::engine::layout::{Extent, Layout};
 use crate::engine::peers::{Peers, Together};
 use crate::engine::{Optimizer, Pick, Settings, State, Update};
 use crate::error::Result;
@@ -22,7 +23,8 @@ use crate::vgg::Shape;
 
 /// See the module.
 pub struct CpuNetwork {
-    pub(super) layout: CpuLayout,
+    pub(super) layout: Layout<Work>,
+    pub(super) sizes: Sizes,
     set: InstructionSet,
     pub(super) slots: Vec<Buffer>,
     pub(super) parameters: Buffer,
@@ -68,33 +70,33 @@ pub(super) fn lap(from: &mut Instant, to: &mut Duration) {
 impl CpuNetwork {
     /// Allocates what the layout asks for. Errors: no memory.
     pub fn new(
-        layout: CpuLayout,
+        CpuLayout { layout, sizes }: CpuLayout,
         settings: &Settings,
         together: Option<&Together>,
         set: InstructionSet,
     ) -> Result<Self> {
-        let parts = layout.parts;
+        let parts = sizes.parts;
         let moments = settings.optimizer.map_or(0, |o| o.moments().len());
         Ok(Self {
             set,
             slots: layout.slots.iter().map(|len| Buffer::new(*len)).collect::<Result<_>>()?,
-            parameters: Buffer::new(layout.parameters)?,
-            running: Buffer::new(layout.running)?,
+            parameters: Buffer::new(layout.extent.parameters)?,
+            running: Buffer::new(layout.extent.running)?,
             averaged: match settings.keeps_average() {
-                true => Some([Buffer::new(layout.parameters)?, Buffer::new(layout.running)?]),
+                true => Some([Buffer::new(layout.extent.parameters)?, Buffer::new(layout.extent.running)?]),
                 false => None,
             },
-            prepared: Buffer::new(layout.prepared)?,
+            prepared: Buffer::new(sizes.prepared)?,
             gradients: Gradients::new(buckets(&layout, together.is_some()), together.is_some())?,
-            moments_of_gradients: (0..moments).map(|_| Buffer::new(layout.trained)).collect::<Result<_>>()?,
-            scratch: Scratch::new(settings.threads, layout.workspace.scratch)?,
-            partials: vec![0.0; layout.partials],
-            shared: Buffer::new(layout.workspace.shared)?,
-            filters: Buffer::new(layout.workspace.filters)?,
-            saved_statistics: Buffer::new(parts * layout.saved_statistics)?,
-            factors: Buffer::new(layout.factors)?,
-            moments: vec![0.0; parts * layout.saved_statistics / 2],
-            sums: vec![0.0; 2 * parts * layout.factors],
+            moments_of_gradients: (0..moments).map(|_| Buffer::new(layout.extent.trained)).collect::<Result<_>>()?,
+            scratch: Scratch::new(settings.threads, sizes.workspace.scratch)?,
+            partials: vec![0.0; sizes.partials],
+            shared: Buffer::new(sizes.workspace.shared)?,
+            filters: Buffer::new(sizes.workspace.filters)?,
+            saved_statistics: Buffer::new(parts * sizes.saved_statistics)?,
+            factors: Buffer::new(sizes.factors)?,
+            moments: vec![0.0; parts * sizes.saved_statistics / 2],
+            sums: vec![0.0; 2 * parts * sizes.factors],
             outcomes: Vec::with_capacity(parts),
             trained_once: false,
             times: Times {
@@ -104,12 +106,13 @@ impl CpuNetwork {
                 update: Duration::ZERO,
             },
             layout,
+            sizes,
         })
     }
 
-    /// What it was built from.
-    pub fn layout(&self) -> &CpuLayout {
-        &self.layout
+    /// Samples that it computes at once, at most.
+    pub fn samples(&self) -> usize {
+        self.sizes.samples
     }
 
     /// The first `len` values of the input, to be filled.
@@ -126,15 +129,15 @@ impl CpuNetwork {
     pub fn gather(&mut self, gallery: &Gallery, picks: &[Pick], normalisation: &crate::engine::Normalisation) {
         let mut clock = Instant::now();
         let input = &mut self.slots[self.layout.input];
-        let sample = self.layout.steps.first().map_or(0, |s| s.input.elements());
+        let sample = self.layout.steps.first().map_or(0, |s| s.stage.input.elements());
         gallery.gather(picks, normalisation, &mut input[..picks.len() * sample]);
         lap(&mut clock, &mut self.times.gather);
     }
 
     /// What the whole batch came to, by what its micro-batches did, in order; the running statistics follow.
     pub fn settle(&mut self, samples: &Samples, together: Option<&Together>) -> Result<Outcome> {
-        let Self { layout, running, moments, outcomes, .. } = self;
-        let (all, mut whole) = (layout.saved_statistics / 2, Outcome::default());
+        let Self { layout, sizes, running, moments, outcomes, .. } = self;
+        let (all, mut whole) = (sizes.saved_statistics / 2, Outcome::default());
         let Some(Together { peers, sync_batch_norm }) = together else {
             follow(layout, running, moments, samples.count);
             outcomes.iter().for_each(|outcome| whole.add(*outcome));
@@ -196,7 +199,7 @@ impl CpuNetwork {
         }
         if let (Some(decay), Some([parameters, running])) = (more.ema, &mut self.averaged) {
             let share = Update::average_share(decay, t) as f32;
-            let CpuLayout { trained, moving, .. } = self.layout; // the others are what they were
+            let Extent { trained, moving, .. } = self.layout.extent; // the others are what they were
             average::follow(self.set, &mut parameters[..trained], &self.parameters[..trained], share);
             average::follow(self.set, &mut running[..moving], &self.running[..moving], share);
         }
@@ -222,7 +225,7 @@ impl CpuNetwork {
     }
 
     fn unpacked(&self, parameters: &[f32], running: &[f32]) -> Vec<Vec<f32>> {
-        self.layout.places.iter().map(|p| p.unpack(if p.parameter { parameters } else { running })).collect()
+        self.layout.places.iter().map(|p| unpack(p, if p.parameter { parameters } else { running })).collect()
     }
 
     /// The optimiser's moments, for tensors that are trained.
@@ -236,7 +239,7 @@ impl CpuNetwork {
     }
 
     fn trained_parts(&self, values: &[f32]) -> Vec<Vec<f32>> {
-        self.layout.places.iter().filter(|p| p.trained).map(|p| p.unpack(values)).collect()
+        self.layout.places.iter().filter(|p| p.trained).map(|p| unpack(p, values)).collect()
     }
 
     /// Puts a state in whose lengths fit, and prepares filters. Of a state that is given away each tensor goes as soon as
@@ -252,7 +255,7 @@ impl CpuNetwork {
         };
         let put = |tensors: Tensors<'_>, parameters: &mut [f32], running: &mut [f32]| {
             for (place, values) in self.layout.places.iter().zip(tensors) {
-                place.pack(&values, if place.parameter { &mut *parameters } else { &mut *running });
+                pack(place, &values, if place.parameter { &mut *parameters } else { &mut *running });
             }
         };
         put(tensors, &mut self.parameters, &mut self.running);
@@ -266,7 +269,7 @@ impl CpuNetwork {
         self.moments_of_gradients.iter_mut().for_each(Buffer::zero);
         let trained = || self.layout.places.iter().filter(|p| p.trained);
         for (moment, values) in self.moments_of_gradients.iter_mut().zip(moments) {
-            trained().zip(values).for_each(|(place, values)| place.pack(&values, moment));
+            trained().zip(values).for_each(|(place, values)| pack(place, &values, moment));
         }
         for step in &self.layout.steps {
             if let Work::Convolution { prepared: Some(prepared), .. } = &step.work {
@@ -280,7 +283,7 @@ impl CpuNetwork {
         let parts = ["forward", "activation forward", "activation backward", "weight gradient", "input gradient"];
         let steps = self.layout.steps.iter().zip(&self.times.steps);
         let named = |(step, times): (&Step, &[Duration; 5])| {
-            let name = step.name.clone();
+            let name = step.stage.name.clone();
             parts.iter().zip(*times).map(move |(part, time)| (format!("{name} {part}"), time)).collect::<Vec<_>>()
         };
         let Times { gather, loss, update, .. } = &self.times;
@@ -300,7 +303,7 @@ fn lent(values: &[Vec<f32>]) -> Tensors<'_> {
 }
 
 /// Moves the running statistics by what a forward pass over `samples` samples has seen.
-fn follow(layout: &CpuLayout, running: &mut [f32], moments: &[f64], samples: usize) {
+fn follow(layout: &Layout<Work>, running: &mut [f32], moments: &[f64], samples: usize) {
     for step in layout.steps.iter().filter(|step| step.trained) {
         let Work::Convolution { activation, norm: Some(norm), .. } = &step.work else { continue };
         let Shape { channels, .. } = activation.shape;

@@ -4,10 +4,10 @@
 use super::layers::cross_entropy::TARGET;
 use super::layers::gather::PICK;
 use super::layers::{gradient_norm, loss_scaling};
-use super::layout::{GpuLayout, padded};
 use super::memory;
 use super::plumbing::device::{Gpu, Slice};
 use crate::engine::Settings;
+use crate::engine::layout::Layout;
 use crate::engine::stages::Work;
 use crate::error::Result;
 
@@ -49,10 +49,10 @@ pub struct Buffers {
 }
 
 impl Weights {
-    fn new(gpu: &Gpu, layout: &GpuLayout) -> Result<Self> {
+    fn new(gpu: &Gpu, layout: &Layout) -> Result<Self> {
         Ok(Self {
             parameters: gpu.buffer("parameters", layout.extent.parameters)?,
-            rounded: match layout.half {
+            rounded: match layout.format.half {
                 true => Some(gpu.buffer("parameters in f16", layout.extent.parameters / 2)?),
                 false => None,
             },
@@ -95,15 +95,15 @@ impl Buffers {
     }
 
     /// Logits of `samples` samples, in f32.
-    pub fn logits(&self, layout: &GpuLayout, samples: usize) -> Slice {
-        let width = layout.steps.last().map_or(0, |step| padded(step.stage.output));
+    pub fn logits(&self, layout: &Layout, samples: usize) -> Slice {
+        let width = layout.steps.last().map_or(0, |step| layout.format.numbers(step.stage.output));
         self.slots[layout.logits].part(0, samples * width)
     }
 
     /// Allocates all of it for `samples` samples at once. Errors: no memory.
     pub fn new(
         gpu: &Gpu,
-        layout: &GpuLayout,
+        layout: &Layout,
         settings: &Settings,
         samples: usize,
         scratch: [usize; 3],
@@ -125,7 +125,7 @@ impl Buffers {
             },
             moments: (0..moments).map(|_| gpu.buffer("moments", layout.extent.trained)).collect::<Result<_>>()?,
             decided: match settings.optimizer {
-                Some(_) if layout.half || clips => Some(loss_scaling::buffer(gpu)?),
+                Some(_) if layout.format.half || clips => Some(loss_scaling::buffer(gpu)?),
                 _ => None,
             },
             squares: match settings.optimizer {
@@ -135,8 +135,8 @@ impl Buffers {
                 _ => None,
             },
             unscaled: match (settings.optimizer, layout.steps.last()) {
-                (Some(_), Some(last)) if layout.half => {
-                    Some(gpu.buffer("gradient of the logits", padded(last.stage.output) * samples)?)
+                (Some(_), Some(last)) if layout.format.half => {
+                    Some(gpu.buffer("gradient of the logits", layout.format.numbers(last.stage.output) * samples)?)
                 }
                 _ => None,
             },

@@ -1,8 +1,8 @@
 //! Which passes a stage has, and the variant that was chosen for each.
 
-use super::layout::Step;
 use super::products::operands::Pass;
 use super::products::variant::Variant;
+use crate::engine::layout::Step;
 
 /// The variants of one stage's passes.
 #[derive(Clone, Copy, Debug, Default)]

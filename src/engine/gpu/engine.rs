@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use super::layers::gather::{Gallery, Residence};
 use super::layers::optimizer;
-use super::layout::GpuLayout;
 use super::metrics::Metrics;
 use super::network::GpuNetwork;
 use super::plumbing::capabilities::Matrices;
 use super::plumbing::device::{Gpu, Slice, StepUniform};
 use super::plumbing::readback::{Readback, Staging};
 use super::snapshot::{self, Home};
-use super::{Fault, Memory, Options};
+use super::{Fault, Options};
+use super::{layout, memory};
 use crate::engine::sample::Target;
 use crate::engine::{
     Batch, Device, Engine, Images, LossScaling, Settings, Snapshot, Source, State, StepMetrics, Update, WeightSet,
@@ -249,15 +249,15 @@ fn fit(
     metrics: &Slice,
 ) -> Result<GpuNetwork> {
     let tell = |line: &str| options.tell.iter().for_each(|tell| tell(line));
-    let layout = GpuLayout::new(plan, settings, gpu.half())?;
+    let layout = layout::of(plan, settings, gpu.half())?;
     let batch = settings.batch_size;
     let mut samples = options.micro_batch.unwrap_or(batch).clamp(1, batch);
-    samples = samples.min(layout.most_samples(gpu.binding_floats())?);
-    let planned = |samples| Memory::of(&gpu.capabilities(), &layout, settings, samples);
+    samples = samples.min(layout::most_samples(&layout, gpu.binding_floats())?);
+    let planned = |samples| memory::planned(&gpu.capabilities(), &layout, settings, samples);
     loop {
         samples = batch.div_ceil(batch.div_ceil(samples)); // parts of about the same size
         let memory = planned(samples);
-        tell(&format!("{}: {}", gpu.found.info.name, memory.sentence(samples, batch)));
+        tell(&format!("{}: {}", gpu.found.info.name, memory::sentence(&memory, samples, batch)));
         let before = gpu.allocated();
         match GpuNetwork::new(gpu, plan, layout.clone(), settings, state, samples, metrics) {
             Err(error) if error.kind() == Kind::OutOfMemory && samples > 1 => {

@@ -10,7 +10,7 @@ use wgpu::DeviceType;
 
 use super::Options;
 use super::chosen::variant_key;
-use super::layout::{GpuLayout, Place};
+use super::layout;
 use super::metrics::Metrics;
 use super::network::GpuNetwork;
 use super::plumbing::adapter;
@@ -20,6 +20,7 @@ use super::plumbing::dispatch::Dispatch;
 use super::plumbing::source::{Access, Program};
 use super::products::operands::Pass;
 use super::products::variant::{Variant, candidates};
+use crate::engine::layout::{Place, Step};
 use crate::engine::stages::Work;
 use crate::engine::{Settings, State, WeightSet};
 use crate::error::{Error, Kind, Result};
@@ -116,7 +117,7 @@ pub fn of(plan: &Plan, settings: &Settings) -> Result<Listing> {
     let mut state = State::new(Vec::new());
     prefer_small_tiles(plan, &settings, &adapter.capabilities(), &mut state)?;
     let gpu = Gpu::open_found(adapter, &Options::default())?;
-    let layout = GpuLayout::new(plan, &settings, gpu.half())?;
+    let layout = layout::of(plan, &settings, gpu.half())?;
     let network = GpuNetwork::new(&gpu, plan, layout.clone(), &settings, &state, 1, &Metrics::new(&gpu)?.slots);
     let network = network.map_err(too_large)?;
     let mut known = Buffers::default();
@@ -133,24 +134,24 @@ pub fn of(plan: &Plan, settings: &Settings) -> Result<Listing> {
         let (label, dims) = (label.clone(), bytemuck::pod_collect_to_vec(dims));
         calls.push(Call { label, shader, dims, storages, groups: dispatch.groups(1) });
     }
-    let pooling = |step: &&super::layout::Step| matches!(step.stage.work, Work::AveragePool { .. });
+    let pooling = |step: &&Step| matches!(step.stage.work, Work::AveragePool { .. });
     let headless = || Error::new(Kind::Engine, "the network has no average pooling");
     let pooled = layout.steps.iter().find(pooling).ok_or_else(headless)?;
     let pooled_by = |call: &Call| call.label.starts_with(&format!("{} ", pooled.stage.name));
     let tensors = plan.tensors().into_iter().zip(network.places()).map(|(tensor, place)| {
         let whole = known.range(network.tensors(place.parameter));
         let range = part(whole, place);
-        Tensor { name: tensor.name, range, columns: place.columns() }
+        Tensor { name: tensor.name, range, columns: layout::columns(place) }
     });
     let tensors = tensors.collect();
     let step = StepUniform { samples: 1, batch: 1, ..StepUniform::default() };
     Ok(Listing {
         features: Features {
-            range: known.range(&network.slot(pooled.x).part(0, layout.words(pooled.stage.input))),
+            range: known.range(&network.slot(pooled.x).part(0, layout.format.words(pooled.stage.input))),
             after: calls.iter().position(pooled_by).ok_or_else(headless)?,
             shape: pooled.stage.input,
         },
-        input: known.range(&network.input().part(0, layout.words(plan.input()))),
+        input: known.range(&network.input().part(0, layout.format.words(plan.input()))),
         logits: known.range(&network.logits(1)),
         tensors,
         step: bytemuck::pod_collect_to_vec(bytemuck::bytes_of(&step)),
@@ -182,12 +183,12 @@ fn part(whole: Range, place: &Place) -> Range {
 
 /// `values` of a tensor as they lie in its range.
 pub fn pack(tensor: &TensorSpec, values: &[f32]) -> Vec<f32> {
-    Place::of(tensor, 0).pack(values)
+    layout::pack(&Place::of(tensor, 0, &layout::format(false)), values)
 }
 
 /// One image has few rows, so that small tiles keep more of a device busy.
 fn prefer_small_tiles(plan: &Plan, settings: &Settings, capabilities: &Capabilities, state: &mut State) -> Result<()> {
-    for step in GpuLayout::new(plan, settings, false)?.steps {
+    for step in layout::of(plan, settings, false)?.steps {
         let Some(convolution) = &step.convolution else { continue };
         let of_them = candidates(capabilities, convolution, Pass::Forward, settings.precise).into_iter();
         let smallest = of_them.filter_map(|variant| match variant {

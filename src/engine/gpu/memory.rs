@@ -2,98 +2,68 @@
 
 use super::chosen::{PASSES, passes};
 use super::layers::{batch_norm, relu};
-use super::layout::GpuLayout;
+use super::layout;
 use super::plumbing::capabilities::Capabilities;
 use super::products::convolution;
 use super::products::variant::{Variant, candidates};
 use crate::engine::Settings;
+use crate::engine::layout::{Layout, Memory};
 use crate::engine::stages::Work;
 use crate::error::Result;
 use crate::vgg::Plan;
 
-/// Bytes that the engine allocates, by purpose.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Memory {
-    /// Parameters, their copy in f16 where products read such, and running statistics; all of them twice where an average is
-    /// kept.
-    pub parameters: u64,
-    /// A gradient a parameter.
-    pub gradients: u64,
-    /// The optimiser's moments.
-    pub moments: u64,
-    /// Activations and their gradients, which share buffers by lifetime.
-    pub activations: u64,
-    /// What kernels need in between.
-    pub scratch: u64,
-    /// Images that live on the device.
-    pub images: u64,
+/// The figures of a network that computes `samples` of a batch of `batch` at once, in words.
+pub(super) fn sentence(memory: &Memory, samples: usize, batch: usize) -> String {
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let mut text = format!(
+        "{} MiB planned (parameters {}, gradients {}, moments {}, activations {}, scratch {}) for {samples} images at once",
+        mib(memory.total()),
+        mib(memory.parameters),
+        mib(memory.gradients),
+        mib(memory.moments),
+        mib(memory.activations),
+        mib(memory.scratch)
+    );
+    if samples < batch {
+        text.push_str(&format!(
+            ": micro-batches of a batch of {batch}; batch normalisation takes its statistics over each"
+        ));
+    }
+    text
 }
 
-impl Memory {
-    /// All of it.
-    pub fn total(&self) -> u64 {
-        self.parameters + self.gradients + self.moments + self.activations + self.scratch + self.images
-    }
-
-    /// The figures of a network that computes `samples` of a batch of `batch` at once, in words.
-    pub(super) fn sentence(&self, samples: usize, batch: usize) -> String {
-        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        let mut text = format!(
-            "{} MiB planned (parameters {}, gradients {}, moments {}, activations {}, scratch {}) for {samples} images at \
-             once",
-            mib(self.total()),
-            mib(self.parameters),
-            mib(self.gradients),
-            mib(self.moments),
-            mib(self.activations),
-            mib(self.scratch)
-        );
-        if samples < batch {
-            text.push_str(&format!(
-                ": micro-batches of a batch of {batch}; batch normalisation takes its statistics over each"
-            ));
+/// Bytes that a network of `layout` will allocate for `samples` samples at once, without its images.
+pub(super) fn planned(capabilities: &Capabilities, layout: &Layout, settings: &Settings, samples: usize) -> Memory {
+    let mut offered: Vec<[Vec<Variant>; 3]> = vec![Default::default(); layout.steps.len()];
+    for (step, offered) in layout.steps.iter().zip(&mut offered) {
+        let Some(convolution) = &step.convolution else { continue };
+        for (at, pass) in passes(step) {
+            offered[at] = candidates(capabilities, convolution, pass, settings.precise);
         }
-        text
     }
-
-    /// Bytes that a network of `layout` will allocate for `samples` samples at once, without its images.
-    pub(super) fn of(capabilities: &Capabilities, layout: &GpuLayout, settings: &Settings, samples: usize) -> Self {
-        let training = settings.optimizer.is_some();
-        let mut offered: Vec<[Vec<Variant>; 3]> = vec![Default::default(); layout.steps.len()];
-        for (step, offered) in layout.steps.iter().zip(&mut offered) {
-            let Some(convolution) = &step.convolution else { continue };
-            for (at, pass) in passes(step) {
-                offered[at] = candidates(capabilities, convolution, pass, settings.precise);
-            }
-        }
-        let bytes = |floats: usize| floats as u64 * 4;
-        let (parameters, trained) = (bytes(layout.extent.parameters), bytes(layout.extent.trained));
-        let scratch = scratch(capabilities, layout, &offered, samples);
+    let bytes = |floats: usize| floats as u64 * 4;
+    let mut memory = layout.memory(settings, samples, bytes);
+    if layout.format.half {
         let sets = if settings.keeps_average() { 2 } else { 1 };
-        Self {
-            parameters: sets
-                * (parameters + if layout.half { parameters / 2 } else { 0 } + bytes(layout.extent.running)),
-            gradients: if training { trained } else { 0 },
-            moments: settings.optimizer.map_or(0, |o| o.moments().len() as u64) * trained,
-            activations: layout.slots.iter().map(|slot| bytes(slot * samples)).sum(),
-            scratch: bytes(scratch.into_iter().sum::<usize>() + partials(layout, samples)),
-            images: 0,
-        }
+        memory.parameters += sets * bytes(layout.extent.parameters) / 2;
     }
+    let scratch = scratch(capabilities, layout, &offered, samples);
+    memory.scratch = bytes(scratch.into_iter().sum::<usize>() + partials(layout, samples));
+    memory
 }
 
 /// What training or inference of `plan` takes on an adapter with these `capabilities`, without images, and how many
 /// samples of a batch are computed at once: as many as a shader can see. Errors: not even one.
 pub fn of(plan: &Plan, settings: &Settings, capabilities: &Capabilities) -> Result<(Memory, usize)> {
-    let layout = GpuLayout::new(plan, settings, capabilities.half())?;
-    let samples = settings.batch_size.min(layout.most_samples(capabilities.binding_floats)?);
-    Ok((Memory::of(capabilities, &layout, settings, samples), samples))
+    let layout = layout::of(plan, settings, capabilities.half())?;
+    let samples = settings.batch_size.min(layout::most_samples(&layout, capabilities.binding_floats)?);
+    Ok((planned(capabilities, &layout, settings, samples), samples))
 }
 
 /// Floats of the three scratch buffers: the most that any candidate needs.
 pub fn scratch(
     capabilities: &Capabilities,
-    layout: &GpuLayout,
+    layout: &Layout,
     candidates: &[[Vec<Variant>; 3]],
     samples: usize,
 ) -> [usize; 3] {
@@ -111,12 +81,12 @@ pub fn scratch(
 }
 
 /// Floats that partial sums need.
-pub fn partials(layout: &GpuLayout, samples: usize) -> usize {
+pub fn partials(layout: &Layout, samples: usize) -> usize {
     layout
         .steps
         .iter()
         .map(|step| match step.stage.work {
-            Work::Convolution { norm: true, .. } => batch_norm::scratch(step.stage.inner, samples, layout.half),
+            Work::Convolution { norm: true, .. } => batch_norm::scratch(step.stage.inner, samples, layout.format.half),
             Work::Convolution { .. } | Work::Linear { .. } => relu::scratch(step.stage.inner, samples),
             _ => 0,
         })

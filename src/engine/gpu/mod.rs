@@ -29,7 +29,7 @@ mod snapshot;
 pub mod tuning;
 
 pub use engine::GpuEngine;
-pub use memory::{Memory, of as memory_of};
+pub use memory::of as memory_of;
 pub use plumbing::device::{Gpu, Slice};
 
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use super::chosen::{Chosen, PASSES, passes, variant_key};
 use super::layers::cross_entropy::Aim;
 use super::layers::optimizer::Decided;
 use super::layers::{average, cross_entropy, gradient_norm, loss_scaling, optimizer};
-use super::layout::{Extent, GpuLayout, Place};
+use super::layout;
 use super::memory;
 use super::plumbing::device::{Gpu, Slice};
 use super::plumbing::dispatch::Dispatch;
@@ -17,13 +17,14 @@ use super::products::operands::Pass;
 use super::products::variant::{Variant, candidates};
 use super::record::Recorder;
 use super::tuning::{self, Tuning};
+use crate::engine::layout::{Extent, Layout, Place};
 use crate::engine::{LossScaling, Optimizer, Settings, State, WeightSet};
 use crate::error::Result;
 use crate::vgg::Plan;
 
 /// See the module.
 pub struct GpuNetwork {
-    layout: GpuLayout,
+    layout: Layout,
     buffers: Buffers,
     forward: Vec<Dispatch>,
     inference: Vec<Dispatch>,
@@ -48,7 +49,7 @@ impl GpuNetwork {
     pub fn new(
         gpu: &Gpu,
         plan: &Plan,
-        layout: GpuLayout,
+        layout: Layout,
         settings: &Settings,
         state: &State,
         samples: usize,
@@ -308,7 +309,7 @@ impl GpuNetwork {
             Some(gradients) if self.trained > 0 => {
                 let values: Vec<f32> = gpu.read(gradients)?;
                 let trained = self.layout.places.iter().filter(|p| p.trained);
-                let mut parts: Vec<_> = trained.map(|p| p.unpack(&values[p.range.clone()])).collect();
+                let mut parts: Vec<_> = trained.map(|p| layout::unpack(p, &values[p.range.clone()])).collect();
                 if let Some(scaling) = self.buffers.decided.as_ref().filter(|_| self.scales_loss()) {
                     let (_, inverse) = loss_scaling::read(gpu, scaling)?;
                     parts.iter_mut().flatten().for_each(|g| *g *= inverse);
@@ -321,7 +322,7 @@ impl GpuNetwork {
 
     /// Whether gradients are those of a scaled loss.
     pub fn scales_loss(&self) -> bool {
-        self.layout.half && self.buffers.decided.is_some()
+        self.layout.format.half && self.buffers.decided.is_some()
     }
 
     /// Puts a state in whose lengths fit.
@@ -333,7 +334,7 @@ impl GpuNetwork {
             loss_scaling::write(gpu, decided, &scaling);
         }
         let put = |place: &Place, values: &[f32], to: &Slice| -> Result<()> {
-            gpu.write(&to.part(place.range.start, place.range.len()), &place.pack(values));
+            gpu.write(&to.part(place.range.start, place.range.len()), &layout::pack(place, values));
             // Submitted one by one, so that what wgpu keeps of them for the transfer stays small.
             gpu.wait(Some(gpu.submit([], 0, &[])))
         };
@@ -359,14 +360,14 @@ impl GpuNetwork {
 /// The calls of an update: what decides of it, the optimiser's, and those that the average follows with.
 fn update(
     gpu: &Gpu,
-    layout: &GpuLayout,
+    layout: &Layout,
     buffers: &Buffers,
     settings: &Settings,
     optimizer: &Optimizer,
 ) -> Result<Vec<Dispatch>> {
     let Some(gradients) = &buffers.gradients else { return Ok(Vec::new()) };
     let Buffers { live, averaged, moments, decided, squares, .. } = buffers;
-    let scaling = decided.as_ref().filter(|_| layout.half);
+    let scaling = decided.as_ref().filter(|_| layout.format.half);
     let more = &settings.update;
     let mut calls = Vec::new();
     if let Some(scaling) = scaling {

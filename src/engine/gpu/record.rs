@@ -4,11 +4,11 @@ use super::buffers::{Buffers, Weights};
 use super::chosen::Chosen;
 use super::layers::batch_norm::{Gradients, Tensors};
 use super::layers::{average_pool, batch_norm, dropout, local_response_normalisation, max_pool, relu};
-use super::layout::{GpuLayout, Step};
 use super::plumbing::device::{Gpu, Slice};
 use super::plumbing::dispatch::Dispatch;
 use super::products::convolution;
 use super::products::operands::{After, Operands, Pass};
+use crate::engine::layout::{Layout, Step};
 use crate::engine::stages::Work;
 use crate::error::Result;
 use crate::vgg::Shape;
@@ -27,7 +27,7 @@ pub struct Ranges {
 /// Records the calls of a layout on its buffers.
 pub struct Recorder<'a> {
     pub gpu: &'a Gpu,
-    pub layout: &'a GpuLayout,
+    pub layout: &'a Layout,
     pub buffers: &'a Buffers,
     /// What is computed with.
     pub weights: &'a Weights,
@@ -64,7 +64,8 @@ impl Recorder<'_> {
     /// The ranges of `step`.
     pub fn ranges(&self, step: &Step) -> Ranges {
         let stage = &step.stage;
-        let slot = |slot: usize, shape| self.buffers.slots[slot].part(0, self.layout.words(shape) * self.samples);
+        let slot =
+            |slot: usize, shape| self.buffers.slots[slot].part(0, self.layout.format.words(shape) * self.samples);
         let weights = || [self.weight(step), self.tensor(step, 1), self.gradient(step, 0)];
         let logits = self.layout.is_last(step).then(|| self.buffers.logits(self.layout, self.samples));
         Ranges {

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::layers::loss_scaling;
-use super::layout::Place;
+use super::layout;
 use super::network::GpuNetwork;
 use super::plumbing::device::{Gpu, Slice};
 use super::plumbing::readback::{Readback, Staging};
+use crate::engine::layout::Place;
 use crate::engine::{LossScaling, Snapshot, State};
 use crate::error::Result;
 
@@ -76,7 +77,7 @@ impl Snapshot for Underway {
         readback.wait_aside(&gpu)?;
         let part = |wanted: fn(&&Place) -> bool, index: usize| -> Result<Vec<Vec<f32>>> {
             let places: Vec<&Place> = places.iter().filter(wanted).collect();
-            readback.look(index, |all| places.par_iter().map(|p| p.unpack(&all[p.range.clone()])).collect())
+            readback.look(index, |all| places.par_iter().map(|p| layout::unpack(p, &all[p.range.clone()])).collect())
         };
         // One set of weights, whose parameters and running statistics are the ranges `first` and the one behind it.
         let set = |first: usize| -> Result<Vec<Vec<f32>>> {

@@ -8,7 +8,7 @@
 //! Long sums are cut by shape alone, never by the device's speed, and added in a fixed order: a variant gives the same bits
 //! wherever it runs on the same adapter.
 
-use super::operands::{After, Convolution, Operands, Pass};
+use super::operands::{self, After, Convolution, Operands, Pass};
 use super::product::{CHUNK, Product, REGISTERS, TILED, grid, ranges};
 use super::product_half::{COOPERATIVE, EMULATED, HALF};
 use super::reduce;
@@ -215,7 +215,7 @@ pub fn record(
     batch: usize,
     operands: &Operands<'_>,
 ) -> Result<Vec<Dispatch>> {
-    convolution.check(batch)?;
+    operands::check(convolution, batch)?;
     let label = format!("{label} {}, {}", pass.name(), variant.name());
     if let Variant::Winograd { product, .. } = variant
         && let Some(winograd) = winograd(&gpu.capabilities(), convolution, pass, variant, batch)

@@ -2,53 +2,22 @@
 //! writes. How it is computed stands in [`convolution`](super::convolution) and [`winograd`](super::winograd).
 
 use crate::engine::gpu::plumbing::device::Slice;
+pub use crate::engine::layout::Convolution;
 use crate::error::{Error, Kind, Result};
 
-/// One convolution; channels as the device has them: multiples of four. A linear layer is kernel 1 on a 1x1 map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Convolution {
-    /// 1 or 3.
-    pub kernel: usize,
-    /// Rows of the map, in and out.
-    pub height: usize,
-    /// Columns of the map, in and out.
-    pub width: usize,
-    /// Channels of x.
-    pub inputs: usize,
-    /// Channels of y.
-    pub outputs: usize,
-}
-
-impl Convolution {
-    /// Pixels of a map.
-    pub fn pixels(&self) -> usize {
-        self.height * self.width
-    }
-
-    /// Of the kernel: 1 or 9.
-    pub fn taps(&self) -> usize {
-        self.kernel * self.kernel
-    }
-
-    /// Floats of its weight, [taps][inputs][outputs].
-    pub fn weights(&self) -> usize {
-        self.taps() * self.inputs * self.outputs
-    }
-
-    /// What the device's 32-bit arithmetic can count. Errors: sizes that no network of ours has.
-    pub fn check(&self, batch: usize) -> Result<()> {
-        let widest = self.inputs.max(self.outputs);
-        let sizes = matches!(self.kernel, 1 | 3)
-            && self.inputs.is_multiple_of(4)
-            && self.outputs.is_multiple_of(4)
-            && (1..1 << 15).contains(&self.height)
-            && (1..1 << 15).contains(&self.width)
-            && batch < 1 << 22
-            && (batch * self.pixels()).saturating_mul(widest.max(4)) < 1 << 33
-            && self.weights() < 1 << 33;
-        let message = || format!("no kernel for batches of {batch} of {self:?}");
-        if sizes { Ok(()) } else { Err(Error::new(Kind::Engine, message())) }
-    }
+/// What the device's 32-bit arithmetic can count. Errors: sizes that no network of ours has.
+pub fn check(convolution: &Convolution, batch: usize) -> Result<()> {
+    let Convolution { kernel, height, width, inputs, outputs } = *convolution;
+    let sizes = matches!(kernel, 1 | 3)
+        && inputs.is_multiple_of(4)
+        && outputs.is_multiple_of(4)
+        && (1..1 << 15).contains(&height)
+        && (1..1 << 15).contains(&width)
+        && batch < 1 << 22
+        && (batch * convolution.pixels()).saturating_mul(inputs.max(outputs).max(4)) < 1 << 33
+        && convolution.weights() < 1 << 33;
+    let message = || format!("no kernel for batches of {batch} of {convolution:?}");
+    if sizes { Ok(()) } else { Err(Error::new(Kind::Engine, message())) }
 }
 
 /// The three products of a layer in a training step.
