@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::engine::cpu::CpuEngine;
 use crate::engine::gpu::{self, GpuEngine};
+use crate::engine::peers::Together;
 use crate::engine::{Engine, Precision, Settings, State};
 use crate::error::{Error, Result};
 use crate::vgg::Plan;
@@ -29,6 +30,8 @@ pub struct Target {
     pub precise: bool,
     /// Of the GPU engine.
     pub gpu: gpu::Options,
+    /// With whom it trains, for a training that is shared out.
+    pub together: Option<Together>,
 }
 
 impl Target {
@@ -63,9 +66,18 @@ pub fn open<'a>(
     state: impl Into<Cow<'a, State>>,
 ) -> Result<Box<dyn Engine>> {
     if target.is_gpu() {
+        if target.together.as_ref().is_some_and(|together| together.sync_batch_norm || together.peers.ranks() > 1) {
+            return Err(Error::usage(
+                "the GPU engine trains alone, and its batch normalisation sees each micro-batch by itself",
+            )
+            .with_help("give --engine cpu"));
+        }
         Ok(Box::new(GpuEngine::new(plan, settings, &state.into(), &target.gpu)?))
     } else {
         target.check_cpu()?;
-        Ok(Box::new(CpuEngine::new(plan, settings, state)?))
+        Ok(Box::new(match &target.together {
+            Some(together) => CpuEngine::with_peers(plan, settings, state, together.clone())?,
+            None => CpuEngine::new(plan, settings, state)?,
+        }))
     }
 }

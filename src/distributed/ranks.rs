@@ -27,7 +27,7 @@ const HEARSAY: Duration = Duration::from_secs(3);
 const SAVING: Duration = Duration::from_secs(300);
 
 /// One rank among several.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ranks {
     link: Arc<dyn Link>,
     host: String,
@@ -54,6 +54,12 @@ impl Ranks {
     pub fn greet(&self, engine: &str, adapter: &str, same: &[(&str, String)]) -> Result<Vec<Member>> {
         let mine = Member { host: self.host.clone(), engine: engine.into(), adapter: adapter.into() };
         handshake::greet(&*self.link, &mine, same)
+    }
+
+    /// What rank 0 says, on all ranks: `mine` there, and nothing on the others. Errors: another rank is gone.
+    pub fn of_first(&self, mine: &[u8]) -> Result<Vec<u8>> {
+        let (said, _) = words::all(&*self.link, Channel::Words, mine)?;
+        Ok(said.into_iter().next().unwrap_or_default())
     }
 
     /// The others as an engine knows them. Errors: no thread to be had.
@@ -84,11 +90,14 @@ impl Ranks {
 
     /// Makes a panic of any thread of this process the end of all ranks, told like any other fault.
     pub fn watch_panics(&self, tell: fn(&Error)) {
-        let fellow = Self { link: Arc::clone(&self.link), host: self.host.clone() };
+        // A link that is kept here would never be closed.
+        let (link, host) = (Arc::downgrade(&self.link), self.host.clone());
         panic::set_hook(Box::new(move |panic| {
-            let what = format!("rank {} (on {}) broke down: {panic}", fellow.rank(), fellow.host);
+            let Some(link) = link.upgrade() else { return tell(&Error::new(Kind::Engine, panic.to_string())) };
+            let what = format!("rank {} (on {host}) broke down: {panic}", link.rank());
             let what = what.lines().collect::<Vec<_>>().join(" ");
-            fellow.fail(&Error::new(Kind::Engine, what).with_help("this is a fault of vggkit: please report it"), tell);
+            let error = Error::new(Kind::Engine, what).with_help("this is a fault of vggkit: please report it");
+            Self { link, host: host.clone() }.fail(&error, tell);
         }));
     }
 

@@ -17,6 +17,23 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::shell::quote;
 
+/// Writes down that a run is shared out in micro-batches of `parts` samples from here on, where it was not before.
+pub fn share_out(run: &mut Run, progress: &Progress, parts: usize, command: &str) {
+    if run.training.micro_batch == parts {
+        return;
+    }
+    run.changes.push(Change {
+        time: files::now(),
+        epoch: progress.epoch,
+        step: progress.step,
+        setting: "micro_batch".into(),
+        before: run.training.micro_batch.to_string(),
+        after: parts.to_string(),
+        command: command.to_owned(),
+    });
+    run.training.micro_batch = parts;
+}
+
 /// New settings of a training that goes on; `None` leaves one as it is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Changes {

@@ -75,7 +75,7 @@ impl Progress {
 }
 
 /// What a network's outputs mean; travels with the weights, so that a prediction needs no data set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Classes {
     /// In class-index order.
     pub wnids: Vec<String>,

@@ -1,5 +1,7 @@
 //! Loss and accuracy of logits, on the host and in f64: what validation and evaluation report.
 
+use crate::engine::peers::Peers;
+use crate::engine::tree;
 use crate::engine::{Batch, Engine, Pick, Source, View};
 use crate::error::{Error, Kind, Result};
 
@@ -106,17 +108,35 @@ fn logits_of(
     })
 }
 
-/// Scores of these images, as they are, against their labels.
+/// Scores of these images, as they are, against their labels. Each of the `peers` computes a share, in the same batches as one
+/// alone would, and all come to the same bits.
 pub fn measure(
     engine: &mut dyn Engine,
     (source, picks): (Source, &[Pick]),
     labels: &[u32],
     batch_size: usize,
-    progress: impl FnMut(usize),
+    peers: Option<&dyn Peers>,
+    mut progress: impl FnMut(usize),
 ) -> Result<Scores> {
     let mut tally = Tally::default();
-    let visit = |i: usize, logits: &[f32]| tally.add(logits, labels[i]);
-    logits_of(engine, (source, picks), batch_size, visit, progress)?;
+    let Some(peers) = peers else {
+        let visit = |i: usize, logits: &[f32]| tally.add(logits, labels[i]);
+        logits_of(engine, (source, picks), batch_size, visit, progress)?;
+        return Ok(tally.scores());
+    };
+    let batches = tree::leaves(picks.len(), batch_size);
+    let share = tree::share(batches, peers.ranks(), peers.rank());
+    let share = tree::samples_of(share, picks.len(), batch_size);
+    let mut mine = Vec::with_capacity(2 * share.len());
+    let visit = |i: usize, logits: &[f32]| {
+        let label = labels[share.start + i];
+        mine.extend([cross_entropy(logits, label), rank(logits, label) as f64]);
+    };
+    let told = |done: usize| progress((done * peers.ranks()).min(picks.len()));
+    logits_of(engine, (source, &picks[share.clone()]), batch_size, visit, told)?;
+    for of_one in peers.all(&mine)? {
+        of_one.as_chunks::<2>().0.iter().for_each(|[loss, rank]| tally.count(*loss, *rank as usize));
+    }
     Ok(tally.scores())
 }
 

@@ -1,6 +1,7 @@
 //! The loop around an engine: recipe, schedule, early stopping, checkpoints, history.
 
 pub mod augment;
+pub mod beginning;
 pub mod changes;
 pub mod checkpoint;
 pub mod choices;
@@ -12,6 +13,7 @@ pub mod lineage;
 pub mod metrics;
 pub mod observer;
 pub mod occupied;
+pub mod opening;
 pub mod packs;
 pub mod range_test;
 pub mod run;

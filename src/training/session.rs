@@ -2,50 +2,35 @@
 //!
 //! Parses no flags and draws nothing on a screen.
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 
+use super::beginning::{self, Beginning};
 use super::changes::{self, Changes};
-use super::checkpoint::{self, Classes, Progress};
+use super::checkpoint::{self, Checkpoint, Classes, Progress};
 use super::chosen::Chosen;
 use super::first_weights;
 use super::folder;
 use super::history::{self, Epoch};
 use super::observer::Observer;
 use super::occupied::{self, Occupied};
+pub use super::opening::Options;
+use super::opening::{exchange, greet, open, parts_of, plan_of};
 use super::packs::Packs;
 use super::run::{self, Origin, Recipe, Run};
 use super::stop::Stop;
 use super::teaching::Teaching;
-use super::tensorboard::{self, EventLog};
+use super::tensorboard::EventLog;
 use super::trainer::{self, Ending, Job};
 use crate::dataset::{Manifest, Pack};
-use crate::engine::{Engine, Images, Settings, Source, State, WeightSet};
-use crate::engines::{self, Target};
+use crate::distributed::exchange::Exchange;
+use crate::engine::peers::Peers;
+use crate::engine::{Engine, State};
 use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::trace;
+use crate::vgg::Network;
 use crate::vgg::transfer::First;
-use crate::vgg::{Network, Plan};
-
-/// What to compute with and what to keep; the same for a new and for a resumed training.
-#[derive(Clone)]
-pub struct Options {
-    /// Which engine.
-    pub engine: Target,
-    /// Worker threads.
-    pub threads: usize,
-    /// Steps between checkpoints within an epoch; 0 for none.
-    pub checkpoint_every: u64,
-    /// Whether `steps.jsonl` is written.
-    pub log_steps: bool,
-    /// Where event files for TensorBoard go; `None` for none, or of a run that goes on: as before.
-    pub tensorboard: Option<tensorboard::Wanted>,
-    /// The command line, for the record.
-    pub command: String,
-}
 
 /// A training about to start or to go on.
 pub struct Session {
@@ -65,8 +50,9 @@ pub struct Session {
     chosen: Chosen,
     options: Options,
     teaching: Option<Arc<Teaching>>,
-    /// Nobody else trains here.
-    _occupied: Occupied,
+    exchange: Option<Arc<Exchange>>,
+    /// Nobody else trains here; of rank 0 alone.
+    _occupied: Option<Occupied>,
 }
 
 impl Session {
@@ -81,14 +67,16 @@ impl Session {
         options: Options,
         stop: &Stop,
     ) -> Result<Self> {
+        let recipe = &Recipe { micro_batch: parts_of(recipe, &options), ..recipe.clone() };
         let plan = plan_of(network, recipe, 1)?;
         folder::refuse_a_run(&folder, overwrite)?;
+        let exchange = exchange(recipe, &options)?;
         let chosen = Chosen::new(recipe, &packs.train.images.labels)?;
         let drawing = trace::span("first weights");
         let First { tensors, sha256, taken, drawn, unused } = first_weights::of(recipe, &plan)?;
         drop(drawing);
         let mut state = State::new(tensors);
-        let engine = open(&plan, recipe, [&packs.train, &packs.val], &state, &options)?;
+        let engine = open(&plan, recipe, [&packs.train, &packs.val], &state, &options, exchange.as_ref())?;
         let run = Run {
             schema: run::SCHEMA.to_owned(),
             network: network.clone(),
@@ -109,7 +97,9 @@ impl Session {
             },
             changes: Vec::new(),
         };
-        stop.check(&folder)?; // opening the engine can have taken minutes
+        if options.ranks.is_none() {
+            stop.check(&folder)?; // opening the engine can have taken minutes
+        }
         let events = options.tensorboard.as_ref().map(|wanted| wanted.folder_of(&folder));
         let occupied = folder::clear(&folder, overwrite, events.as_deref())?;
         // The checkpoint before run.toml: a folder with run.toml is a run that can be resumed.
@@ -120,20 +110,61 @@ impl Session {
         checkpoint::save_last(&folder, &plan, &sealed, &recipe.optimizer, &Progress::default(), &classes)?;
         folder::begin_step_log(&folder, options.log_steps)?;
         files::write_toml(&Run::path(&folder), &run)?;
+        let mut notes: Vec<String> = first_weights::note(recipe).into_iter().collect();
+        if let Some(ranks) = &options.ranks {
+            beginning::tell(ranks, Some((&run, &Progress::default(), &classes, &state)))?;
+            notes.extend(greet(ranks, engine.device(), &run, options.engine.choice)?);
+        }
         Ok(Self {
             folder,
             run,
             progress: Progress::default(),
             engine,
-            notes: first_weights::note(recipe).into_iter().collect(),
+            notes,
             train: packs.train.clone(),
             val: packs.val.clone(),
             classes,
             chosen,
             options,
             teaching: None,
-            _occupied: occupied,
+            exchange,
+            _occupied: Some(occupied),
         })
+    }
+
+    /// The training that rank 0 begins or goes on with, on data in `data` or where rank 0 has it; none where it has none any
+    /// more. Errors: other data, what an engine refuses.
+    pub fn follow(data: Option<&Path>, options: Options) -> Result<Option<Self>> {
+        let Some(ranks) = &options.ranks else { return Ok(None) };
+        let Some(Beginning { run, progress, classes, state }) = beginning::hear(ranks)? else { return Ok(None) };
+        let there = data.unwrap_or(Path::new(&run.data.folder));
+        let packs = Packs::open(there, &run.data.train, &run.data.val)?;
+        let chosen = Chosen::new(&run.training, &packs.train.images.labels)?;
+        let plan = plan_of(&run.network, &run.training, progress.epoch)?;
+        let exchange = exchange(&run.training, &options)?;
+        let engine = open(&plan, &run.training, [&packs.train, &packs.val], state, &options, exchange.as_ref())?;
+        let own = Run { data: packs.data.clone(), ..run.clone() };
+        greet(ranks, engine.device(), &own, options.engine.choice)?;
+        Ok(Some(Self {
+            folder: PathBuf::new(),
+            run,
+            progress,
+            engine,
+            notes: Vec::new(),
+            train: packs.train,
+            val: packs.val,
+            classes,
+            chosen,
+            options,
+            teaching: None,
+            exchange,
+            _occupied: None,
+        }))
+    }
+
+    /// Whether this rank has the run's folder, and tells of the training.
+    fn leads(&self) -> bool {
+        self.exchange.as_ref().is_none_or(|exchange| exchange.rank() == 0)
     }
 
     /// The run in `folder`, as its last checkpoint left it, with `changes` to what it was told before. `data` replaces the
@@ -168,12 +199,28 @@ impl Session {
         let precision = run.training.precision;
         let chosen = Chosen::new(&run.training, &packs.train.images.labels)?;
         let steps = chosen.trained.len().div_ceil(run.training.batch_size.max(1));
-        let notes = changes.carry_out(&mut run, &mut checkpoint.progress, steps, (&folder, &options.command))?;
+        let mut notes = changes.carry_out(&mut run, &mut checkpoint.progress, steps, (&folder, &options.command))?;
         if run.training.precision != precision {
             checkpoint.state.variants.clear(); // those of the other precision
         }
+        let parts = parts_of(&run.training, &options);
+        changes::share_out(&mut run, &checkpoint.progress, parts, &options.command);
         let plan = plan_of(&run.network, &run.training, checkpoint.progress.epoch)?;
-        let engine = open(&plan, &run.training, [&packs.train, &packs.val], checkpoint.state, &options)?;
+        let exchange = exchange(&run.training, &options)?;
+        let ended =
+            trainer::over(&run.training, &checkpoint.progress).is_some_and(|e| e.name() == run.origin.stopped_by);
+        let state = match &options.ranks {
+            Some(ranks) if !ended => {
+                let Checkpoint { state, progress, classes, .. } = &checkpoint;
+                beginning::tell(ranks, Some((&run, progress, classes, state)))?;
+                &checkpoint.state
+            }
+            _ => &checkpoint.state,
+        };
+        let engine = open(&plan, &run.training, [&packs.train, &packs.val], state, &options, exchange.as_ref())?;
+        if let (Some(ranks), false) = (&options.ranks, ended) {
+            notes.extend(greet(ranks, engine.device(), &run, options.engine.choice)?);
+        }
         let mut session = Self {
             folder,
             run,
@@ -186,7 +233,8 @@ impl Session {
             chosen,
             options,
             teaching: None,
-            _occupied: occupied,
+            exchange,
+            _occupied: Some(occupied),
         };
         if session.ended().is_none() {
             let origin = &mut session.run.origin;
@@ -222,7 +270,7 @@ impl Session {
         }
         origin.teachers.clone_from(&teaching.digests);
         self.teaching = Some(teaching);
-        files::write_toml(&Run::path(&self.folder), &self.run)
+        if self.leads() { files::write_toml(&Run::path(&self.folder), &self.run) } else { Ok(()) }
     }
 
     /// How the training ended that was resumed with nothing left to do; `None` where there is something.
@@ -264,7 +312,7 @@ impl Session {
             match self.run_trainer(stop, observer) {
                 Ok(Some(ending)) => break Ok(ending),
                 Ok(None) => {}
-                Err(error) if error.kind() == Kind::DeviceLost && !lost => {
+                Err(error) if error.kind() == Kind::DeviceLost && !lost && self.exchange.is_none() => {
                     lost = true;
                     observer.note(&format!("{error}; opening it again and going on from the last checkpoint"));
                 }
@@ -279,6 +327,9 @@ impl Session {
                 observer.note(&format!("images of {size} x {size} pixels from epoch {} on", self.progress.epoch));
             }
         };
+        if !self.leads() {
+            return ending;
+        }
         self.run.origin.stopped_by = match &ending {
             Ok(ending) => ending.name().to_owned(),
             Err(error) if error.kind() == Kind::Diverged => "diverged".to_owned(),
@@ -299,17 +350,27 @@ impl Session {
 
     /// A new engine in the state of the last checkpoint, for the size that images have from there on.
     fn reopen(&mut self) -> Result<()> {
-        let optimizer = Some(&self.run.training.optimizer);
-        let last = checkpoint::last_path(&self.folder);
-        let mut checkpoint = checkpoint::load(&last, &self.run.training.plan(&self.run.network)?, optimizer)?;
-        let plan = plan_of(&self.run.network, &self.run.training, checkpoint.progress.epoch)?;
+        let (mut state, progress) = if self.leads() {
+            let optimizer = Some(&self.run.training.optimizer);
+            let last = checkpoint::last_path(&self.folder);
+            let read = checkpoint::load(&last, &self.run.training.plan(&self.run.network)?, optimizer)?;
+            if let Some(ranks) = &self.options.ranks {
+                beginning::tell(ranks, Some((&self.run, &read.progress, &self.classes, &read.state)))?;
+            }
+            (read.state, read.progress)
+        } else {
+            let heard = self.options.ranks.as_ref().map(beginning::hear).transpose()?.flatten();
+            let heard = heard.ok_or_else(|| Error::new(Kind::PeerLost, "rank 0 has ended"))?;
+            (heard.state, heard.progress)
+        };
+        let plan = plan_of(&self.run.network, &self.run.training, progress.epoch)?;
         if plan.network != self.engine.plan().network {
-            checkpoint.state.forget_layers(); // chosen for another size
+            state.forget_layers(); // chosen for another size
         }
         self.options.engine.gpu.fault = None; // a provoked loss happens once
         let packs = [&self.train, &self.val];
-        self.engine = open(&plan, &self.run.training, packs, checkpoint.state, &self.options)?;
-        self.progress = checkpoint.progress;
+        self.engine = open(&plan, &self.run.training, packs, state, &self.options, self.exchange.as_ref())?;
+        self.progress = progress;
         Ok(())
     }
 
@@ -329,8 +390,9 @@ impl Session {
             teaching: self.teaching.as_deref(),
             train_extent: [self.train.images.width, self.train.images.height],
             checkpoint_every: self.options.checkpoint_every,
-            log_steps: history::steps_path(&self.folder).exists(),
-            events: self.begin_events()?,
+            log_steps: self.leads() && history::steps_path(&self.folder).exists(),
+            events: if self.leads() { self.begin_events()? } else { None },
+            exchange: self.exchange.as_deref(),
             stop,
             check_data: &|| [&self.train, &self.val].into_iter().try_for_each(Pack::check),
         };
@@ -344,63 +406,4 @@ impl Session {
         let folder = wanted.folder_of(&self.folder);
         EventLog::begin(&folder, wanted.histograms, self.progress.step, &settings).map(|log| Some(Arc::new(log)))
     }
-}
-
-/// The plan of `network` for the size that it sees images in in `epoch`.
-fn plan_of(network: &Network, recipe: &Recipe, epoch: usize) -> Result<Plan> {
-    let image_size = recipe.image_size(network, epoch);
-    recipe.plan(&Network { image_size, ..network.clone() })
-}
-
-/// An engine with the first weights of a training, which is no run's. Errors: as [`Session::new`].
-pub fn open_anew(network: &Network, recipe: &Recipe, packs: &Packs, options: &Options) -> Result<Box<dyn Engine>> {
-    let plan = recipe.plan(network)?;
-    let state = State::new(first_weights::of(recipe, &plan)?.tensors);
-    open(&plan, recipe, [&packs.train, &packs.val], state, options)
-}
-
-fn open<'a>(
-    plan: &Plan,
-    recipe: &Recipe,
-    [train, val]: [&Pack; 2],
-    state: impl Into<Cow<'a, State>>,
-    options: &Options,
-) -> Result<Box<dyn Engine>> {
-    let settings = Settings {
-        batch_size: recipe.batch_size,
-        normalisation: recipe.normalisation,
-        optimizer: Some(recipe.optimizer),
-        update: recipe.update(),
-        label_smoothing: recipe.label_smoothing,
-        taught: if recipe.distill.is_empty() { 0.0 } else { recipe.distill_weight as f32 },
-        seed: recipe.seed,
-        threads: options.threads,
-        precise: options.engine.precise,
-    };
-    let mut target = options.engine.clone();
-    target.gpu.precision = recipe.precision;
-    [train, val].into_iter().for_each(|pack| read_ahead(&pack.images));
-    let opening = trace::span("open the engine");
-    let mut engine = engines::open(&target, plan.clone(), settings, state)?;
-    drop(opening);
-    if recipe.update().ema.is_some() {
-        engine.infer_with(WeightSet::Averaged)?;
-    }
-    let _span = trace::span("attach the images");
-    engine.attach(Source::Train, train.images.clone())?;
-    engine.attach(Source::Validation, val.images.clone())?;
-    Ok(engine)
-}
-
-/// Has the system read the pixels and map them, on a thread of its own while the engine is opened, which takes seconds on
-/// a GPU: the upload that follows would wait for each page in turn. Without the thread it does that.
-fn read_ahead(images: &Images) {
-    const PAGE: usize = 4096; // the smallest that there are
-    let pixels = Arc::clone(&images.pixels);
-    let touch = move || {
-        let _span = trace::span("read ahead");
-        let bytes: &[u8] = (*pixels).as_ref();
-        std::hint::black_box(bytes.iter().step_by(PAGE).fold(0, |all, byte| all ^ byte));
-    };
-    let _ = thread::Builder::new().name("images".into()).spawn(touch);
 }

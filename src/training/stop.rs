@@ -33,6 +33,17 @@ impl Stop {
         Ok(stop)
     }
 
+    /// The same where several ranks train together, whose launcher passes on what the terminal has told them already: a second
+    /// signal is no other.
+    pub fn on_signals_of_ranks() -> Result<Self> {
+        let stop = Self::default();
+        for signal in [SIGINT, SIGTERM] {
+            flag::register_usize(signal, Arc::clone(&stop.signal), signal.unsigned_abs() as usize)
+                .map_err(|e| Error::new(Kind::Io, "cannot watch for signals").with_source(e))?;
+        }
+        Ok(stop)
+    }
+
     /// Stops at `deadline` too.
     pub fn at(self, deadline: Option<Instant>) -> Self {
         Self { deadline, ..self }

@@ -21,6 +21,8 @@ use super::stop::Stop;
 use super::teaching::Teaching;
 use super::tensorboard::{EventLog, Point};
 use super::writer::{Checkpoint, Closed, Destination, Writer};
+use crate::distributed::exchange::Exchange;
+use crate::engine::peers::Peers;
 use crate::engine::{Batch, Engine, Pick, Source, StepMetrics};
 use crate::error::{Error, Kind, Result};
 use crate::files;
@@ -83,6 +85,8 @@ pub struct Job<'a> {
     pub log_steps: bool,
     /// The event file for TensorBoard, where one is written.
     pub events: Option<Arc<EventLog>>,
+    /// The other ranks, where several train together: rank 0 alone writes.
+    pub exchange: Option<&'a Exchange>,
     /// Asks to stop.
     pub stop: &'a Stop,
     /// Whether the data are still what they were, asked ahead of each epoch.
@@ -155,6 +159,9 @@ struct Trainer<'a> {
 impl Trainer<'_> {
     /// The logs lose what lies past the checkpoint, and the table follows.
     fn start(&mut self) -> Result<()> {
+        if !self.leads() {
+            return Ok(());
+        }
         let Progress { step, epoch, .. } = self.progress;
         history::truncate::<Epoch>(&history::path(self.job.folder), |line| line.epoch < epoch)?;
         history::tabulate(self.job.folder)?;
@@ -175,6 +182,27 @@ impl Trainer<'_> {
         }
     }
 
+    /// Whether it writes the run's files.
+    fn leads(&self) -> bool {
+        self.job.exchange.is_none_or(|exchange| exchange.rank() == 0)
+    }
+
+    /// Why to stop now, if anybody was asked to: all ranks do between the same two steps.
+    fn asked_to_stop(&self) -> Result<Option<Ending>> {
+        let (signal, late) = (self.job.stop.signal(), self.job.stop.late());
+        let Some(exchange) = self.job.exchange else {
+            return Ok(signal.map(Ending::Signal).or(late.then_some(Ending::MaxMinutes)));
+        };
+        // The highest of all: nobody, the time, a signal.
+        let asked = exchange.largest(signal.map_or(f64::from(u8::from(late)) * 0.5, f64::from))?;
+        Ok(match asked {
+            0.0 => None,
+            0.5 => Some(Ending::MaxMinutes),
+            #[expect(clippy::cast_possible_truncation, reason = "the number of a signal")]
+            signal => Some(Ending::Signal(signal as i32)),
+        })
+    }
+
     fn image_size(&self, epoch: usize) -> usize {
         self.job.recipe.image_size(self.job.network, epoch)
     }
@@ -190,13 +218,9 @@ impl Trainer<'_> {
         };
         let mut picks = Vec::new();
         while self.progress.batch < self.sampler.steps() {
-            if let Some(signal) = self.job.stop.signal() {
+            if let Some(ending) = self.asked_to_stop()? {
                 self.save()?;
-                return Ok(Some(Ending::Signal(signal)));
-            }
-            if self.job.stop.late() {
-                self.save()?;
-                return Ok(Some(Ending::MaxMinutes));
+                return Ok(Some(ending));
             }
             if self.job.recipe.max_steps.is_some_and(|most| self.progress.step >= most) {
                 self.save()?;
@@ -328,7 +352,9 @@ impl Trainer<'_> {
     fn measure(&mut self, images: (Source, &[Pick]), labels: &[u32], (before, all): (usize, usize)) -> Result<Scores> {
         let observer = &mut *self.observer;
         let told = |done| observer.validating(before + done, all);
-        let scores = metrics::measure(self.engine, images, labels, self.job.recipe.batch_size, told)?;
+        let (recipe, peers) = (self.job.recipe, self.job.exchange.map(|exchange| exchange as &dyn Peers));
+        let at_once = if recipe.micro_batch > 0 { recipe.micro_batch } else { recipe.batch_size };
+        let scores = metrics::measure(self.engine, images, labels, at_once, peers, told)?;
         if scores.loss.is_finite() {
             Ok(scores)
         } else {
@@ -405,6 +431,9 @@ impl Trainer<'_> {
     /// Has the state of now written while the training goes on, after the checkpoint before. `last` says that a resumed
     /// training is to start from it.
     fn write(&mut self, progress: Progress, closed: Option<Closed>, last: bool) -> Result<()> {
+        if !self.leads() {
+            return Ok(());
+        }
         self.finish_writing()?;
         let snapshot = {
             let _span = trace::span("copy the state");

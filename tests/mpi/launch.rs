@@ -39,12 +39,18 @@ pub fn mpirun(ranks: usize, part: &str) -> Started {
     command.args(["--oversubscribe", "-n", &ranks.to_string()]);
     command.arg(std::env::current_exe().expect("this program"));
     command.args(["--exact", "rank::rank", "--ignored", "--nocapture", "--quiet"]);
-    // Tests run as root in containers; a user's own trainings ask mpirun themselves.
-    command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1").env(PART, part);
+    command.env(PART, part);
     if part == "stop" {
         // Time to save between Ctrl-C and the end, as the manual has it; without it there is a second.
         command.env("OMPI_MCA_odls_base_sigkill_timeout", "5");
     }
+    start(command)
+}
+
+/// Starts an `mpirun`.
+pub fn start(mut command: Command) -> Started {
+    // Tests run as root in containers; a user's own trainings ask mpirun themselves.
+    command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
     let begun = Instant::now();
     let mut mpirun =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("mpirun: `make mpi` installs it");
@@ -66,6 +72,11 @@ pub fn mpirun(ranks: usize, part: &str) -> Started {
 }
 
 impl Started {
+    /// The process of `mpirun`.
+    pub fn id(&self) -> u32 {
+        self.mpirun.id()
+    }
+
     /// Waits until the processes have printed `text`.
     pub fn wait_for(&self, text: &str) {
         while !self.output.lock().expect("no panic").contains(text) {

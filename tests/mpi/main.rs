@@ -1,11 +1,12 @@
 //! Ranks that are processes under `mpirun`: what `make mpi` runs, with the feature `mpi`.
 //!
-//! Each test starts `mpirun` on this very program, of which each process then does [`rank::rank`].
+//! Each test starts `mpirun` on this very program, of which each process then does [`rank::rank`], or, in `training`, on vggkit.
 
 #![allow(missing_docs, reason = "a test")]
 
 mod launch;
 mod rank;
+mod training;
 
 use std::time::Duration;
 

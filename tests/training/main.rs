@@ -14,6 +14,7 @@ mod odd_places;
 mod outcomes;
 mod own_images;
 mod predicting;
+mod ranks;
 mod replacing;
 mod same_data;
 mod selection;

@@ -22,6 +22,7 @@ fn options() -> Options {
         log_steps: false,
         tensorboard: None,
         command: String::new(),
+        ranks: None,
     }
 }
 

@@ -70,6 +70,7 @@ impl Shared {
         Target {
             choice: self.engine,
             precise: self.precise,
+            together: None,
             gpu: gpu::Options {
                 adapter: self.adapter.clone(),
                 precision: self.precision.unwrap_or_default(),

@@ -119,6 +119,7 @@ impl Arguments {
             log_steps: self.run.log_steps,
             tensorboard: self.run.tensorboard(),
             command: shell::command_line(),
+            ranks: None,
         }
     }
 

@@ -9,10 +9,10 @@ use crate::cli::output;
 use crate::error::{Error, Kind, Result};
 use crate::progress;
 use crate::training::chosen::Chosen;
+use crate::training::opening;
 use crate::training::packs::Packs;
 use crate::training::range_test::{self, Point, RATES, Reading};
 use crate::training::sampler::Sampler;
-use crate::training::session;
 use crate::training::stop::Stop;
 
 /// The value of `schema`.
@@ -51,7 +51,7 @@ pub fn run(arguments: &Arguments, stop: &Stop) -> Result<ExitCode> {
     if sampler.images() == 0 {
         return Err(Error::data(&packs.train.path, "there is no image to train on"));
     }
-    let mut engine = session::open_anew(network, recipe, &packs, &arguments.options())?;
+    let mut engine = opening::open_anew(network, recipe, &packs, &arguments.options())?;
     let hidden = arguments.shared.quiet || arguments.shared.json;
     let bar = progress::bar("rate up", steps as u64, "steps", hidden);
     let points = range_test::run(engine.as_mut(), &sampler, steps, stop, |done| bar.set_position(done as u64));

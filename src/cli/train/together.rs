@@ -1,0 +1,88 @@
+//! `vggkit train` as one of several ranks that `mpirun` or `srun` started: rank 0 trains as one alone would and tells the others
+//! where each training begins; they have no folder of runs and print nothing.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::trainings::{ask_teachers, deadline, go, traced, train};
+use crate::cli::arguments::train::Arguments;
+use crate::cli::output;
+use crate::distributed::link::Link;
+use crate::distributed::ranks::Ranks;
+use crate::error::{Error, Kind, Result};
+use crate::training::beginning;
+use crate::training::session::{Options, Session};
+use crate::training::stop::Stop;
+
+/// Where launchers say how many ranks there are on this machine: Open MPI, MPICH and Intel, MVAPICH.
+const LOCAL_SIZES: [&str; 3] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE"];
+
+/// How long the others let rank 0 tell that all were stopped: the first that ends without a word to the launcher ends all.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Trains as the rank at this end of `link`.
+pub fn run(link: Arc<dyn Link>, arguments: &Arguments) -> Result<ExitCode> {
+    let ranks = Ranks::new(Arc::clone(&link));
+    ranks.watch_panics(output::error);
+    let mut interrupted = false;
+    let ended = ranks.run(output::error, |ranks| {
+        let ended = as_rank(ranks, arguments);
+        interrupted = ended.as_ref().is_err_and(|error| matches!(error.kind(), Kind::Interrupted(_)));
+        ended
+    });
+    if interrupted {
+        // A launcher that was told to stop has no part in closing a link any more: whoever waits for it is killed.
+        std::mem::forget(link);
+        if ended.is_ok() {
+            thread::sleep(LAST_WORDS);
+        }
+    }
+    ended
+}
+
+fn as_rank(ranks: &Ranks, arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.run.find_lr {
+        return Err(Error::usage("--find-lr is for one process: start it without mpirun"));
+    }
+    let stop = Stop::on_signals_of_ranks()?.at(deadline(arguments));
+    let threads = match arguments.shared.threads {
+        Some(_) => arguments.shared.threads(),
+        None => processors(arguments.shared.threads()),
+    };
+    let options = Options { ranks: Some(ranks.clone()), threads, ..arguments.options() };
+    if ranks.rank() > 0 {
+        return follow(arguments, &stop, &options);
+    }
+    let code = traced(arguments, || train(arguments, &stop, options))?;
+    beginning::tell(ranks, None)?;
+    Ok(code)
+}
+
+/// The trainings of rank 0, one after another.
+fn follow(arguments: &Arguments, stop: &Stop, options: &Options) -> Result<ExitCode> {
+    let mut arguments = arguments.clone();
+    (arguments.shared.quiet, arguments.shared.json) = (true, false);
+    while let Some(session) = Session::follow(arguments.shared.data_given(), options.clone())? {
+        let teaching = ask_teachers(&session.run.training, session.train_pack(), &arguments, options)?;
+        go(session, teaching, stop, &arguments)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// This rank's part of `available` processors: all of them where the launcher bound it to some, else as many as others on this
+/// machine have.
+fn processors(available: usize) -> usize {
+    let here = LOCAL_SIZES.iter().find_map(|name| std::env::var(name).ok()?.trim().parse::<usize>().ok()).unwrap_or(1);
+    if available < online() { available } else { (available / here.max(1)).max(1) }
+}
+
+/// Processors of this machine, whether or not this process may use them; 0 where that is not known.
+fn online() -> usize {
+    #[cfg(unix)]
+    // SAFETY: asks for a number and changes nothing.
+    return usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or_default();
+    #[cfg(not(unix))]
+    return 0;
+}

@@ -1,0 +1,155 @@
+//! `mpirun -n N vggkit train`: to the bits of one process, and what ends it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use rustix::process::{self, Pid, Signal};
+use tempfile::TempDir;
+
+use super::launch::{Ended, Started, start};
+
+/// A demo set, made once.
+fn data() -> &'static Path {
+    static DATA: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
+    &DATA
+        .get_or_init(|| {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let path = folder.path().join("data");
+            prepare(&path, "9");
+            let demo = path.join("demo");
+            (folder, demo)
+        })
+        .1
+}
+
+fn prepare(path: &Path, images: &str) {
+    let mut prepare = Command::new(assert_cmd::cargo::cargo_bin!("vggkit"));
+    prepare.args(["prepare", "--demo", "--quiet", "--classes", "3", "--per-class", images, "--data"]).arg(path);
+    assert!(prepare.status().expect("it runs").success());
+}
+
+/// `vggkit train` with a tiny network and `more` flags: by itself, or on `ranks` ranks.
+fn train(runs: &Path, ranks: Option<usize>, more: &[&str]) -> Command {
+    let vggkit = assert_cmd::cargo::cargo_bin!("vggkit");
+    let mut command = match ranks {
+        None => Command::new(vggkit),
+        Some(ranks) => {
+            let mut mpirun = Command::new("mpirun");
+            mpirun.args(["--oversubscribe", "-n", &ranks.to_string()]).arg(vggkit);
+            mpirun.env("OMPI_MCA_odls_base_sigkill_timeout", "5");
+            mpirun
+        }
+    };
+    command.args(["train", "--engine", "cpu", "--threads", "1", "--quiet"]).args(more);
+    command.arg("--runs").arg(runs).stdin(Stdio::null());
+    command
+}
+
+const TINY: [&str; 8] = ["--width", "0.05", "-i", "32", "-b", "8", "--augment", "crop"];
+
+fn new(runs: &Path, ranks: Option<usize>, name: &str, more: &[&str]) -> Command {
+    let mut command = train(runs, ranks, &[&TINY, &["--run", name][..], more].concat());
+    command.arg("--data").arg(data());
+    command
+}
+
+fn ok(command: Command) -> Ended {
+    let ended = start(command).wait();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    ended
+}
+
+/// The numbers of a checkpoint, without what is said of them.
+fn numbers(run: &Path) -> Vec<u8> {
+    let bytes = fs::read(run.join("last.safetensors")).expect("a checkpoint");
+    let header = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+    bytes[8 + header..].to_vec()
+}
+
+#[test]
+fn any_number_of_ranks_trains_to_the_bits_of_one_process() {
+    let runs = tempfile::tempdir().expect("a folder");
+    for more in [&["--no-batch-norm", "--dropout", "0.5"][..], &["--sync-batch-norm"], &[]] {
+        let flags = [&["-e", "2", "--micro-batch", "2", "--overwrite"], more].concat();
+        ok(new(runs.path(), None, "demo-alone", &flags));
+        for ranks in [2, 4] {
+            ok(new(runs.path(), Some(ranks), "demo-ranks", &flags));
+            let [alone, found] = ["demo-alone", "demo-ranks"].map(|name| numbers(&runs.path().join(name)));
+            assert!(alone == found, "{ranks} ranks, {more:?}");
+        }
+    }
+}
+
+/// A training that goes on for long, once it has written something.
+fn under_way(runs: &Path) -> Started {
+    let flags = ["-e", "100000", "-es", "0", "--micro-batch", "4", "--checkpoint-every", "5", "--json"];
+    let command = new(runs, Some(3), "demo-ranks", &flags);
+    let started = start(command);
+    started.wait_for("\"epoch\":3");
+    started
+}
+
+/// The run goes on by itself with the bits that it would have had.
+fn goes_on(runs: &Path) {
+    let run = runs.join("demo-ranks");
+    let step = |run: &Path| {
+        let text = fs::read_to_string(run.join("history.jsonl")).expect("a history");
+        text.lines().count()
+    };
+    let epochs = (step(&run) + 2).to_string();
+    ok(train(runs, None, &["--resume", "demo-ranks", "-e", &epochs]));
+    ok(new(runs, None, "demo-alone", &["-e", &epochs, "-es", "0", "--micro-batch", "4", "--overwrite"]));
+    assert!(numbers(&run) == numbers(&runs.join("demo-alone")), "{epochs} epochs");
+}
+
+#[test]
+fn ctrl_c_saves_once_and_the_run_goes_on() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let started = under_way(runs.path());
+    started.signal(Signal::INT);
+    let ended = started.wait();
+    assert_ne!(ended.code, Some(0), "{ended:#?}");
+    assert_eq!(ended.output.matches("stopped by a signal").count(), 1, "{ended:#?}");
+    goes_on(runs.path());
+}
+
+#[test]
+fn a_rank_that_is_killed_ends_all_and_the_checkpoint_stays_whole() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let started = under_way(runs.path());
+    // The last of its children that mpirun started.
+    let children = format!("/proc/{0}/task/{0}/children", started.id());
+    let children = fs::read_to_string(children).expect("children");
+    let last = children.split_whitespace().last().and_then(|id| id.parse().ok()).and_then(Pid::from_raw);
+    process::kill_process(last.expect("a rank"), Signal::KILL).expect("it runs");
+    let ended = started.wait();
+    assert_ne!(ended.code, Some(0), "{ended:#?}");
+    assert!(ended.output.contains("signal 9"), "{ended:#?}");
+    goes_on(runs.path());
+}
+
+#[test]
+fn a_training_that_diverges_is_told_once() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let flags = ["-e", "5", "-lr", "1e30", "--optimizer", "sgd", "--no-batch-norm"];
+    let ended = start(new(runs.path(), Some(3), "demo-ranks", &flags)).wait();
+    assert_ne!(ended.code, Some(0), "{ended:#?}");
+    let told: Vec<&str> = ended.output.lines().filter(|line| line.starts_with("error:")).collect();
+    assert!(told.len() == 1 && told[0].contains("rank 0"), "{ended:#?}");
+}
+
+#[test]
+fn a_rank_with_other_data_is_named() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let other = runs.path().join("other");
+    prepare(&other, "8");
+    let mut command = new(runs.path(), Some(1), "demo-ranks", &["-e", "1"]);
+    command.args([":", "-n", "1"]).arg(assert_cmd::cargo::cargo_bin!("vggkit"));
+    command.args(["train", "--engine", "cpu", "--quiet", "--data"]).arg(other.join("demo"));
+    let ended = start(command).wait();
+    assert_ne!(ended.code, Some(0), "{ended:#?}");
+    let told: Vec<&str> = ended.output.lines().filter(|line| line.starts_with("error:")).collect();
+    assert!(told.len() == 1 && told[0].contains("rank 1") && told[0].contains("another data set"), "{ended:#?}");
+}
