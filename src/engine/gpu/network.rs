@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::buffers::{Buffers, Weights};
-use super::chosen::{Chosen, PASSES, passes, variant_key};
+use super::chosen::{Chosen, PASSES, variant_key};
 use super::layers::cross_entropy::Aim;
 use super::layers::optimizer::Decided;
 use super::layers::{average, cross_entropy, gradient_norm, loss_scaling, optimizer};
@@ -14,7 +14,6 @@ use super::memory;
 use super::plumbing::device::{Gpu, Slice};
 use super::plumbing::dispatch::Dispatch;
 use super::products::operands::Pass;
-use super::products::variant::{Variant, candidates};
 use super::record::Recorder;
 use super::tuning::{self, Tuning};
 use crate::engine::layout::{Extent, Layout, Place};
@@ -56,48 +55,10 @@ impl GpuNetwork {
         metrics: &Slice,
     ) -> Result<Self> {
         let mut tuning = Tuning::open(gpu, settings.precise);
-        let mut chosen = vec![Chosen::default(); layout.steps.len()];
-        let mut offered: Vec<[Vec<Variant>; 3]> = Vec::new();
-        for (index, step) in layout.steps.iter().enumerate() {
-            let mut all: [Vec<Variant>; 3] = Default::default();
-            if let Some(convolution) = &step.convolution {
-                for (at, pass) in passes(step) {
-                    let possible = candidates(&gpu.capabilities(), convolution, pass, settings.precise);
-                    let before = state.variants.get(&variant_key(step, pass)).and_then(|name| Variant::parse(name));
-                    let before = before.filter(|v| possible.contains(v));
-                    let known = || tuning.known(&tuning.key(convolution, pass, samples), &possible);
-                    let first = || if gpu.options.tune { None } else { possible.first().copied() };
-                    chosen[index].0[at] = before.or_else(known).or_else(first);
-                    all[at] = chosen[index].0[at].map_or(possible, |v| vec![v]);
-                }
-            }
-            offered.push(all);
-        }
-        let scratch = memory::scratch(&gpu.capabilities(), &layout, &offered, samples);
+        let choice = tuning.offer(&layout, state, samples);
+        let scratch = memory::scratch(&gpu.capabilities(), &layout, &choice.offered, samples);
         let buffers = Buffers::new(gpu, &layout, settings, samples, scratch, metrics)?;
-        for (index, step) in layout.steps.iter().enumerate() {
-            let Some(convolution) = &step.convolution else { continue };
-            for (at, pass) in passes(step) {
-                if chosen[index].0[at].is_none() {
-                    let known = tuning.known(&tuning.key(convolution, pass, samples), &offered[index][at]);
-                    chosen[index].0[at] = match known {
-                        Some(variant) => Some(variant),
-                        None => {
-                            let (layout, buffers, chosen) = (&layout, &buffers, &chosen);
-                            let weights = &buffers.live;
-                            let recorder = Recorder { gpu, layout, buffers, weights, samples, chosen };
-                            let ranges = recorder.ranges(step);
-                            match recorder.operands(step, pass, &ranges) {
-                                Some(operands) => {
-                                    tuning.choose(convolution, pass, samples, &offered[index][at], &operands)?
-                                }
-                                None => None,
-                            }
-                        }
-                    };
-                }
-            }
-        }
+        let chosen = tuning.settle(choice, &layout, &buffers, samples)?;
         tuning.save();
         let mut network = Self {
             forward: Vec::new(),

@@ -4,10 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::buffers::Buffers;
+use super::chosen::{Chosen, passes, variant_key};
 use super::plumbing::device::{Gpu, StepUniform};
 use super::products::convolution::record;
 use super::products::operands::{Convolution, Operands, Pass};
-use super::products::variant::Variant;
+use super::products::variant::{Variant, candidates};
+use super::record::Recorder;
+use crate::engine::State;
+use crate::engine::layout::Layout;
 use crate::error::Result;
 
 /// Choices made so far on one adapter: shape -> variant.
@@ -16,6 +21,12 @@ pub struct Tuning<'a> {
     precise: bool,
     chosen: BTreeMap<String, String>,
     changed: bool,
+}
+
+/// Of each stage of a network: what is chosen already, and what each of its passes may be computed by.
+pub(super) struct Choice {
+    chosen: Vec<Chosen>,
+    pub(super) offered: Vec<[Vec<Variant>; 3]>,
 }
 
 /// Multiply-accumulates of one sample.
@@ -49,6 +60,55 @@ impl<'a> Tuning<'a> {
     pub fn known(&self, key: &str, candidates: &[Variant]) -> Option<Variant> {
         let variant = Variant::parse(self.chosen.get(key)?)?;
         candidates.contains(&variant).then_some(variant)
+    }
+
+    /// What is chosen ahead of any measurement: what `state` says, else what was measured before, else, on a device that does not
+    /// tune, what comes first.
+    pub(super) fn offer(&self, layout: &Layout, state: &State, samples: usize) -> Choice {
+        let mut chosen = vec![Chosen::default(); layout.steps.len()];
+        let mut offered = vec![<[Vec<Variant>; 3]>::default(); layout.steps.len()];
+        for (index, step) in layout.steps.iter().enumerate() {
+            let Some(convolution) = &step.convolution else { continue };
+            for (at, pass) in passes(step) {
+                let possible = candidates(&self.gpu.capabilities(), convolution, pass, self.precise);
+                let before = state.variants.get(&variant_key(step, pass)).and_then(|name| Variant::parse(name));
+                let before = before.filter(|v| possible.contains(v));
+                let known = || self.known(&self.key(convolution, pass, samples), &possible);
+                let first = || if self.gpu.options.tune { None } else { possible.first().copied() };
+                chosen[index].0[at] = before.or_else(known).or_else(first);
+                offered[index][at] = chosen[index].0[at].map_or(possible, |v| vec![v]);
+            }
+        }
+        Choice { chosen, offered }
+    }
+
+    /// Measures what `choice` leaves open, in order, on `buffers`, whose contents are lost. What one stage has learnt is known to
+    /// the next of its shape.
+    pub(super) fn settle(
+        &mut self,
+        choice: Choice,
+        layout: &Layout,
+        buffers: &Buffers,
+        samples: usize,
+    ) -> Result<Vec<Chosen>> {
+        let Choice { mut chosen, offered } = choice;
+        for (index, step) in layout.steps.iter().enumerate() {
+            let Some(convolution) = &step.convolution else { continue };
+            for (at, pass) in passes(step).filter(|(at, _)| chosen[index].0[*at].is_none()).collect::<Vec<_>>() {
+                let possible = &offered[index][at];
+                let mut variant = self.known(&self.key(convolution, pass, samples), possible);
+                if variant.is_none() {
+                    let (gpu, weights) = (self.gpu, &buffers.live);
+                    let recorder = Recorder { gpu, layout, buffers, weights, samples, chosen: &chosen };
+                    let ranges = recorder.ranges(step);
+                    if let Some(operands) = recorder.operands(step, pass, &ranges) {
+                        variant = self.choose(convolution, pass, samples, possible, &operands)?;
+                    }
+                }
+                chosen[index].0[at] = variant;
+            }
+        }
+        Ok(chosen)
     }
 
     /// Measures `candidates` on the buffers of `operands`, whose contents are lost, and remembers the fastest.
