@@ -4,6 +4,7 @@
 
 pub mod freeze;
 pub mod initialisation;
+mod name;
 pub mod network;
 pub mod operation;
 pub mod plan;

@@ -1,6 +1,6 @@
 //! What a user chooses of a network: a column of Table 1, how wide it is, what stands on top of it, and for what images.
 //!
-//! `plan` lays it out.
+//! `plan` lays it out, `name` calls it.
 
 use std::ops::RangeInclusive;
 
@@ -53,6 +53,15 @@ impl Head {
         if self == Self::Average { 1 } else { 2 }
     }
 
+    /// As flags and files spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Linear => "linear",
+            Self::Average => "average",
+        }
+    }
+
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
     fn is_classic(&self) -> bool {
         *self == Self::Classic
@@ -98,35 +107,6 @@ impl Network {
                 )
             })
         })
-    }
-
-    /// A short name for people and for run folders: `vgg11`, `vgg16c`, `vgg11-lrn`.
-    pub fn short_name(&self) -> String {
-        format!("vgg{}{}{}", self.depth, if self.conv1x1 { "c" } else { "" }, if self.lrn { "-lrn" } else { "" })
-    }
-
-    /// Its column of Table 1 for people: `VGG-16 with 1x1 convolutions`.
-    pub fn column(&self) -> String {
-        let convolutions = if self.conv1x1 { " with 1x1 convolutions" } else { "" };
-        let normalised = if self.lrn { " with local response normalisation" } else { "" };
-        format!("VGG-{}{convolutions}{normalised}", self.depth)
-    }
-
-    /// A name for people: `VGG-16 with 1x1 convolutions, width 0.25, no batch normalisation`.
-    pub fn title(&self) -> String {
-        let mut title = self.column();
-        if (self.width - 1.0).abs() > 1e-9 {
-            title.push_str(&format!(", width {}", self.width));
-        }
-        if !self.batch_norm {
-            title.push_str(", no batch normalisation");
-        }
-        match self.head {
-            Head::Classic => {}
-            Head::Linear => title.push_str(", one linear layer"),
-            Head::Average => title.push_str(", global average and one linear layer"),
-        }
-        title
     }
 
     /// `channels` scaled by the width: floor, at least 1.

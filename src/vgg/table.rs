@@ -101,6 +101,11 @@ pub fn nearest_depth(depth: usize) -> usize {
 }
 
 impl Configuration {
+    /// Where it stands in [`TABLE_1`].
+    pub fn index(&self) -> usize {
+        TABLE_1.iter().take_while(|column| *column != self).count()
+    }
+
     /// Whether any convolution is 1x1 (configuration C).
     pub fn has_1x1(&self) -> bool {
         self.stages.iter().flat_map(|s| s.iter()).any(|c| c.kernel == 1)
@@ -110,6 +115,12 @@ impl Configuration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_column_knows_its_place() {
+        let indices: Vec<_> = TABLE_1.iter().map(Configuration::index).collect();
+        assert_eq!(indices, [0, 1, 2, 3, 4, 5]);
+    }
 
     #[test]
     fn depth_is_the_number_of_weight_layers() {

@@ -86,8 +86,7 @@ fn together(runs: &[&Described], measure: Measure, title: String, column: Column
         .iter()
         .enumerate()
         .map(|(i, d)| Curve {
-            label: if several(d) { d.identity.name.clone() } else { d.identity.network.clone() }
-                .replace("VGG-16 with 1×1", "VGG-16 1×1"),
+            label: if several(d) { d.identity.name.clone() } else { d.run.run.network.label() },
             column: i + 1,
             ink: Ink::Run(d.identity.colour, d.identity.dash),
             points: points(d, column),

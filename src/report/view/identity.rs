@@ -11,7 +11,6 @@ use super::super::statistics;
 use crate::error::Result;
 use crate::training::run::Run;
 use crate::training::settings;
-use crate::vgg::Network;
 use crate::vgg::table::TABLE_1;
 
 /// How the page names a run.
@@ -86,17 +85,15 @@ impl<'a> Runs<'a> {
         let (shared, variations) = settings::told_apart(&settings)?;
         let describe = |(run, variations): (&'a LoadedRun, Vec<String>)| {
             let network = &run.run.network;
-            let colour = TABLE_1
-                .iter()
-                .position(|c| c.depth == network.depth && c.has_1x1() == network.conv1x1 && c.lrn == network.lrn)
-                .unwrap_or_default();
+            let configuration = network.configuration()?;
+            let colour = configuration.index();
             let dash = seen[colour] % 4;
             seen[colour] += 1;
             let identity = Identity {
                 id: unique_anchor(&run.name, &mut taken),
                 name: run.name.clone(),
-                network: network_name(network),
-                letter: TABLE_1[colour].letter,
+                network: network.brief(),
+                letter: configuration.letter,
                 colour,
                 dash,
                 synthetic: run.run.data.synthetic,
@@ -104,9 +101,9 @@ impl<'a> Runs<'a> {
                 comparable: primary == Some(run.known_as.as_str()),
                 variations,
             };
-            Described { figures: figures(run, inputs), run, identity }
+            Ok(Described { figures: figures(run, inputs), run, identity })
         };
-        Ok(Self { described: ordered.into_iter().zip(variations).map(describe).collect(), shared })
+        Ok(Self { described: ordered.into_iter().zip(variations).map(describe).collect::<Result<_>>()?, shared })
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Described<'a>> {
@@ -133,12 +130,6 @@ impl<'a> Runs<'a> {
         let others: Vec<_> = others.collect();
         ranked.into_iter().chain(others).collect()
     }
-}
-
-/// "VGG-16 with 1×1".
-pub fn network_name(network: &Network) -> String {
-    let extra = if network.conv1x1 { " with 1×1" } else { "" };
-    format!("VGG-{}{extra}{}", network.depth, if network.lrn { " with LRN" } else { "" })
 }
 
 /// The data that the compared runs share: that of the data folder where any run has it, else the commonest.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::super::format;
 use super::super::inputs::Inputs;
 use super::super::reference::{REPLACED, REPLACED_README, replaced};
-use super::identity::{Described, Identity, Runs, network_name};
+use super::identity::{Described, Identity, Runs};
 use super::parts::Cell;
 use super::verdict;
 use crate::training::selection;
@@ -70,9 +70,9 @@ pub fn build(inputs: &Inputs, runs: &Runs) -> Results {
     let untrained = REPLACED
         .iter()
         .map(|r| (r, Network { depth: r.depth, conv1x1: r.conv1x1, ..Network::default() }))
-        .filter(|(_, n)| !runs.iter().any(|d| d.identity.network == network_name(n)))
+        .filter(|(_, n)| !runs.iter().any(|d| d.identity.network == n.brief()))
         .map(|(r, n)| Untrained {
-            network: network_name(&n),
+            network: n.brief(),
             command: inputs.commands.train(&format!("-d {}{}", n.depth, if n.conv1x1 { " -c11" } else { "" })),
             replaced: format::percent(r.val_top1),
         })
