@@ -111,7 +111,8 @@ ZSH         = $(SHARE)/zsh/site-functions
 FISH        = $(SHARE)/fish/vendor_completions.d
 MAN         = $(SHARE)/man/man1
 DOC         = $(SHARE)/doc/vggkit
-DOCUMENTS   = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/manual.md docs/weights.md docs/recipes.md docs/formats.md
+DOCUMENTS   = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/manual.md docs/weights.md docs/recipes.md docs/distributed.md \
+	docs/formats.md
 MADE        = $(TARGET)/install
 install: $(VGGKIT)
 	rm -rf $(MADE)

@@ -1,4 +1,4 @@
-//! `vggkit bench` on a CPU: what it tells of a step adds up, and what an earlier result is worth beside it.
+//! `vggkit bench` on a CPU: what it tells of a step adds up, what an earlier result is worth beside it, and what a model makes of it.
 #![allow(missing_docs, reason = "a test")]
 
 use std::fs;
@@ -238,4 +238,84 @@ fn half_precision_moves_half_the_bytes() {
         .expect("it runs");
     assert_eq!(wrong.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("790,2700"), "{wrong:?}");
+}
+
+/// `--model` with further words, from the root of the repository.
+fn model(words: &[&str]) -> Output {
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("vggkit"));
+    command.args(["bench", "--model"]).args(words).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("it runs")
+}
+
+/// Every table of docs/distributed.md is what the command above it prints.
+#[test]
+fn what_is_told_of_many_workers_is_what_the_model_says() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/distributed.md")).expect("a page");
+    let commands: Vec<&str> = page.split("```sh\nvggkit bench --model ").skip(1).collect();
+    assert_eq!(commands.len(), 4);
+    for text in commands {
+        let (words, rest) = text.split_once("\n```\n\n```text\n").expect("a command, then its table");
+        let table = rest.split("```").next().unwrap_or_default();
+        let output = model(&words.split(' ').collect::<Vec<_>>());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(String::from_utf8_lossy(&output.stdout), table, "{words}");
+    }
+}
+
+#[test]
+fn a_model_has_every_network_head_line_and_number_of_workers() {
+    let record = "records/2026-11-27-h100-bench/f32.json";
+    let told = json(&model(&[record, "--gbps", "40,10", "--json"]));
+    let measured: Value = serde_json::from_str(
+        &fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(record)).expect("a record"),
+    )
+    .expect("JSON");
+    let networks = told["networks"].as_array().expect("networks");
+    assert_eq!((networks.len(), &told["device"]), (15, &measured["device"]));
+    for (network, of) in networks.chunks(3).zip(measured["networks"].as_array().expect("networks")) {
+        let heads: Vec<_> = network.iter().map(|n| n["network"]["head"].as_str().unwrap_or("classic")).collect();
+        assert_eq!(heads, ["classic", "linear", "average"]);
+        // The step is the one that was measured, and a smaller head has a shorter one with fewer gradients.
+        let seconds = |n: &Value| n["step_seconds"].as_f64().expect("a number");
+        let images = 128.0 / of["images_per_s"].as_f64().expect("a number");
+        assert!((seconds(&network[0]) - images).abs() < 1e-9 * images);
+        assert!(
+            seconds(&network[2]) < seconds(&network[0])
+                && network[2]["gradient_bytes"].as_f64() < network[0]["gradient_bytes"].as_f64()
+        );
+        let efficiencies = |n: &Value, line: usize| -> Vec<f64> {
+            let workers = n["lines"][line]["workers"].as_array().expect("workers");
+            workers.iter().map(|w| w["efficiency"].as_f64().expect("a number")).collect()
+        };
+        for n in network {
+            let (fast, slow) = (efficiencies(n, 0), efficiencies(n, 1));
+            assert!(fast.len() == 8 && fast.is_sorted_by(|a, b| a >= b) && fast[0] < 1.0, "{fast:?}");
+            assert!(fast.iter().zip(&slow).all(|(fast, slow)| fast > slow), "{fast:?} {slow:?}");
+        }
+    }
+}
+
+#[test]
+fn what_no_model_can_be_made_of_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = json(&bench(&["--json"]));
+    let file = |name: &str, edit: &dyn Fn(&mut Value)| edited(&told, &folder.path().join(name), edit);
+    // What was measured here has a model too.
+    let here = model(&[&file("whole.json", &|_| {})]);
+    assert!(here.status.success(), "{}", String::from_utf8_lossy(&here.stderr));
+    let none = |v: &mut Value| v["networks"][0]["operations"] = Value::Array(Vec::new());
+    let other = |v: &mut Value| v["networks"][0]["operations"][0]["name"] = "features.99 forward".into();
+    for (words, code, said) in [
+        (vec![file("none.json", &none)], 1, "--no-layers"),
+        (vec![file("other.json", &other)], 1, "features.99 forward"),
+        (vec![file("infer.json", &|v| v["mode"] = "infer".into())], 2, "--mode train"),
+        (vec![file("tune.json", &|v| v["schema"] = "vggkit/tune/1".into())], 1, "vggkit/bench/1"),
+        (vec!["nowhere.json".into()], 1, "nowhere.json"),
+        (vec!["0".into()], 2, "more than 0 milliseconds"),
+        (vec!["20".into(), "--gbps".into(), "0".into()], 2, "above 0"),
+        (vec!["20".into(), "--all".into()], 2, "--all"),
+    ] {
+        let output = model(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(code) && error.contains(said), "{words:?}: {error}");
+    }
 }

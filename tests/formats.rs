@@ -120,6 +120,22 @@ fn fits(printed: &Value, documented: &Value, place: &str) {
 }
 
 #[test]
+fn models_print_what_is_documented() {
+    for (heading, line) in [
+        ("bench --model", "bench --model 18.45 -d 16 --head average --json"),
+        ("bench --model horovod", "bench --model horovod --json"),
+    ] {
+        let mut program = std::process::Command::new(assert_cmd::cargo::cargo_bin!("vggkit"));
+        let output = program.args(line.split(' ')).output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let printed: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+        let documented: Value = serde_json::from_str(&example(heading, "json")).expect("JSON");
+        assert_eq!(printed["schema"], documented["schema"]);
+        fits(&printed, &documented, heading);
+    }
+}
+
+#[test]
 fn commands_on_a_gpu_print_what_is_documented() {
     let small = "--json --adapter llvmpipe --width 0.05 -i 32 -b 2 --classes 3";
     for (heading, line) in [

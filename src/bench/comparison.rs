@@ -8,15 +8,19 @@ use super::result::{Benchmark, Comparison, Measured, SCHEMA};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// The result in `path`. Errors: no such file, no result, one of another mode or batch size than `now`.
-pub fn earlier(path: &Path, now: &Benchmark) -> Result<Benchmark> {
+/// The result in `path`. Errors: no such file, no result.
+pub fn read(path: &Path) -> Result<Benchmark> {
     let help = "`vggkit bench --json > FILE` writes a result";
     let earlier: serde_json::Value = files::read_json(path).map_err(|e| e.with_help(help))?;
     if earlier["schema"] != SCHEMA {
         return Err(Error::data(path, format!("is not a result of the schema {SCHEMA}")).with_help(help));
     }
-    let earlier: Benchmark =
-        serde_json::from_value(earlier).map_err(|e| Error::data(path, "is not a whole result").with_source(e))?;
+    serde_json::from_value(earlier).map_err(|e| Error::data(path, "is not a whole result").with_source(e))
+}
+
+/// The result in `path`. Errors, beside those of [`read`]: one of another mode or batch size than `now`.
+pub fn earlier(path: &Path, now: &Benchmark) -> Result<Benchmark> {
+    let earlier = read(path)?;
     if (earlier.mode, earlier.batch_size) != (now.mode, now.batch_size) {
         let (mode, batch_size) = (earlier.mode, earlier.batch_size);
         return Err(Error::usage(format!("{} is of another measurement", path.display()))

@@ -25,23 +25,19 @@ pub fn of_operation(plan: &Plan, name: &str, batch: usize) -> Option<(Option<f64
     let layer = &plan.layers[at];
     let floats = |shape: Shape| (batch * shape.elements()) as f64;
     let (z, x) = (floats(layer.output), floats(layer.input));
-    let fused = plan.layers[at + 1..].iter().take_while(|l| !weighted(l));
+    let fused = plan.layers[at + 1..].iter().take_while(|l| !l.is_weighted());
     let y = fused.clone().last().map_or(z, |l| floats(l.output));
     let passes_over = |l: &Layer| matches!(l.operation, Operation::BatchNorm2d | Operation::MaxPool2d);
     match pass {
         "input gradient" if at == 0 => None,
         "activation forward" => fused.clone().any(passes_over).then_some((None, 4.0 * (z + y))),
         "activation backward" => Some((None, 4.0 * (2.0 * z + y))),
-        _ if weighted(layer) => {
+        _ if layer.is_weighted() => {
             Some((Some(2.0 * (layer.macs as usize * batch) as f64), 4.0 * (x + z + layer.parameters as f64)))
         }
         "forward" => Some((None, 4.0 * (x + z))),
         _ => Some((None, 4.0 * (2.0 * x + z))),
     }
-}
-
-fn weighted(layer: &Layer) -> bool {
-    matches!(layer.operation, Operation::Conv2d { .. } | Operation::Linear)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! same networks in PyTorch, measured in turn.
 
 mod count;
+mod model;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,8 @@ pub struct Arguments {
     #[arg(long, value_name = "TF/S,GB/S", value_parser = rates, conflicts_with_all = ["pytorch", "compare", "json"])]
     count: Option<Limits>,
     #[command(flatten)]
+    model: model::Model,
+    #[command(flatten)]
     shared: Shared,
 }
 
@@ -77,6 +80,8 @@ Examples:
   vggkit bench -d 16 --compare before.json    beside what an earlier --json printed
   vggkit bench --all --pytorch venv/bin/python    beside PyTorch at its fastest settings, in the same run
   vggkit bench --count 790,2700 --precision f16 -b 128 --engine gpu    the least that an H100 has to do
+  vggkit bench --model before.json --gbps 25  what 4 to 512 such devices would reach together
+  vggkit bench --model 254 -d 11 -b 32        the same of a step of 254 ms
 
 Ctrl-C or SIGTERM ends it after the step that goes on; what has been measured is printed, with --json too, where `partial`
 says that it is not all. A second one ends it at once. Exit code: 0 all measured, 1 not all, 130 or 143 stopped by a signal.";
@@ -92,6 +97,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     } else {
         vec![arguments.network.network(arguments.classes)?]
     };
+    if let Some(given) = &arguments.model.model {
+        return model::run(&arguments.model, given, &networks, arguments.batch_size, arguments.shared.json);
+    }
     let mut report = Benchmark {
         schema: bench::SCHEMA.into(),
         version: env!("CARGO_PKG_VERSION").into(),

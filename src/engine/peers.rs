@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::tree::{self, Stack};
 use crate::error::{Error, Kind, Result};
 
+/// Bytes of a part of the gradients from which on it travels: 25 MB, as torch's DistributedDataParallel has it.
+pub const BUCKET_BYTES: usize = 25 << 20;
+
 /// Others that train the same network on parts of the same batches. All of them make the same calls in the same order.
 pub trait Peers: Send + Sync + Debug {
     /// Which of them this one is, from 0.

@@ -169,6 +169,11 @@ impl TensorSpec {
 }
 
 impl Layer {
+    /// Whether it is a convolution or a linear layer.
+    pub fn is_weighted(&self) -> bool {
+        matches!(self.operation, Operation::Conv2d { .. } | Operation::Linear)
+    }
+
     /// Its parameters and buffers in `state_dict()` order (`num_batches_tracked`, an integer, is left to weight files).
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let spec = |suffix: &str, shape: &[usize], role| TensorSpec {

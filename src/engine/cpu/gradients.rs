@@ -10,12 +10,12 @@ use super::layout::Work;
 use super::plumbing::buffer::Buffer;
 use super::samples::Samples;
 use crate::engine::layout::Layout;
-use crate::engine::peers::take_spare;
+use crate::engine::peers::{BUCKET_BYTES, take_spare};
 use crate::engine::tree::{self, Stack};
 use crate::error::Result;
 
-/// Floats of a bucket from which on it is closed: 25 MB, as torch's DistributedDataParallel has it.
-const ENOUGH: usize = 25 * (1 << 20) / size_of::<f32>();
+/// Floats of a bucket from which on it is closed.
+const ENOUGH: usize = BUCKET_BYTES / size_of::<f32>();
 
 /// A part of the gradients.
 #[derive(Clone, Debug, PartialEq, Eq)]
