@@ -155,7 +155,7 @@ TORTURE_MINUTES ?= 10
 torture: vulkan
 	TORTURE=all TORTURE_MINUTES=$(TORTURE_MINUTES) $(CARGO) test --locked --test faults -- \
 		--include-ignored --nocapture --test-threads 2
-	TORTURE=all $(CARGO) test --locked --test gpu_failures -- --nocapture submission
+	TORTURE=all $(CARGO) test --locked --test engines -- --nocapture submission
 
 # onnxruntime and PyTorch compute what `vggkit export` writes of 13 networks, and say how far they are from our own logits
 # (tests/export/check.py). They come from PyPI into target/onnx, PyTorch with CUDA's libraries (5 GB); where it cannot be had, the

@@ -1,7 +1,7 @@
-//! `vggkit prepare` on the sources that people have: layouts that differ, parts, broken files, leaks, hostile archives.
+//! `vggkit prepare`: what it makes of the sources that people have, what it refuses, and downloads.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
@@ -9,16 +9,11 @@ use tempfile::TempDir;
 use vggkit::dataset::demo;
 use zip::write::SimpleFileOptions;
 
-mod choices;
-mod foreign;
-mod formats;
-mod hostile;
-mod interrupted;
-mod layouts;
-mod left_out;
-#[cfg(unix)]
-mod meanwhile;
-mod own;
+mod download;
+mod https;
+mod packs;
+mod refuses;
+mod sources;
 
 fn vggkit(folder: &Path) -> Command {
     let mut command = Command::cargo_bin("vggkit").unwrap();
@@ -38,8 +33,8 @@ fn raw(classes: usize, per_class: usize) -> (TempDir, PathBuf) {
 const PREPARE: [&str; 3] = ["prepare", "--source", "raw"];
 
 /// Packs a folder into a zip, deflated, with `prefix` ahead of every name.
-fn zip_up(root: &Path, prefix: &str, to: &Path) {
-    let mut zip = zip::ZipWriter::new(File::create(to).unwrap());
+fn zip_to<W: Write + Seek>(root: &Path, prefix: &str, to: W) -> W {
+    let mut zip = zip::ZipWriter::new(to);
     for entry in walkdir::WalkDir::new(root).sort_by_file_name() {
         let entry = entry.unwrap();
         if entry.file_type().is_file() {
@@ -48,16 +43,16 @@ fn zip_up(root: &Path, prefix: &str, to: &Path) {
             zip.write_all(&fs::read(entry.path()).unwrap()).unwrap();
         }
     }
-    zip.finish().unwrap();
+    zip.finish().unwrap()
 }
 
-/// The bytes of the packs, by name.
-fn packs(data: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut packs: Vec<_> = fs::read_dir(data.join("packs"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(path).unwrap()))
-        .collect();
-    packs.sort();
-    packs
+/// [`zip_to`] a file.
+fn zip_up(root: &Path, prefix: &str, to: &Path) {
+    zip_to(root, prefix, File::create(to).unwrap());
+}
+
+/// A small data set as an archive, 18 train images of two classes.
+fn archive() -> Vec<u8> {
+    let (_work, raw) = raw(2, 9);
+    zip_to(&raw, "tiny-imagenet-200/", std::io::Cursor::new(Vec::new())).into_inner()
 }

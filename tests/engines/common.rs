@@ -1,7 +1,5 @@
 //! What tests of several engines share.
 
-#![allow(dead_code, reason = "no test uses all of it")]
-
 use vggkit::engine::State;
 use vggkit::vgg::{Network, Plan, initialisation};
 

@@ -1,12 +1,9 @@
 //! One step of the CPU engine and of the GPU engine against one of the reference in f64, everything that either can be asked for, through the
 //! contract that the trainer uses: picks, augmentation, resizing, dropout, label smoothing, a batch that is not full.
-//! Five steps are in `golden.rs`, threads, resumed states and refusals in `cpu_engine.rs`.
-
-mod common;
+//! Five steps are in `golden.rs`, threads, resumed states and refusals in `cpu.rs`.
 
 use std::sync::Arc;
 
-use common::{distance, first_state};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use vggkit::engine::cpu::CpuEngine;
@@ -18,6 +15,8 @@ use vggkit::engine::{
 };
 use vggkit::vgg::plan::Role;
 use vggkit::vgg::{Freeze, Head, Network, Plan};
+
+use super::common::{distance, first_state};
 
 const CLASSES: usize = 6;
 

@@ -13,11 +13,11 @@ use predicates::str::contains;
 
 /// `vggkit prepare` of `url`, which trusts the certificates in `trusted` alone, or Mozilla's list.
 fn prepare(folder: &Path, url: &str, md5: &str, trusted: Option<&Path>) -> Command {
-    let mut command = Command::cargo_bin("vggkit").unwrap();
+    let mut command = super::vggkit(folder);
     for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy", "SSL_CERT_FILE"] {
         command.env_remove(name);
     }
-    command.current_dir(folder).args(["prepare", "--url", url, "--md5", md5]);
+    command.args(["prepare", "--url", url, "--md5", md5]);
     if let Some(trusted) = trusted {
         command.env("SSL_CERT_FILE", trusted);
     }
@@ -78,9 +78,9 @@ mod with_the_feature {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
     use rustls::pki_types::PrivateKeyDer;
     use rustls::{ServerConfig, ServerConnection, StreamOwned};
-    use vggkit::dataset::{Manifest, demo};
-    use zip::write::SimpleFileOptions;
+    use vggkit::dataset::Manifest;
 
+    use super::super::archive;
     use super::*;
 
     /// What signs the servers' certificates; its own is put into `ca.pem`.
@@ -117,28 +117,11 @@ mod with_the_feature {
         })
     }
 
-    /// A small data set as a zip, and its MD5.
-    fn archive() -> (Vec<u8>, String) {
-        let work = tempfile::tempdir().unwrap();
-        let raw = demo::draw(work.path(), &demo::DemoSettings { classes: 2, per_class: 9, seed: 1 }, true).unwrap();
-        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-        for entry in walkdir::WalkDir::new(&raw).sort_by_file_name() {
-            let entry = entry.unwrap();
-            if entry.file_type().is_file() {
-                let below = entry.path().strip_prefix(&raw).unwrap().to_str().unwrap();
-                zip.start_file(format!("tiny-imagenet-200/{below}"), SimpleFileOptions::default()).unwrap();
-                zip.write_all(&fs::read(entry.path()).unwrap()).unwrap();
-            }
-        }
-        let zip = zip.finish().unwrap().into_inner();
-        let md5 = vggkit::files::hex(&Md5::digest(&zip));
-        (zip, md5)
-    }
-
     #[test]
     fn an_archive_arrives_by_https_and_by_a_redirect_to_it() {
         let work = tempfile::tempdir().unwrap();
-        let (zip, md5) = archive();
+        let zip = archive();
+        let md5 = vggkit::files::hex(&Md5::digest(&zip));
         let (port, asked) = secure(&authority(work.path()), "127.0.0.1", 2100, zip);
         let (url, ca) = (format!("https://127.0.0.1:{port}/tiny.zip"), work.path().join("ca.pem"));
         let from = redirect(&url);

@@ -2,10 +2,10 @@
 """Golden states: PyTorch in float64 as the oracle for every engine of vggkit.
 
     pip install torch safetensors numpy
-    python tests/golden/make_golden.py                            # the small cases that lie beside this file
-    python tests/golden/make_golden.py --out /tmp/golden --width 0.109375 --batch 8 --classes 10
-    VGGKIT_GOLDENS=/tmp/golden cargo test --test golden
-    python tests/golden/make_golden.py --only updates,vgg11bn_nesterov   # these alone, with the data that is there
+    python tests/engines/golden/make_golden.py                            # the small cases that lie beside this file
+    python tests/engines/golden/make_golden.py --out /tmp/golden --width 0.109375 --batch 8 --classes 10
+    VGGKIT_GOLDENS=/tmp/golden cargo test --test engines golden
+    python tests/engines/golden/make_golden.py --only updates,vgg11bn_nesterov   # these alone, with the data that is there
 
 <out>/data.safetensors       x0..x4 u8 [N,3,S,S], y0..y4 i64 [N]; an activation is x / 128 - 1, exact in float32
 <out>/operations.safetensors single operations with their gradients at awkward sizes, float64

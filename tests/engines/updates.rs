@@ -2,11 +2,8 @@
 //! decay, clipping, the moving average, and all of it together, resumed to the bit. PyTorch's numbers are in `golden.rs`, the
 //! kernels' twins in `gpu_kernels.rs`.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{distance, first_state, narrow};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use vggkit::engine::Precision;
@@ -18,6 +15,8 @@ use vggkit::engine::{
 };
 use vggkit::vgg::Plan;
 use vggkit::vgg::plan::Role;
+
+use super::common::{distance, first_state, narrow};
 
 const ALL: Update = Update { no_decay: NoDecay { norm: true, bias: true }, clip_norm: Some(0.7), ema: Some(0.8) };
 const NESTEROV: Optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 0.1, nesterov: true };

@@ -4,8 +4,6 @@
 
 #![expect(clippy::print_stdout, reason = "a test's figures are read with --nocapture")]
 
-mod common;
-
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Arc, OnceLock};
@@ -13,11 +11,12 @@ use std::sync::{Arc, OnceLock};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use common::{distance, first_state, narrow};
 use vggkit::engine::Precision;
 use vggkit::engine::gpu::{GpuEngine, Options};
 use vggkit::engine::{Batch, Engine, Images, LossScaling, Optimizer, Pick, Settings, Source, State, View};
 use vggkit::vgg::{Network, Plan};
+
+use super::common::{distance, first_state, narrow};
 
 /// f16 rounds a factor by at most 2^-11 of it, some 2^-12 on average and to either side, so that a sum of products is off by
 /// a few times 1e-4. Ten layers later the loss of a first step is off by no more than that times ten; the updates after it

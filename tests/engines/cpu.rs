@@ -1,6 +1,5 @@
 //! The fast CPU engine as a whole: against the reference engine, for any number of threads, through its state, and
 //! with what it must refuse.
-#![allow(missing_docs, reason = "a test")]
 
 use std::sync::Arc;
 

@@ -1,13 +1,11 @@
 //! Five training steps of whole networks against PyTorch in float64: logits, loss and every gradient of step 1, the
-//! losses, and what the steps lead to. `tests/golden/make_golden.py` made the states and says what is in them.
+//! losses, and what the steps lead to. `golden/make_golden.py` made the states and says what is in them.
 //!
-//! `VGGKIT_GOLDENS=<folder> cargo test --test golden` runs the cases of another folder as well.
+//! `VGGKIT_GOLDENS=<folder> cargo test --test engines golden` runs the cases of another folder as well.
 
 #![expect(clippy::print_stdout, reason = "a test's figures are read with --nocapture")]
 
-#[path = "golden/operations.rs"]
 mod operations;
-#[path = "golden/tensors.rs"]
 mod tensors;
 
 use std::collections::BTreeMap;
@@ -303,7 +301,7 @@ fn cases(folder: &Path) -> Vec<Case> {
 }
 
 fn small() -> Vec<Case> {
-    cases(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"))
+    cases(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engines/golden"))
 }
 
 fn check_double(case: &Case) {
@@ -327,7 +325,7 @@ fn check_fast(case: &Case) {
     }
 }
 
-/// `precise`: Winograd F(4x4, 3x3) has wider bounds, in `gpu_engine.rs`.
+/// `precise`: Winograd F(4x4, 3x3) has wider bounds, in `gpu.rs`.
 fn check_gpu(case: &Case) {
     let options = Options { adapter: Some("llvmpipe".into()), checked: true, ..Options::default() };
     let mut engine = GpuEngine::new(case.plan.clone(), case.settings(), &case.state, &options)

@@ -1,5 +1,5 @@
 //! Every reference operation with its gradients against PyTorch in float64, at awkward sizes, and the optimisers with
-//! weight decay. `tests/golden/make_golden.py` made `operations.safetensors`
+//! weight decay. `make_golden.py` made `operations.safetensors`
 //! and `updates.safetensors`.
 
 use std::path::Path;
@@ -25,7 +25,7 @@ impl Golden {
     }
 
     fn of(file: &str, operation: &'static str) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engines/golden");
         Self(Tensors::read(&folder.join(file).with_extension("safetensors")), operation)
     }
 

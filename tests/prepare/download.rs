@@ -12,9 +12,10 @@ use assert_cmd::Command;
 use md5::{Digest, Md5};
 use predicates::prelude::*;
 use predicates::str::contains;
+use vggkit::dataset::Manifest;
 use vggkit::dataset::download::{Expected, Patience, download};
-use vggkit::dataset::{Manifest, demo};
-use zip::write::SimpleFileOptions;
+
+use super::archive;
 
 /// How the server treats one request; the last way stays for all further ones.
 #[derive(Clone, Copy, Debug)]
@@ -196,7 +197,7 @@ fn what_does_not_pass_is_an_error_that_says_so() {
     };
     fails(&[Way::Status("404 Not Found")], "answers 404 Not Found", 1);
     fails(&[Way::Status("500 Oops")], "answers 500", 4);
-    // With the feature, servers that speak TLS and those that do not are asked in tests/https.rs.
+    // With the feature, servers that speak TLS and those that do not are asked in `https`.
     if cfg!(not(feature = "https")) {
         fails(&[Way::RedirectToHttps], "https, which this vggkit was built without", 1);
     }
@@ -221,25 +222,9 @@ fn another_length_is_refused_at_once() {
 }
 
 fn vggkit(folder: &Path) -> Command {
-    let mut command = Command::cargo_bin("vggkit").unwrap();
-    command.current_dir(folder).env_remove("http_proxy").env_remove("HTTP_PROXY").env_remove("ALL_PROXY");
+    let mut command = super::vggkit(folder);
+    command.env_remove("http_proxy").env_remove("HTTP_PROXY").env_remove("ALL_PROXY");
     command
-}
-
-/// A small data set as a zip.
-fn archive() -> Vec<u8> {
-    let work = tempfile::tempdir().unwrap();
-    let raw = demo::draw(work.path(), &demo::DemoSettings { classes: 2, per_class: 9, seed: 1 }, true).unwrap();
-    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    for entry in walkdir::WalkDir::new(&raw).sort_by_file_name() {
-        let entry = entry.unwrap();
-        if entry.file_type().is_file() {
-            let below = entry.path().strip_prefix(&raw).unwrap().to_str().unwrap();
-            zip.start_file(format!("tiny-imagenet-200/{below}"), SimpleFileOptions::default()).unwrap();
-            zip.write_all(&fs::read(entry.path()).unwrap()).unwrap();
-        }
-    }
-    zip.finish().unwrap().into_inner()
 }
 
 #[test]

@@ -1,5 +1,4 @@
 //! Batches in micro-batches on the CPU engine: how their gradients and statistics become those of the batch.
-#![allow(missing_docs, reason = "a test")]
 
 use std::sync::Arc;
 use std::thread;

@@ -1,28 +1,15 @@
-//! `vggkit prepare` on small data sets: the same packs from a folder and a zip, parts, greyscale, boxes, re-runs.
+//! Small data sets: the same packs from a folder and a zip, parts, greyscale, boxes, re-runs.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use assert_cmd::Command;
 use predicates::prelude::*;
-use tempfile::TempDir;
-use vggkit::dataset::{Manifest, Pack, decode, demo};
+use vggkit::dataset::{Manifest, Pack, decode};
 use zip::write::SimpleFileOptions;
 
-fn vggkit(folder: &Path) -> Command {
-    let mut command = Command::cargo_bin("vggkit").unwrap();
-    command.current_dir(folder);
-    command
-}
-
-/// A working folder with a raw set in the official layout.
-fn raw(classes: usize, per_class: usize) -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = demo::draw(folder.path(), &demo::DemoSettings { classes, per_class, seed: 5 }, true).unwrap();
-    (folder, path)
-}
+use super::{PREPARE, raw, vggkit};
 
 fn files_below(root: &Path) -> BTreeMap<String, Vec<u8>> {
     walkdir::WalkDir::new(root)
@@ -65,7 +52,7 @@ fn a_folder_and_any_zip_of_it_give_the_same_bytes() {
         vggkit(work.path()).args(arguments).assert().success();
         prepared(&work.path().join(data))
     };
-    let folder = from("tiny-imagenet-demo", "of-folder", "2");
+    let folder = from("raw", "of-folder", "2");
     assert!(folder == from("a.zip", "of-a", "1"));
     assert!(folder == from("b.zip", "of-b", "3"));
     let names: Vec<&str> = folder.keys().map(String::as_str).collect();
@@ -92,7 +79,7 @@ fn a_folder_and_any_zip_of_it_give_the_same_bytes() {
 #[test]
 fn labels_boxes_and_pixels_are_those_of_the_source() {
     let (work, raw) = raw(3, 12);
-    vggkit(work.path()).args(["prepare", "--source", "tiny-imagenet-demo"]).assert().success();
+    vggkit(work.path()).args(PREPARE).assert().success();
     let data = work.path().join("data");
     let train = Pack::open(&data, "train").unwrap();
     let mut greyscale = 0;
@@ -137,7 +124,7 @@ fn labels_boxes_and_pixels_are_those_of_the_source() {
 #[test]
 fn parts_are_the_first_of_the_whole() {
     let (work, _raw) = raw(4, 6);
-    let source = ["prepare", "--source", "tiny-imagenet-demo"];
+    let source = PREPARE;
     vggkit(work.path()).args(source).args(["--classes", "2", "--per-class", "3", "--no-folders"]).assert().success();
     let data = work.path().join("data");
     let train = Pack::open(&data, "train").unwrap();
@@ -189,7 +176,7 @@ fn a_second_run_is_recognised_and_a_change_is_not() {
 #[test]
 fn the_demo_set_keeps_to_its_own_folder() {
     let (work, _raw) = raw(2, 4);
-    vggkit(work.path()).args(["prepare", "--source", "tiny-imagenet-demo"]).assert().success();
+    vggkit(work.path()).args(PREPARE).assert().success();
     let before = files_below(&work.path().join("data"));
     let demo = ["prepare", "--demo", "--classes", "2", "--per-class", "5", "--seed", "9"];
     let said = predicate::str::contains("SYNTHETIC").and(predicate::str::contains("--data data/demo"));

@@ -1,29 +1,14 @@
-//! `vggkit prepare` on what is broken, hostile or in the way: clear errors, exit codes, and nothing lost.
+//! What is broken, hostile or in the way: clear errors, exit codes, and nothing lost.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::contains;
-use tempfile::TempDir;
-use vggkit::dataset::{Manifest, Pack, demo};
+use vggkit::dataset::{Manifest, Pack};
 
-fn vggkit(folder: &Path) -> Command {
-    let mut command = Command::cargo_bin("vggkit").unwrap();
-    command.current_dir(folder);
-    command
-}
-
-fn raw(classes: usize, per_class: usize) -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = demo::draw(folder.path(), &demo::DemoSettings { classes, per_class, seed: 5 }, true).unwrap();
-    (folder, path)
-}
-
-const PREPARE: [&str; 3] = ["prepare", "--source", "tiny-imagenet-demo"];
+use super::{PREPARE, raw, vggkit};
 
 fn jpeg(side: u32) -> Vec<u8> {
     let mut bytes = Vec::new();

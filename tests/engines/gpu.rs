@@ -1,10 +1,8 @@
 //! The GPU engine on a software adapter against the CPU engine and against itself. Kernels are compared in
-//! `gpu_kernels.rs`, PyTorch in `golden.rs`, one step with everything that can be asked for in `engines.rs`.
+//! `gpu_kernels.rs`, PyTorch in `golden.rs`, one step with everything that can be asked for in `steps.rs`.
 //! Without an adapter this fails; it does not skip.
 
 #![expect(clippy::print_stdout, reason = "a test's figures are read with --nocapture")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -13,13 +11,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use common::{distance, first_state, narrow};
 use vggkit::dataset::Pack;
 use vggkit::engine::cpu::CpuEngine;
 use vggkit::engine::gpu::{GpuEngine, Options, Store};
 use vggkit::engine::sample::Geometry;
 use vggkit::engine::{Batch, Engine, Images, Optimizer, Pick, Settings, Source, State, View};
 use vggkit::vgg::{Network, Plan, initialisation};
+
+use super::common::{distance, first_state, narrow};
 
 const SGD: Optimizer = Optimizer::sgd(0.9, 0.0);
 
