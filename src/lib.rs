@@ -30,3 +30,6 @@ pub mod export;
 pub mod report;
 
 pub mod cli;
+
+#[cfg(test)]
+mod test_support;

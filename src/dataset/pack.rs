@@ -248,10 +248,10 @@ fn missing(data: &Path, split: &str, path: &Path) -> Error {
 mod tests {
     use super::super::pack_writer::{PackHeader, PackWriter};
     use super::*;
+    use crate::test_support::pack_header;
 
     fn header() -> PackHeader {
         PackHeader {
-            split: "train".into(),
             synthetic: true,
             height: 2,
             width: 3,
@@ -260,6 +260,7 @@ mod tests {
             files: vec!["a.JPEG".into(), "b.JPEG".into(), "c.JPEG".into()],
             labels: Some(vec![0, 1, 1]),
             boxes: Some(vec![[0, 0, 2, 1], NO_BOX, [1, 0, 2, 1]]),
+            ..pack_header("train")
         }
     }
 

@@ -399,13 +399,7 @@ mod tests {
 
     #[test]
     fn what_no_gather_could_do_is_a_fault() {
-        let images = Images {
-            pixels: std::sync::Arc::new(vec![0; 3 * 12]),
-            count: 3,
-            height: 2,
-            width: 2,
-            labels: std::sync::Arc::new([]),
-        };
+        let images = crate::test_support::images(vec![0; 3 * 12], 2, 2);
         let warped = |warp| Pick::from(View { geometry: Geometry::Warped(warp), ..View::default() });
         let whole = Warp::crop(0, 0, 2, 2);
         assert_eq!(warped(whole).fault(&images), None);

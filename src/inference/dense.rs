@@ -125,8 +125,7 @@ mod tests {
             let plan = base.plan()?;
             let tensors = initialisation::initialise(&plan, 3);
             let settings = Settings { precise: true, ..Settings::inference(2, 2) };
-            let input: Vec<f32> =
-                (0..2 * larger * larger * 3).map(|i| ((i * 7919 + 13) % 1009) as f32 / 504.5 - 1.0).collect();
+            let input = crate::test_support::values(2 * larger * larger * 3);
             let batch = || Batch::Activations { input: &input, labels: &[] };
             let dense = Dense::new(&plan, larger)?;
             let mut found = [0.0; 10];

@@ -156,12 +156,8 @@ mod tests {
     use crate::engine::gpu::{self, GpuEngine};
     use crate::engine::{Batch, Settings};
     use crate::inference::grad_cam;
+    use crate::test_support::values;
     use crate::vgg::{Head, initialisation};
-
-    /// Values without pattern in -1..1.
-    fn noise(count: usize) -> Vec<f32> {
-        (0..count).map(|i| ((i * 7919 + 13) % 1009) as f32 / 504.5 - 1.0).collect()
-    }
 
     fn engines(plan: &Plan, tensors: &[Vec<f32>]) -> Result<[Box<dyn Engine>; 2]> {
         let state = State::new(tensors.to_vec());
@@ -189,7 +185,7 @@ mod tests {
             }
             assert_eq!(super::last(&plan)?.1, inputs, "{head:?}");
             let (wide, widened) = widened(&plan, tensors.clone())?;
-            let input = noise(3 * plan.input().elements());
+            let input = values(3 * plan.input().elements());
             let batch = || Batch::Activations { input: &input, labels: &[] };
 
             let mut ahead = CpuEngine::new(plan.clone(), settings(), State::new(tensors.clone()))?;

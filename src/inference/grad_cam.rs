@@ -91,6 +91,7 @@ mod tests {
     use crate::engine::cpu::CpuEngine;
     use crate::engine::{Batch, Engine, Settings, State};
     use crate::error::Result;
+    use crate::test_support::values;
     use crate::vgg::{Network, initialisation};
 
     /// Every network there is, with and without batch normalisation, narrow, and of an awkward size.
@@ -112,17 +113,12 @@ mod tests {
         Settings { seed: plan.network.depth as u64, precise: true, ..Settings::inference(2, 2) }
     }
 
-    /// Values without pattern in -1..1.
-    fn noise(count: usize) -> Vec<f32> {
-        (0..count).map(|i| ((i * 7919 + 13) % 1009) as f32 / 504.5 - 1.0).collect()
-    }
-
     #[test]
     fn the_head_on_the_engines_features_gives_the_engines_logits() -> Result<()> {
         for plan in plans()? {
             let state = State::new(initialisation::initialise(&plan, 3));
             let mut engine = CpuEngine::new(plan.clone(), settings(&plan), &state)?;
-            let input = noise(2 * plan.input().elements());
+            let input = values(2 * plan.input().elements());
             let batch = || Batch::Activations { input: &input, labels: &[] };
             let mut logits = Vec::new();
             engine.logits(batch(), &mut logits)?;
@@ -149,7 +145,7 @@ mod tests {
                 .map(|t| t.iter().map(|v| f64::from(*v)).collect())
                 .collect();
             let head = Head::new(&plan, &tensors).expect("every plan has one");
-            let at: Vec<f64> = noise(head.features.elements()).iter().map(|v| f64::from(*v).abs()).collect();
+            let at: Vec<f64> = values(head.features.elements()).iter().map(|v| f64::from(*v).abs()).collect();
             let class = 3;
             let gradient = head.gradient(&at, class);
             assert!(gradient.iter().any(|d| *d != 0.0));

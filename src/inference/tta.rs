@@ -212,8 +212,7 @@ mod tests {
     #[test]
     fn crops_reach_every_border_and_no_further() {
         // Square images, and others: 49 of 56 is 7/8.
-        let pixels = std::sync::Arc::new(vec![0; 80 * 64 * 3]);
-        let images = Images { pixels, count: 1, height: 80, width: 64, labels: [].into() };
+        let images = crate::test_support::images(vec![0; 80 * 64 * 3], 80, 64);
         let views = crops(&images, 49);
         assert_eq!(views.len(), 10);
         let mut seen = Vec::new();

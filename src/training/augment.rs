@@ -212,14 +212,13 @@ fn erased(generator: &mut impl Rng) -> Option<Area> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::engine::Pick;
     use crate::engine::sample::Mix;
-    use crate::engine::{Images, Pick};
+    use crate::test_support::images;
 
     const COUNT: u32 = 4000;
 
@@ -235,8 +234,7 @@ mod tests {
 
     #[test]
     fn all_at_once_makes_no_sample_that_an_engine_refuses() {
-        let images =
-            Images { pixels: Arc::new(vec![0u8; 64 * 48 * 3]), count: 1, height: 48, width: 64, labels: [].into() };
+        let images = images(vec![0; 64 * 48 * 3], 48, 64);
         for augment in [Augment::Crop, Augment::ResizedCrop] {
             let recipe = Recipe {
                 augment,

@@ -7,6 +7,7 @@ use sha2::Digest;
 use super::super::pack_writer::{PackHeader, PackWriter};
 use super::*;
 use crate::engine::Normalisation;
+use crate::test_support::pack_header;
 
 const SPLITS: [&str; 3] = ["train", "val", "test"];
 
@@ -35,17 +36,7 @@ fn stage(staging: &Staging, parts: &[&str], text: &str) {
     staging.begin().unwrap();
     for part in parts {
         put(staging.partial(part).join(class(part)).join("file"), text);
-        let header = PackHeader {
-            split: (*part).into(),
-            synthetic: false,
-            height: 1,
-            width: 1,
-            wnids: vec!["n1".into()],
-            names: vec![text.into()],
-            files: vec!["file".into()],
-            labels: (*part != "test").then(|| vec![0]),
-            boxes: None,
-        };
+        let header = PackHeader { names: vec![text.into()], ..pack_header(part) };
         let pack = PackWriter::create(&staging.partial("packs").join(format!("{part}.safetensors")), &header).unwrap();
         pack.finish(Normalisation { std: [1.0; 3], ..Normalisation::default() }).unwrap();
     }

@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_histogram_counts_every_number_once() {
-        let numbers: Vec<f32> = (0..1000).map(|i| ((i * 7919 + 13) % 1009) as f32 / 504.5 - 1.0).collect();
+        let numbers = crate::test_support::values(1000);
         let all = histogram(&numbers);
         assert_eq!((all.num, all.bucket.iter().sum::<f64>(), all.bucket.len()), (1000.0, 1000.0, BUCKETS));
         assert_eq!(all.bucket_limit.last(), Some(&all.max));

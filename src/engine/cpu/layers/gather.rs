@@ -200,12 +200,13 @@ mod tests {
     use crate::engine::cpu::reference::gather as truth;
     use crate::engine::cpu::tests::{distance, noise};
     use crate::engine::gpu::selftest::gather::{Kind, picks};
+    use crate::test_support::images;
 
     #[test]
     fn samples_of_every_kind() {
         for (height, width, size) in [(8, 8, 8), (7, 5, 6), (6, 9, 13), (40, 33, 5), (1, 1, 3), (3, 2, 1)] {
             let pixels: Vec<u8> = noise(11 * height * width * 3, 5).iter().map(|v| (v * 127.0 + 128.0) as u8).collect();
-            let images = Images { pixels: std::sync::Arc::new(pixels), count: 11, height, width, labels: [].into() };
+            let images = images(pixels, height, width);
             let normalisation = Normalisation { mean: [0.48, 0.45, 0.4], std: [0.28, 0.27, 0.25] };
             let gallery = Gallery::new(images.clone(), size, 2).expect("memory");
             for kind in [Kind::Plain, Kind::Mixed, Kind::Warped] {

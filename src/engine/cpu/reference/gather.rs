@@ -119,8 +119,6 @@ fn coloured(colour: &Colour, rgb: [f64; 3]) -> [f64; 3] {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     /// Two images of 3 rows and 4 columns; R = row * 10 + column (+ 100 in the second image), G = R + 1, B = R + 2.
@@ -134,7 +132,7 @@ mod tests {
                 }
             }
         }
-        Images { pixels: Arc::new(pixels), count: 2, height: 3, width: 4, labels: Arc::new([]) }
+        crate::test_support::images(pixels, 3, 4)
     }
 
     /// Values as they were in u8.
@@ -196,7 +194,7 @@ mod tests {
     #[test]
     fn normalisation_is_per_channel() {
         let normalisation = Normalisation { mean: [0.5, 0.25, 0.0], std: [0.5, 0.25, 2.0] };
-        let square = Images { height: 1, width: 1, count: 1, pixels: Arc::new(vec![255u8, 0, 51]), ..images() };
+        let square = crate::test_support::images(vec![255, 0, 51], 1, 1);
         let output: Vec<f64> = gather(&square, &[Pick::default()], 1, &normalisation);
         assert_eq!(output, [1.0, -1.0, 0.1]);
     }
