@@ -319,3 +319,38 @@ fn what_no_model_can_be_made_of_is_said() {
         assert!(output.status.code() == Some(code) && error.contains(said), "{words:?}: {error}");
     }
 }
+
+#[test]
+fn one_rank_needs_no_mpi_and_several_say_what_they_need() {
+    let result = json(&bench(&["--ranks", "1", "--json", "--rounds", "2"]));
+    let one = &result["ranks"][0];
+    assert_eq!((&one["ranks"], &one["ratio"], &one["bytes_per_step"]), (&1.into(), &1.0.into(), &0.0.into()));
+    assert_eq!(one["device"]["threads"], 2);
+    let rate = one["images_per_s"].as_f64().expect("a rate");
+    let step = one["step_seconds"].as_f64().expect("seconds");
+    assert!((rate * step - 3.0).abs() < 1e-6 && one["rounds"].as_array().is_some_and(|r| r.len() == 2), "{one}");
+    // The same with micro-batches, of which there may be any number.
+    let result = json(&bench(&["--ranks", "1,1", "--json", "--micro-batch", "2"]));
+    assert_eq!((&result["micro_batch"], result["ranks"].as_array().map(Vec::len)), (&2.into(), Some(2)));
+
+    for (flags, why) in [
+        (&["--ranks", "2", "--all"][..], "--all"),
+        (&["--ranks", "2", "--mode", "infer"], "--mode"),
+        (&["--ranks", "0"], "at least 1"),
+        (&["--mpirun", "srun"], "--ranks"),
+        (&["--ranks", "1", "--count", "790,2700"], "--count"),
+    ] {
+        let output = bench(flags);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && error.contains(why), "{flags:?}: {error}");
+    }
+    if !cfg!(feature = "mpi") {
+        let output = bench(&["--ranks", "1,2"]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && error.contains("--features mpi"), "{error}");
+    } else {
+        let output = bench(&["--ranks", "2", "--mpirun", "no-such-launcher"]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && error.contains("cannot start no-such-launcher"), "{error}");
+    }
+}

@@ -136,13 +136,14 @@ fn models_print_what_is_documented() {
 }
 
 #[test]
-fn commands_on_a_gpu_print_what_is_documented() {
+fn measuring_commands_print_what_is_documented() {
     let small = "--json --adapter llvmpipe --width 0.05 -i 32 -b 2 --classes 3";
     for (heading, line) in [
         ("devices", "devices --json"),
         ("selftest", "selftest --json --only max_pool --adapter llvmpipe"),
         ("tune", &format!("tune {small}")),
         ("bench", &format!("bench --engine gpu --seconds 1 {small}")),
+        ("bench --ranks", &format!("bench --ranks 1 --engine cpu --seconds 1 {small}")),
     ] {
         let output = std::process::Command::new(assert_cmd::cargo::cargo_bin!("vggkit"))
             .args(line.split(' '))

@@ -92,6 +92,21 @@ impl<'a> Rounds<'a> {
         Ok(Some(rate))
     }
 
+    /// `count` steps, whatever they take; images per second.
+    pub fn steps(&mut self, count: usize) -> Result<f64> {
+        let begun = Instant::now();
+        for _ in 0..count {
+            self.step()?;
+        }
+        self.engine.drain_metrics()?;
+        Ok((count * self.picks.len()) as f64 / begun.elapsed().as_secs_f64())
+    }
+
+    /// Images of a step.
+    pub fn batch_size(&self) -> usize {
+        self.picks.len()
+    }
+
     /// What came out, without peers and limits; with operations where the engine has clocks.
     pub fn measured(self, network: &Network) -> Measured {
         let images_per_s = median(&self.rounds);

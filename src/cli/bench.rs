@@ -3,6 +3,7 @@
 
 mod count;
 mod model;
+mod ranks;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use super::arguments::values;
 use super::output;
 use crate::bench::memory::Watch;
 use crate::bench::pytorch::{Peers, Question};
+use crate::bench::ranks::Effort;
 use crate::bench::{self, Benchmark, Comparison, Measured, Mode, Rounds, comparison, operations};
 use crate::engine::gpu::plumbing::adapter;
 use crate::engine::gpu::{GpuEngine, limits};
@@ -69,6 +71,8 @@ pub struct Arguments {
     #[command(flatten)]
     model: model::Model,
     #[command(flatten)]
+    ranks: ranks::RankArguments,
+    #[command(flatten)]
     shared: Shared,
 }
 
@@ -80,6 +84,8 @@ Examples:
   vggkit bench -d 16 --compare before.json    beside what an earlier --json printed
   vggkit bench --all --pytorch venv/bin/python    beside PyTorch at its fastest settings, in the same run
   vggkit bench --count 790,2700 --precision f16 -b 128 --engine gpu    the least that an H100 has to do
+  vggkit bench --ranks 1,2,4 --engine cpu     trained by 1, 2 and 4 processes, which share this machine's threads
+  vggkit bench --ranks 2,4 --mpirun \"mpirun --hostfile hosts\" --threads 16    on several machines
   vggkit bench --model before.json --gbps 25  what 4 to 512 such devices would reach together
   vggkit bench --model 254 -d 11 -b 32        the same of a step of 254 ms
 
@@ -99,6 +105,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     };
     if let Some(given) = &arguments.model.model {
         return model::run(&arguments.model, given, &networks, arguments.batch_size, arguments.shared.json);
+    }
+    if !arguments.ranks.ranks.is_empty() {
+        let effort = Effort { seconds: arguments.seconds, rounds: arguments.rounds.unwrap_or(1) };
+        let Arguments { ranks, batch_size, shared, .. } = &arguments;
+        return ranks::run(&ranks::Task { ranks, network: &networks[0], batch_size: *batch_size, effort, shared });
     }
     let mut report = Benchmark {
         schema: bench::SCHEMA.into(),

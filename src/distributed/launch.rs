@@ -33,6 +33,7 @@ pub fn join() -> Result<Option<Arc<dyn Link>>> {
     Err(Error::new(Kind::Engine, what).with_help("start it with the mpirun of the MPI that it was built with"))
 }
 
+/// The link by MPI.
 #[cfg(feature = "mpi")]
 fn link(_: &str, _: usize) -> Result<Arc<dyn Link>> {
     Ok(Arc::new(Mpi::join()?))
@@ -40,13 +41,19 @@ fn link(_: &str, _: usize) -> Result<Arc<dyn Link>> {
 
 #[cfg(not(feature = "mpi"))]
 fn link(variable: &str, size: usize) -> Result<Arc<dyn Link>> {
-    let what = format!(
-        "this is one of {size} processes that were started together ({variable}={size}), and this program is built without \
-         MPI: each of them would train the same run"
-    );
-    Err(Error::new(Kind::Usage, what).with_help(
-        "build it with `cargo build --release --features mpi` (`make mpi` installs what that needs), or start it alone",
-    ))
+    let whose =
+        format!("this is one of {size} processes that were started together ({variable}), each of which would do all");
+    Err(not_built_in().of(whose))
+}
+
+/// Errors: more than one of `ranks`, and this program is built without MPI.
+pub fn check_built_in(ranks: usize) -> Result<()> {
+    if cfg!(feature = "mpi") || ranks < 2 { Ok(()) } else { Err(not_built_in()) }
+}
+
+fn not_built_in() -> Error {
+    Error::usage("this vggkit is built without MPI, by which ranks reach each other")
+        .with_help("build it with `cargo build --release --features mpi`; `make mpi` installs what that needs, too")
 }
 
 #[cfg(test)]

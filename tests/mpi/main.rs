@@ -4,6 +4,7 @@
 
 #![allow(missing_docs, reason = "a test")]
 
+mod bench;
 mod launch;
 mod rank;
 mod training;

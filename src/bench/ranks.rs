@@ -1,0 +1,122 @@
+//! How training grows with ranks: images per second, and what communication costs, for several numbers of them.
+//!
+//! All ranks do the same number of steps, which the slowest one sets.
+
+use serde::{Deserialize, Serialize};
+
+use super::median::median;
+use super::rounds::Rounds;
+use crate::distributed::exchange::Traffic;
+use crate::engine::peers::Peers;
+use crate::engine::{Device, Precision};
+use crate::error::Result;
+use crate::vgg::Network;
+
+/// The value of `schema`.
+pub const SCHEMA: &str = "vggkit/bench-ranks/1";
+
+/// What `vggkit bench --ranks --json` prints.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RanksBenchmark {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Of vggkit.
+    pub version: String,
+    /// Of vggkit; may be empty.
+    pub commit: String,
+    /// RFC 3339 in UTC.
+    pub time: String,
+    /// What was trained.
+    pub network: Network,
+    /// Of products.
+    pub precision: Precision,
+    /// Images of a step, for each rank.
+    pub batch_size: usize,
+    /// Samples of a micro-batch; 0 for all of a rank's.
+    pub micro_batch: usize,
+    /// Why this is not all that was asked for.
+    pub partial: Option<String>,
+    /// In the order in which they were asked for.
+    pub ranks: Vec<RanksMeasured>,
+}
+
+/// One number of ranks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RanksMeasured {
+    /// How many.
+    pub ranks: usize,
+    /// Rank 0's; `threads` are each rank's.
+    pub device: Device,
+    /// Of all ranks together: the median of `rounds`.
+    pub images_per_s: f64,
+    /// Images per second of each round.
+    pub rounds: Vec<f64>,
+    /// `images_per_s` beside the first number of ranks.
+    pub ratio: f64,
+    /// Seconds of a step.
+    pub step_seconds: f64,
+    /// Seconds of a step in which gradients or statistics were under way, those computed behind included; the mean of all ranks.
+    pub communication_seconds: f64,
+    /// Those of them in which a rank waited.
+    pub waited_seconds: f64,
+    /// The share of communication behind which gradients were computed.
+    pub overlap: f64,
+    /// The most bytes that a rank sent in a step.
+    pub bytes_per_step: f64,
+}
+
+/// How long to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Seconds of a round.
+    pub seconds: u64,
+    /// How many.
+    pub rounds: usize,
+}
+
+/// Rounds of a warm engine that trains with `peers`, each of which does the same. `traffic` is what communication has cost this rank
+/// so far. All ranks come to the same. Errors: the engine's; another rank is gone.
+pub fn measure(
+    warm: &mut Rounds<'_>,
+    device: Device,
+    peers: &dyn Peers,
+    traffic: &dyn Fn() -> Traffic,
+    effort: Effort,
+) -> Result<RanksMeasured> {
+    let first = warm.steps(2)?;
+    let slowest = peers.largest(warm.batch_size() as f64 / first)?;
+    let steps = (effort.seconds as f64 / slowest).ceil().max(2.0) as usize;
+    let before = traffic();
+    let rounds = (0..effort.rounds).map(|_| warm.steps(steps)).collect::<Result<Vec<f64>>>()?;
+    let after = traffic();
+    // A step ends for all when it does for the slowest, so that each rank's rounds are those of all.
+    let rounds = peers.all(&rounds)?.swap_remove(0);
+    let per_step = 1.0 / (effort.rounds.max(1) * steps) as f64;
+    let mine = [after.bytes as f64, after.communication, after.waited];
+    let past = [before.bytes as f64, before.communication, before.waited];
+    let mine: Vec<f64> = mine.iter().zip(past).map(|(after, before)| (after - before) * per_step).collect();
+    let all = peers.all(&mine)?;
+    let mean = |at: usize| all.iter().map(|rank| rank[at]).sum::<f64>() / all.len() as f64;
+    let (communication, waited) = (mean(1), mean(2));
+    let images_per_s = median(&rounds);
+    Ok(RanksMeasured {
+        ranks: peers.ranks(),
+        device,
+        images_per_s,
+        rounds,
+        ratio: 1.0,
+        step_seconds: warm.batch_size() as f64 / images_per_s,
+        communication_seconds: communication,
+        waited_seconds: waited,
+        overlap: Traffic { bytes: 0, communication, waited }.overlap(),
+        bytes_per_step: all.iter().map(|rank| rank[0]).fold(0.0, f64::max),
+    })
+}
+
+impl RanksBenchmark {
+    /// Takes in what was measured, beside the first.
+    pub fn push(&mut self, scaled: RanksMeasured) {
+        let first = self.ranks.first().map_or(scaled.images_per_s, |first| first.images_per_s);
+        self.ranks.push(RanksMeasured { ratio: scaled.images_per_s / first, ..scaled });
+    }
+}
