@@ -1,4 +1,7 @@
 //! The command line: one thin file a subcommand, clap types that become validated settings.
+//!
+//! **To add a command X**: `X.rs` and two lines here; flags that others have too are in [`arguments`], and what it prints with `--json`
+//! stands in docs/formats.md.
 
 use std::ffi::OsString;
 use std::process::ExitCode;

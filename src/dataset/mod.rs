@@ -1,4 +1,6 @@
 //! From an archive or folder to class folders, packs and a manifest; verification; the demo set.
+//!
+//! **To add a layout that people have**: `layout/reader.rs` and `layout/splits.rs`, and a case in `tests/prepare/sources/`.
 
 pub mod annotations;
 pub mod archive;

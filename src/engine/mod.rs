@@ -3,6 +3,8 @@
 //! An engine knows nothing of files, of the command line or of the report. Activations are NHWC in every engine.
 //! A step is asynchronous: `train_step` may return before its work is done, and nothing is read back before
 //! `drain_metrics`, `logits`, `infer`, `state` or `snapshot` asks for it.
+//!
+//! **To add an operation**: ARCHITECTURE.md has the files in order, from `vgg/operation.rs` to both engines.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,4 +1,7 @@
 //! The loop around an engine: recipe, schedule, early stopping, checkpoints, history.
+//!
+//! **To add a setting**: the top of [`settings`] says it. **An augmentation**: a draw in [`augment`], how it is packed in `engine::sample`,
+//! and a line in each of three gathers.
 
 pub mod augment;
 pub mod beginning;

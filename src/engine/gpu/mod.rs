@@ -9,6 +9,8 @@
 //!
 //! Activations are NHWC, f32 or with `--precision f16` f16, with **channels padded to a multiple of four** by zeros that stay
 //! zero, so that every kernel reads and writes whole vectors of four: a `Quad` in the shaders.
+//!
+//! **To add** a layer: the top of [`layers`]; a way to compute products: that of [`products`].
 
 mod buffers;
 mod chosen;

@@ -2,6 +2,9 @@
 //!
 //! Everything here is plain text that the templates escape, except [`Svg`] and [`DataUri`], which only `ink` and
 //! `images` make.
+//!
+//! **To add a section X**: what is read in `report/inputs.rs` and `load.rs`, what is said in `X.rs` here, `templates/X.html` with its
+//! anchor, and the anchor in docs/formats.md.
 
 use std::path::Path;
 

@@ -3,6 +3,8 @@
 //! Generic over [`Real`] (f32 and f64). Activations are NHWC; weights have torchvision's layout (convolution OIHW,
 //! linear [out, in]). Nothing here is fast, nothing runs in parallel, and nothing checks lengths beyond what slices do:
 //! the plan fixes them.
+//!
+//! **To add an operation X**: `X.rs` with its forward and backward loops, its case in `finite_differences.rs`, and its call in `network.rs`.
 
 use std::fmt::Debug;
 

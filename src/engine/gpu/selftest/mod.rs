@@ -4,6 +4,8 @@
 //! Sizes are awkward on purpose: 1, odd, not a multiple of any tile, batch tails, not square. Outputs are filled with NaN
 //! beforehand, so that a number that was never written shows. On a device that is opened for f16, activations are f16 in
 //! memory, and so are those that the twin gets.
+//!
+//! **To add the comparison of a kernel X**: `X.rs` with its cases, and a line in `OPERATIONS`.
 
 mod average;
 mod average_pool;
