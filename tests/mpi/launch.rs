@@ -79,8 +79,13 @@ impl Started {
 
     /// Waits until the processes have printed `text`.
     pub fn wait_for(&self, text: &str) {
-        while !self.output.lock().expect("no panic").contains(text) {
-            assert!(self.begun.elapsed() < LIMIT, "no {text:?} in {:?}", self.output);
+        self.wait_until(text, || self.output.lock().expect("no panic").contains(text));
+    }
+
+    /// Waits for `what`, which is there when `come` says so.
+    pub fn wait_until(&self, what: &str, come: impl Fn() -> bool) {
+        while !come() {
+            assert!(self.begun.elapsed() < LIMIT, "no {what} in {:?}", self.output);
             thread::sleep(Duration::from_millis(10));
         }
     }
