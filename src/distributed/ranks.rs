@@ -3,6 +3,7 @@
 //! Of a fault that several ranks see, the lowest tells: rank 0 at once, the others after a while in order of rank, by which time
 //! they have been ended. A rank that was killed cannot tell; then its launcher does, as `mpirun` names the rank and the signal.
 
+use std::mem;
 use std::panic;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,6 +23,9 @@ const LAST_TURN: u32 = 20;
 
 /// How much longer a rank waits that knows only that another is gone.
 const HEARSAY: Duration = Duration::from_secs(3);
+
+/// How long the others let rank 0 tell that all were stopped: the first that ends without a word to the launcher ends all.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How long ranks that were stopped by a signal wait for those that are saving.
 const SAVING: Duration = Duration::from_secs(300);
@@ -77,7 +81,13 @@ impl Ranks {
             Err(error) if matches!(error.kind(), Kind::Interrupted(_)) => {
                 self.end_after(SAVING, error.exit_code());
                 self.leave()?;
-                if self.rank() == 0 { Err(error) } else { Ok(ExitCode::SUCCESS) }
+                // A launcher that was told to stop has no part in closing a link any more: whoever waits for it is killed.
+                mem::forget(Arc::clone(&self.link));
+                if self.rank() == 0 {
+                    return Err(error);
+                }
+                thread::sleep(LAST_WORDS);
+                Ok(ExitCode::SUCCESS)
             }
             Err(error) => {
                 let (rank, host) = (self.rank(), &self.host);

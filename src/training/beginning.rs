@@ -2,10 +2,13 @@
 //!
 //! A state goes tensor by tensor, as it is in memory: all ranks begin with the same bits, and need no folder of runs.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{Classes, Progress};
-use super::run::{Recipe, Run};
+use super::run::Run;
 use crate::distributed::ranks::Ranks;
 use crate::engine::{LossScaling, State};
 use crate::error::{Error, Kind, Result};
@@ -13,6 +16,8 @@ use crate::error::{Error, Kind, Result};
 /// Where a training stands before its next step.
 #[derive(Clone, Debug)]
 pub struct Beginning {
+    /// The folder that rank 0 has, for messages.
+    pub folder: PathBuf,
     /// Its settings.
     pub run: Run,
     /// Where it stands.
@@ -26,20 +31,32 @@ pub struct Beginning {
 /// All of it but the numbers.
 #[derive(Serialize, Deserialize)]
 struct Words {
+    folder: PathBuf,
     run: Run,
     progress: Progress,
     classes: Classes,
-    variants: std::collections::BTreeMap<String, String>,
+    variants: BTreeMap<String, String>,
     loss_scaling: Option<LossScaling>,
     /// Tensors, averaged ones, and of each moment.
     sets: Vec<usize>,
 }
 
-/// Tells the others where the training begins, of which `state` is the network's, or that there is none any more.
-pub fn tell(ranks: &Ranks, beginning: Option<(&Run, &Progress, &Classes, &State)>) -> Result<()> {
-    let Some((run, progress, classes, state)) = beginning else { return ranks.of_first(&[]).map(drop) };
+/// Tells the others that there is no training any more.
+pub fn tell_end(ranks: &Ranks) -> Result<()> {
+    ranks.of_first(&[]).map(drop)
+}
+
+/// Tells the others where the training of `run` in `folder` begins, of which `state` is the network's.
+pub fn tell(
+    ranks: &Ranks,
+    (folder, run): (&Path, &Run),
+    progress: &Progress,
+    classes: &Classes,
+    state: &State,
+) -> Result<()> {
     let sets = [&state.tensors, &state.averages].into_iter().chain(&state.moments).collect::<Vec<_>>();
     let words = Words {
+        folder: folder.to_owned(),
         run: run.clone(),
         progress: progress.clone(),
         classes: classes.clone(),
@@ -59,7 +76,7 @@ pub fn hear(ranks: &Ranks) -> Result<Option<Beginning>> {
         return Ok(None);
     }
     let broken = |e| Error::new(Kind::PeerLost, "rank 0 says what cannot be read").with_source(e);
-    let Words { run, progress, classes, variants, loss_scaling, sets } =
+    let Words { folder, run, progress, classes, variants, loss_scaling, sets } =
         serde_json::from_slice(&text).map_err(broken)?;
     let mut heard = sets.into_iter().map(|tensors| {
         (0..tensors)
@@ -71,10 +88,5 @@ pub fn hear(ranks: &Ranks) -> Result<Option<Beginning>> {
     state.averages = next()?;
     state.moments = heard.collect::<Result<_>>()?;
     (state.step, state.variants, state.loss_scaling) = (progress.step, variants, loss_scaling);
-    Ok(Some(Beginning { run, progress, classes, state }))
-}
-
-/// Samples of a micro-batch that `ranks` of them share a batch of `recipe` out in, where it says nothing of that.
-pub fn micro_batch(recipe: &Recipe, ranks: usize) -> usize {
-    if recipe.micro_batch > 0 { recipe.micro_batch } else { recipe.batch_size.div_ceil(ranks.max(1)) }
+    Ok(Some(Beginning { folder, run, progress, classes, state }))
 }

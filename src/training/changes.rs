@@ -7,11 +7,11 @@ use std::path::Path;
 
 use super::checkpoint::Progress;
 use super::choices::Schedule;
+use super::ending::{self, Ending, over};
 use super::run::{Change, Recipe, Run};
 use super::schedule::{Plateau, learning_rate};
 use super::selection::stopping_loss;
 use super::settings::{Scope, Values, differences, words};
-use super::trainer::{Ending, over};
 use crate::engine::Precision;
 use crate::error::{Error, Result};
 use crate::files;
@@ -76,7 +76,7 @@ impl Changes {
     /// How a run that has ended would still be over with these changes; `None` where there is something to train.
     pub fn leave_over(&self, run: &Run, progress: &Progress) -> Option<Ending> {
         let recipe = self.of(&run.training);
-        let ended = over(&run.training, progress).is_some_and(|ending| ending.name() == run.origin.stopped_by);
+        let ended = ending::ended(run, progress).is_some();
         let paused = recipe.max_steps.is_some_and(|most| progress.step >= most);
         let over = over(&recipe, progress).filter(|_| ended);
         over.or((paused && run.origin.stopped_by == Ending::MaxSteps.name()).then_some(Ending::MaxSteps))

@@ -9,6 +9,7 @@ pub mod changes;
 pub mod checkpoint;
 pub mod choices;
 pub mod chosen;
+pub mod ending;
 mod first_weights;
 mod folder;
 pub mod history;

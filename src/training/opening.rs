@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::thread;
 
-use super::beginning;
 use super::first_weights;
 use super::packs::Packs;
 use super::run::{Recipe, Run};
@@ -54,8 +53,11 @@ pub fn open_anew(network: &Network, recipe: &Recipe, packs: &Packs, options: &Op
 }
 
 /// Samples of a micro-batch: as the recipe says, or so that each rank has one.
-pub fn parts_of(recipe: &Recipe, options: &Options) -> usize {
-    options.ranks.as_ref().map_or(recipe.micro_batch, |ranks| beginning::micro_batch(recipe, ranks.ranks()))
+pub fn micro_batch_of(recipe: &Recipe, options: &Options) -> usize {
+    match &options.ranks {
+        Some(ranks) if recipe.micro_batch == 0 => recipe.batch_size.div_ceil(ranks.ranks()),
+        _ => recipe.micro_batch,
+    }
 }
 
 /// The others of this rank.

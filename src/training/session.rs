@@ -9,19 +9,20 @@ use super::beginning::{self, Beginning};
 use super::changes::{self, Changes};
 use super::checkpoint::{self, Checkpoint, Classes, Progress};
 use super::chosen::Chosen;
+use super::ending::{Ending, ended};
 use super::first_weights;
 use super::folder;
 use super::history::{self, Epoch};
 use super::observer::Observer;
 use super::occupied::{self, Occupied};
 pub use super::opening::Options;
-use super::opening::{exchange, greet, open, parts_of, plan_of};
+use super::opening::{exchange, greet, micro_batch_of, open, plan_of};
 use super::packs::Packs;
 use super::run::{self, Origin, Recipe, Run};
 use super::stop::Stop;
 use super::teaching::Teaching;
 use super::tensorboard::EventLog;
-use super::trainer::{self, Ending, Job};
+use super::trainer::{self, Job};
 use crate::dataset::{Manifest, Pack};
 use crate::distributed::exchange::Exchange;
 use crate::engine::peers::Peers;
@@ -67,7 +68,7 @@ impl Session {
         options: Options,
         stop: &Stop,
     ) -> Result<Self> {
-        let recipe = &Recipe { micro_batch: parts_of(recipe, &options), ..recipe.clone() };
+        let recipe = &Recipe { micro_batch: micro_batch_of(recipe, &options), ..recipe.clone() };
         let plan = plan_of(network, recipe, 1)?;
         folder::refuse_a_run(&folder, overwrite)?;
         let exchange = exchange(recipe, &options)?;
@@ -112,7 +113,7 @@ impl Session {
         files::write_toml(&Run::path(&folder), &run)?;
         let mut notes: Vec<String> = first_weights::note(recipe).into_iter().collect();
         if let Some(ranks) = &options.ranks {
-            beginning::tell(ranks, Some((&run, &Progress::default(), &classes, &state)))?;
+            beginning::tell(ranks, (&folder, &run), &Progress::default(), &classes, &state)?;
             notes.extend(greet(ranks, engine.device(), &run, options.engine.choice)?);
         }
         Ok(Self {
@@ -136,7 +137,8 @@ impl Session {
     /// more. Errors: other data, what an engine refuses.
     pub fn follow(data: Option<&Path>, options: Options) -> Result<Option<Self>> {
         let Some(ranks) = &options.ranks else { return Ok(None) };
-        let Some(Beginning { run, progress, classes, state }) = beginning::hear(ranks)? else { return Ok(None) };
+        let Some(beginning) = beginning::hear(ranks)? else { return Ok(None) };
+        let Beginning { folder, run, progress, classes, state } = beginning;
         let there = data.unwrap_or(Path::new(&run.data.folder));
         let packs = Packs::open(there, &run.data.train, &run.data.val)?;
         let chosen = Chosen::new(&run.training, &packs.train.images.labels)?;
@@ -146,7 +148,7 @@ impl Session {
         let own = Run { data: packs.data.clone(), ..run.clone() };
         greet(ranks, engine.device(), &own, options.engine.choice)?;
         Ok(Some(Self {
-            folder: PathBuf::new(),
+            folder,
             run,
             progress,
             engine,
@@ -203,40 +205,38 @@ impl Session {
         if run.training.precision != precision {
             checkpoint.state.variants.clear(); // those of the other precision
         }
-        let parts = parts_of(&run.training, &options);
-        changes::share_out(&mut run, &checkpoint.progress, parts, &options.command);
-        let plan = plan_of(&run.network, &run.training, checkpoint.progress.epoch)?;
+        let Checkpoint { state, progress, classes, .. } = checkpoint;
+        let goes_on = ended(&run, &progress).is_none();
+        if goes_on {
+            let micro_batch = micro_batch_of(&run.training, &options);
+            changes::share_out(&mut run, &progress, micro_batch, &options.command);
+        }
+        let ranks = options.ranks.as_ref().filter(|_| goes_on);
+        if let Some(ranks) = ranks {
+            beginning::tell(ranks, (&folder, &run), &progress, &classes, &state)?;
+        }
+        let plan = plan_of(&run.network, &run.training, progress.epoch)?;
         let exchange = exchange(&run.training, &options)?;
-        let ended =
-            trainer::over(&run.training, &checkpoint.progress).is_some_and(|e| e.name() == run.origin.stopped_by);
-        let state = match &options.ranks {
-            Some(ranks) if !ended => {
-                let Checkpoint { state, progress, classes, .. } = &checkpoint;
-                beginning::tell(ranks, Some((&run, progress, classes, state)))?;
-                &checkpoint.state
-            }
-            _ => &checkpoint.state,
-        };
         let engine = open(&plan, &run.training, [&packs.train, &packs.val], state, &options, exchange.as_ref())?;
-        if let (Some(ranks), false) = (&options.ranks, ended) {
+        if let Some(ranks) = ranks {
             notes.extend(greet(ranks, engine.device(), &run, options.engine.choice)?);
         }
         let mut session = Self {
             folder,
             run,
-            progress: checkpoint.progress,
+            progress,
             engine,
             notes,
             train: packs.train,
             val: packs.val,
-            classes: checkpoint.classes,
+            classes,
             chosen,
             options,
             teaching: None,
             exchange,
             _occupied: Some(occupied),
         };
-        if session.ended().is_none() {
+        if goes_on {
             let origin = &mut session.run.origin;
             origin.stopped_by.clear();
             origin.finished.clear();
@@ -275,8 +275,7 @@ impl Session {
 
     /// How the training ended that was resumed with nothing left to do; `None` where there is something.
     pub fn ended(&self) -> Option<Ending> {
-        let ending = trainer::over(&self.run.training, &self.progress);
-        ending.filter(|ending| ending.name() == self.run.origin.stopped_by)
+        ended(&self.run, &self.progress)
     }
 
     /// Why there was nothing left to do, and how it goes on all the same.
@@ -355,7 +354,7 @@ impl Session {
             let last = checkpoint::last_path(&self.folder);
             let read = checkpoint::load(&last, &self.run.training.plan(&self.run.network)?, optimizer)?;
             if let Some(ranks) = &self.options.ranks {
-                beginning::tell(ranks, Some((&self.run, &read.progress, &self.classes, &read.state)))?;
+                beginning::tell(ranks, (&self.folder, &self.run), &read.progress, &self.classes, &read.state)?;
             }
             (read.state, read.progress)
         } else {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::checkpoint::{self, Classes, Progress};
 use super::choices::Schedule;
 use super::chosen::Chosen;
+use super::ending::{Ending, over};
 use super::history::{self, Epoch, HeldOut, StepLine};
 use super::metrics::{self, Scores};
 use super::observer::{Live, Observer};
@@ -32,34 +33,6 @@ use crate::vgg::Network;
 /// Steps after which metrics that have arrived are taken in, and the time after which that happens at the latest: often
 /// enough for a live display, also where a step takes seconds.
 const POLL_EVERY: (u64, Duration) = (8, Duration::from_millis(250));
-
-/// Why a training ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// All epochs are done.
-    Epochs,
-    /// Validation loss, or that of held-out train images, did not improve for `patience` epochs.
-    EarlyStopping,
-    /// `--max-steps` was reached.
-    MaxSteps,
-    /// `--max-minutes` have gone by.
-    MaxMinutes,
-    /// A signal; its number.
-    Signal(i32),
-}
-
-impl Ending {
-    /// As `run.toml` has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Epochs => "epochs",
-            Self::EarlyStopping => "early stopping",
-            Self::MaxSteps => "max steps",
-            Self::MaxMinutes => "max minutes",
-            Self::Signal(_) => "signal",
-        }
-    }
-}
 
 /// What a training needs besides the engine.
 pub struct Job<'a> {
@@ -91,14 +64,6 @@ pub struct Job<'a> {
     pub stop: &'a Stop,
     /// Whether the data are still what they were, asked ahead of each epoch.
     pub check_data: &'a dyn Fn() -> Result<()>,
-}
-
-/// Why there is nothing left to train at `progress`; `None` where there is.
-pub fn over(recipe: &Recipe, progress: &Progress) -> Option<Ending> {
-    if recipe.patience > 0 && progress.epochs_without_improvement >= recipe.patience {
-        return Some(Ending::EarlyStopping);
-    }
-    (progress.epoch > recipe.epochs).then_some(Ending::Epochs)
 }
 
 /// Trains from `progress` on until one of the [`Ending`]s, or, `None`, until images have another size than the engine is for.

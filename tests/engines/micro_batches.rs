@@ -1,13 +1,15 @@
 //! Batches in micro-batches on the CPU engine: how their gradients and statistics become those of the batch.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicIsize, Ordering};
 use std::thread;
 
 use vggkit::distributed::exchange::Exchange;
 use vggkit::distributed::threads::{Wire, links};
 use vggkit::engine::cpu::CpuEngine;
-use vggkit::engine::peers::{Alone, Together};
+use vggkit::engine::peers::{Alone, Peers, Together};
 use vggkit::engine::{Batch, Engine, Normalisation, Optimizer, Settings, State, Update};
+use vggkit::error::Result;
 use vggkit::vgg::Network;
 use vggkit::vgg::initialisation::initialise;
 
@@ -105,6 +107,50 @@ fn any_number_of_threads_has_the_same_bits() {
         let one = train(&network(), Settings { threads: 1, ..clipped.clone() }, alone(3, sync));
         assert!(train(&network(), Settings { threads: 3, ..clipped }, alone(3, sync)) == one);
     }
+}
+
+/// Peers that count how many buffers they were given more than they gave.
+#[derive(Debug)]
+struct Counting(Alone, AtomicIsize);
+
+impl Peers for Counting {
+    fn rank(&self) -> usize {
+        self.0.rank()
+    }
+    fn ranks(&self) -> usize {
+        self.0.ranks()
+    }
+    fn micro_batch(&self) -> usize {
+        self.0.micro_batch()
+    }
+    fn begin(&self, bucket: usize, samples: usize, len: usize, nodes: Vec<Vec<f32>>) -> Result<()> {
+        self.1.fetch_add(nodes.len() as isize, Ordering::Relaxed);
+        self.0.begin(bucket, samples, len, nodes)
+    }
+    fn finish(&self) -> Result<(usize, Vec<f32>)> {
+        self.1.fetch_sub(1, Ordering::Relaxed);
+        self.0.finish()
+    }
+    fn buffer(&self, len: usize) -> Vec<f32> {
+        self.1.fetch_sub(1, Ordering::Relaxed);
+        self.0.buffer(len)
+    }
+    fn give_back(&self, buffer: Vec<f32>) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.give_back(buffer);
+    }
+    fn all(&self, mine: &[f64]) -> Result<Vec<Vec<f64>>> {
+        self.0.all(mine)
+    }
+}
+
+/// Batches of 6 micro-batches, and of 3, are two nodes of the tree each: a buffer more than one that travels anyhow.
+#[test]
+fn buffers_that_travel_come_back() {
+    let peers = Arc::new(Counting(Alone::new(2), AtomicIsize::new(0)));
+    let together = Together { peers: Arc::clone(&peers) as Arc<dyn Peers>, sync_batch_norm: false };
+    train(&network(), settings(), Some(together));
+    assert_eq!(peers.1.load(Ordering::Relaxed), 0);
 }
 
 /// Every rank's losses and state, of ranks as threads.

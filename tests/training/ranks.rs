@@ -10,12 +10,12 @@ use vggkit::engines::{Choice, Target};
 use vggkit::error::{Error, Kind, Result};
 use vggkit::training::beginning;
 use vggkit::training::changes::Changes;
+use vggkit::training::ending::Ending;
 use vggkit::training::history::Epoch;
 use vggkit::training::observer::{Live, Observer};
 use vggkit::training::packs::Packs;
 use vggkit::training::session::{Options, Session};
 use vggkit::training::stop::Stop;
-use vggkit::training::trainer::Ending;
 
 use crate::{data, fails, history, ok, resume, settings, train};
 
@@ -72,7 +72,7 @@ fn together(
                     let at = asked.filter(|(who, _)| *who == rank).map(|(_, step)| step);
                     if rank == 0 {
                         let ending = lead(&ranks)?.train(&stop, &mut Silent { stop: &stop, at })?;
-                        beginning::tell(&ranks, None)?;
+                        beginning::tell_end(&ranks)?;
                         return Ok(ending);
                     }
                     let mut last = Err(Error::new(Kind::Engine, "there was no training"));

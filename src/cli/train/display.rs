@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use crate::cli::output;
 use crate::progress;
+use crate::training::ending::Ending;
 use crate::training::history::Epoch;
 use crate::training::observer::{Live, Observer};
 use crate::training::run::{Origin, Recipe};
 use crate::training::session::Session;
-use crate::training::trainer::Ending;
 use crate::training::{selection, settings};
 
 /// The value of `schema` in the lines of `train --json`.

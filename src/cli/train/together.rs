@@ -3,15 +3,13 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use super::trainings::{ask_teachers, deadline, go, traced, train};
 use crate::cli::arguments::train::Arguments;
 use crate::cli::output;
 use crate::distributed::link::Link;
 use crate::distributed::ranks::Ranks;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::training::beginning;
 use crate::training::session::{Options, Session};
 use crate::training::stop::Stop;
@@ -19,27 +17,11 @@ use crate::training::stop::Stop;
 /// Where launchers say how many ranks there are on this machine: Open MPI, MPICH and Intel, MVAPICH.
 const LOCAL_SIZES: [&str; 3] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE"];
 
-/// How long the others let rank 0 tell that all were stopped: the first that ends without a word to the launcher ends all.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
 /// Trains as the rank at this end of `link`.
 pub fn run(link: Arc<dyn Link>, arguments: &Arguments) -> Result<ExitCode> {
-    let ranks = Ranks::new(Arc::clone(&link));
+    let ranks = Ranks::new(link);
     ranks.watch_panics(output::error);
-    let mut interrupted = false;
-    let ended = ranks.run(output::error, |ranks| {
-        let ended = as_rank(ranks, arguments);
-        interrupted = ended.as_ref().is_err_and(|error| matches!(error.kind(), Kind::Interrupted(_)));
-        ended
-    });
-    if interrupted {
-        // A launcher that was told to stop has no part in closing a link any more: whoever waits for it is killed.
-        std::mem::forget(link);
-        if ended.is_ok() {
-            thread::sleep(LAST_WORDS);
-        }
-    }
-    ended
+    ranks.run(output::error, |ranks| as_rank(ranks, arguments))
 }
 
 fn as_rank(ranks: &Ranks, arguments: &Arguments) -> Result<ExitCode> {
@@ -56,7 +38,7 @@ fn as_rank(ranks: &Ranks, arguments: &Arguments) -> Result<ExitCode> {
         return follow(arguments, &stop, &options);
     }
     let code = traced(arguments, || train(arguments, &stop, options))?;
-    beginning::tell(ranks, None)?;
+    beginning::tell_end(ranks)?;
     Ok(code)
 }
 

@@ -17,15 +17,15 @@ use crate::inference::{model, teachers};
 use crate::progress;
 use crate::shell;
 use crate::trace;
-use crate::training::beginning;
 use crate::training::changes::Changes;
 use crate::training::checkpoint;
+use crate::training::ending::Ending;
+use crate::training::opening;
 use crate::training::packs::Packs;
 use crate::training::run::{Data, Recipe, Run};
 use crate::training::session::{Options, Session};
 use crate::training::stop::Stop;
 use crate::training::teaching::Teaching;
-use crate::training::trainer::Ending;
 use crate::vgg::Network;
 
 /// `body`, whose spans are written where a trace is asked for.
@@ -120,9 +120,7 @@ fn all(arguments: &Arguments, stop: &Stop, options: &Options) -> Result<()> {
         false => Changes { max_steps: arguments.run.max_steps, ..Changes::default() },
     };
     let mut asked = arguments.settings(&data)?;
-    if let Some(ranks) = &options.ranks {
-        asked.recipe.micro_batch = beginning::micro_batch(&asked.recipe, ranks.ranks()); // as the runs that are there have it
-    }
+    asked.recipe.micro_batch = opening::micro_batch_of(&asked.recipe, options); // as the runs that are there have it
     let [train, val] = base.as_ref().map_or([&asked.train, &asked.val], |run| [&run.data.train, &run.data.val]);
     let packs = Packs::open(&data, train, val)?;
     asked.fit_to(&packs.train)?;

@@ -10,7 +10,7 @@ use super::layout::{Norm, Step, Work};
 use super::network::{CpuNetwork, lap, statistics_of};
 use super::products::shape::Workspace;
 use super::samples::{Samples, elements};
-use crate::engine::peers::Together;
+use crate::engine::peers::{Peers, Together};
 use crate::error::Result;
 
 impl CpuNetwork {
@@ -41,6 +41,7 @@ impl CpuNetwork {
     ) -> Result<()> {
         let mut clock = Instant::now();
         let [input, output] = [step.stage.input.elements(), step.stage.output.elements()];
+        let peers = together.map(|together| together.peers.as_ref() as &dyn Peers);
         match &step.work {
             Work::Convolution { convolution, activation, norm, .. } => {
                 let mut dz = take(&mut self.slots[step.z]);
@@ -78,7 +79,7 @@ impl CpuNetwork {
                     let mut workspace =
                         Workspace { scratch: &self.scratch, shared: &mut self.shared, filters: &mut self.filters };
                     convolution.weight_gradient(x, gradient, self.gradients.of(&step.weight), &mut workspace);
-                    self.gradients.took(samples, number, &step.parameters());
+                    self.gradients.took(samples, number, &step.parameters(), peers);
                     lap(&mut clock, &mut self.times.steps[index][3]);
                 }
                 // After all weight gradients: it may lie where x or dy did.
@@ -105,7 +106,7 @@ impl CpuNetwork {
                     let [dw, db] = self.gradients.pair(&step.weight, &step.bias);
                     let x = &self.slots[step.x][elements(&part, input)];
                     linear.weight_gradient(x, &dy[elements(&part, output)], dw, db);
-                    self.gradients.took(samples, number, &step.parameters());
+                    self.gradients.took(samples, number, &step.parameters(), peers);
                 }
                 lap(&mut clock, &mut self.times.steps[index][3]);
                 if let Some(slot) = step.dx {

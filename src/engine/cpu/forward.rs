@@ -157,11 +157,11 @@ impl CpuNetwork {
             |number: usize| number * all + norm.saved_statistics / 2..number * all + norm.saved_statistics / 2 + 2 * c;
         for (number, part) in samples.ranges().enumerate() {
             let z = &z[elements(&part, activation.shape.elements())];
-            activation.moments(z, &mut self.moments[place(number)], &mut self.partials);
+            activation.moments(z, &mut self.batch_moments[place(number)], &mut self.partials);
         }
         let whole = training.together.map(|peers| -> Result<Vec<f64>> {
             let mine: Vec<f64> =
-                (0..samples.parts()).flat_map(|number| &self.moments[place(number)]).copied().collect();
+                (0..samples.parts()).flat_map(|number| &self.batch_moments[place(number)]).copied().collect();
             let of_all = peers.all(&mine)?;
             let (mut whole, mut before) = (vec![0.0; 2 * c], 0.0);
             for (part, size) in of_all.iter().flat_map(|of_one| of_one.chunks_exact(2 * c)).zip(samples.sizes()) {
@@ -173,7 +173,7 @@ impl CpuNetwork {
         });
         let whole = whole.transpose()?;
         for (number, part) in samples.ranges().enumerate() {
-            let moments = &mut self.moments[place(number)];
+            let moments = &mut self.batch_moments[place(number)];
             let mut count = pixels * part.len();
             if let Some(whole) = &whole {
                 moments.copy_from_slice(whole);

@@ -10,7 +10,7 @@ use super::layout::Work;
 use super::plumbing::buffer::Buffer;
 use super::samples::Samples;
 use crate::engine::layout::Layout;
-use crate::engine::peers::{BUCKET_BYTES, take_spare};
+use crate::engine::peers::{BUCKET_BYTES, Peers, take_spare};
 use crate::engine::tree::{self, Stack};
 use crate::error::Result;
 
@@ -26,8 +26,9 @@ pub struct Bucket {
     pub step: usize,
 }
 
-/// The buckets of `layout`: one, or `several`, in the order in which a backward pass completes them: the weights from the last step to the first, and
-/// what is small at the end, which every step adds to. Weights come first in the vector, in the order of the steps.
+/// The buckets of `layout`: one, or `several`, in the order in which a backward pass completes them: the weights from the last
+/// step to the first, and what is small at the end, which every step adds to. Weights come first in the vector, in the order of
+/// the steps.
 pub fn buckets(layout: &Layout<Work>, several: bool) -> Vec<Bucket> {
     let trained = || layout.steps.iter().enumerate().filter(|(_, step)| step.trained && !step.weight.is_empty());
     let Some((first, _)) = trained().next() else { return Vec::new() }; // an engine that only infers
@@ -102,9 +103,8 @@ impl Gradients {
     }
 
     /// The buckets that `step` completes.
-    pub fn completed_by(&self, step: usize) -> impl Iterator<Item = usize> + use<> {
-        let complete: Vec<usize> = (0..self.parts.len()).filter(|at| self.parts[*at].0.step == step).collect();
-        complete.into_iter()
+    pub fn completed_by(&self, step: usize) -> Vec<usize> {
+        (0..self.parts.len()).filter(|at| self.parts[*at].0.step == step).collect()
     }
 
     /// How many buckets there are.
@@ -118,11 +118,9 @@ impl Gradients {
     }
 
     /// Notes that the gradients `ranges` of micro-batch `number`, of those that are computed here, are there. With the last one
-    /// they are the sums of the tree's nodes.
-    pub fn took(&mut self, samples: &Samples, number: usize, ranges: &[Range<usize>]) {
-        if samples.parts() == 1 {
-            return; // which is a node by itself
-        }
+    /// they are the sums of the tree's nodes, for which `peers` have buffers.
+    pub fn took(&mut self, samples: &Samples, number: usize, ranges: &[Range<usize>], peers: Option<&dyn Peers>) {
+        let Some(peers) = peers.filter(|_| samples.parts() > 1) else { return }; // one is a node by itself
         let mut own = take_spare(&mut self.spare, ranges.iter().map(Range::len).sum());
         let mut rest = own.as_mut_slice();
         for range in ranges.iter().filter(|range| !range.is_empty()) {
@@ -146,7 +144,7 @@ impl Gradients {
                 let (from, later) = rest.split_at(range.len());
                 match node {
                     0 => self.of(range).copy_from_slice(from),
-                    _ => self.further(node - 1, range).copy_from_slice(from),
+                    _ => self.further(node - 1, range, peers).copy_from_slice(from),
                 }
                 rest = later;
             }
@@ -155,12 +153,12 @@ impl Gradients {
     }
 
     /// Values of `range` of a further node.
-    fn further(&mut self, node: usize, range: &Range<usize>) -> &mut [f32] {
+    fn further(&mut self, node: usize, range: &Range<usize>, peers: &dyn Peers) -> &mut [f32] {
         let at = self.at(range);
         let (start, len) = (self.parts[at].0.range.start, self.floats(at));
         let nodes = &mut self.further[at];
         while nodes.len() <= node {
-            let mut sums = take_spare(&mut self.spare, len);
+            let mut sums = peers.buffer(len);
             sums.fill(0.0); // of biases ahead of batch normalisation there is never any other
             nodes.push(sums);
         }
@@ -177,9 +175,12 @@ impl Gradients {
         nodes
     }
 
-    /// Brings the sum over all micro-batches.
-    pub fn put(&mut self, bucket: usize, sum: Vec<f32>) {
-        self.parts[bucket].1 = Values::Travelling(sum);
+    /// Brings the sum over all micro-batches; gives the buffer whose place it takes, where that did not travel.
+    pub fn put(&mut self, bucket: usize, sum: Vec<f32>) -> Option<Vec<f32>> {
+        match std::mem::replace(&mut self.parts[bucket].1, Values::Travelling(sum)) {
+            Values::Travelling(before) if before.capacity() > 0 => Some(before),
+            _ => None,
+        }
     }
 
     /// Values of `range`, which lies in one bucket.

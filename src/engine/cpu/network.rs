@@ -34,7 +34,7 @@ pub struct CpuNetwork {
     pub(super) prepared: Buffer,
     pub(super) gradients: Gradients,
     /// The optimiser's.
-    moments_of_gradients: Vec<Buffer>,
+    moments: Vec<Buffer>,
     pub(super) scratch: Scratch,
     pub(super) partials: Vec<f64>,
     pub(super) shared: Buffer,
@@ -42,7 +42,7 @@ pub struct CpuNetwork {
     pub(super) saved_statistics: Buffer,
     pub(super) factors: Buffer,
     /// Batch normalisation's, of each micro-batch: [means, squared deviations] a layer.
-    pub(super) moments: Vec<f64>,
+    pub(super) batch_moments: Vec<f64>,
     /// Its sums in a backward pass of a layer, of each micro-batch: its own and the whole batch's.
     pub(super) sums: Vec<f64>,
     /// What each micro-batch of the last loss came to.
@@ -88,14 +88,14 @@ impl CpuNetwork {
             },
             prepared: Buffer::new(sizes.prepared)?,
             gradients: Gradients::new(buckets(&layout, together.is_some()), together.is_some())?,
-            moments_of_gradients: (0..moments).map(|_| Buffer::new(layout.extent.trained)).collect::<Result<_>>()?,
+            moments: (0..moments).map(|_| Buffer::new(layout.extent.trained)).collect::<Result<_>>()?,
             scratch: Scratch::new(settings.threads, sizes.workspace.scratch)?,
             partials: vec![0.0; sizes.partials],
             shared: Buffer::new(sizes.workspace.shared)?,
             filters: Buffer::new(sizes.workspace.filters)?,
             saved_statistics: Buffer::new(parts * sizes.saved_statistics)?,
             factors: Buffer::new(sizes.factors)?,
-            moments: vec![0.0; parts * sizes.saved_statistics / 2],
+            batch_moments: vec![0.0; parts * sizes.saved_statistics / 2],
             sums: vec![0.0; 2 * parts * sizes.factors],
             outcomes: Vec::with_capacity(parts),
             trained_once: false,
@@ -136,17 +136,17 @@ impl CpuNetwork {
 
     /// What the whole batch came to, by what its micro-batches did, in order; the running statistics follow.
     pub fn settle(&mut self, samples: &Samples, together: Option<&Together>) -> Result<Outcome> {
-        let Self { layout, sizes, running, moments, outcomes, .. } = self;
+        let Self { layout, sizes, running, batch_moments, outcomes, .. } = self;
         let (all, mut whole) = (sizes.saved_statistics / 2, Outcome::default());
         let Some(Together { peers, sync_batch_norm }) = together else {
-            follow(layout, running, moments, samples.count);
+            follow(layout, running, batch_moments, samples.count);
             outcomes.iter().for_each(|outcome| whole.add(*outcome));
             return Ok(whole);
         };
         let mut mine = Vec::with_capacity(outcomes.len() * (3 + all));
         for (part, Outcome { loss, top1, top5 }) in outcomes.iter().enumerate() {
             mine.extend([*loss, f64::from(*top1), f64::from(*top5)]);
-            mine.extend_from_slice(&moments[part * all..(part + 1) * all]);
+            mine.extend_from_slice(&batch_moments[part * all..(part + 1) * all]);
         }
         let of_all = peers.all(&mine)?;
         let parts = of_all.iter().flat_map(|of_one| of_one.chunks_exact(3 + all));
@@ -174,7 +174,9 @@ impl CpuNetwork {
     pub fn receive(&mut self, peers: &dyn Peers) -> Result<()> {
         for _ in 0..self.gradients.len() {
             let (bucket, sum) = peers.finish()?;
-            self.gradients.put(bucket, sum);
+            if let Some(unused) = self.gradients.put(bucket, sum) {
+                peers.give_back(unused);
+            }
         }
         Ok(())
     }
@@ -192,7 +194,7 @@ impl CpuNetwork {
                 let part = range.start.max(bucket.range.start)..range.end.min(bucket.range.end);
                 if !part.is_empty() {
                     let gradients = &values[part.start - bucket.range.start..part.end - bucket.range.start];
-                    let (parameters, moments) = (&mut self.parameters, self.moments_of_gradients.as_mut_slice());
+                    let (parameters, moments) = (&mut self.parameters, self.moments.as_mut_slice());
                     optimizer::update(self.set, &step, &part, parameters, gradients, moments);
                 }
             }
@@ -230,7 +232,7 @@ impl CpuNetwork {
 
     /// The optimiser's moments, for tensors that are trained.
     pub fn moments(&self) -> Vec<Vec<Vec<f32>>> {
-        self.moments_of_gradients.iter().map(|m| self.trained_parts(m)).collect()
+        self.moments.iter().map(|m| self.trained_parts(m)).collect()
     }
 
     /// Gradients of the last backward pass; empty before the first.
@@ -266,9 +268,9 @@ impl CpuNetwork {
             }
             put(averages, parameters, running);
         }
-        self.moments_of_gradients.iter_mut().for_each(Buffer::zero);
+        self.moments.iter_mut().for_each(Buffer::zero);
         let trained = || self.layout.places.iter().filter(|p| p.trained);
-        for (moment, values) in self.moments_of_gradients.iter_mut().zip(moments) {
+        for (moment, values) in self.moments.iter_mut().zip(moments) {
             trained().zip(values).for_each(|(place, values)| pack(place, &values, moment));
         }
         for step in &self.layout.steps {
