@@ -4,8 +4,14 @@
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
+use vggkit::engine::gpu::plumbing::readback::Staging;
+use vggkit::engine::gpu::{Gpu, Options};
+use vggkit::error::Kind;
 
 /// The binary with a cache folder of its own.
 fn vggkit(arguments: &[&str]) -> Command {
@@ -83,6 +89,38 @@ fn a_lost_device_is_opened_again_and_nothing_is_lost() {
     assert!(lost.status.success(), "{}", told(&lost));
     assert!(told(&lost).contains("opening it again"), "{}", told(&lost));
     assert!(weights("demo-lost") == weights("demo-whole"));
+}
+
+/// A checkpoint is read on a thread of its own, while the training finds that the device was lost.
+#[test]
+fn what_is_looked_at_outlives_its_device() {
+    let options = Options { adapter: Some("llvmpipe".into()), ..Options::default() };
+    let gpu = &Gpu::open(&options).expect("llvmpipe (Debian: mesa-vulkan-drivers)");
+    let numbers = &(0..1 << 20).map(|i| i as f32).collect::<Vec<f32>>();
+    let slices = [gpu.upload("numbers", numbers).expect("memory")];
+    let staging = Staging::new(gpu, &slices).expect("memory");
+    let submission = gpu.submit([], 0, &staging.copies(&slices));
+    let readback = staging.submitted(&slices, submission);
+    readback.wait(gpu).expect("it arrives");
+
+    let (looking, looks) = channel();
+    let readback = thread::scope(|scope| {
+        let seen = scope.spawn(move || {
+            let same = readback.look(gpu, 0, |seen| {
+                looking.send(()).expect("somebody waits");
+                thread::sleep(Duration::from_millis(200)); // the device is polled meanwhile
+                seen == numbers
+            });
+            (same, readback)
+        });
+        looks.recv().expect("it looks");
+        gpu.lose();
+        assert_eq!(gpu.wait(None).expect_err("it is lost").kind(), Kind::DeviceLost);
+        let (same, readback) = seen.join().expect("no fault");
+        assert!(same.expect("it had begun to look"));
+        readback
+    });
+    assert_eq!(readback.look(gpu, 0, |_| ()).expect_err("it is lost").kind(), Kind::DeviceLost);
 }
 
 /// A device that is lost ahead of a submission: while the engine is opened nothing has begun, later it is opened again and the

@@ -232,7 +232,7 @@ impl GpuEngine {
     fn provoke(&self) {
         let step = self.steps + 1;
         match self.options.fault {
-            Some(Fault::Lost(at)) if at == step => self.gpu.device.destroy(),
+            Some(Fault::Lost(at)) if at == step => self.gpu.lose(),
             Some(Fault::Hang(at)) if at == step => self.gpu.provoke_hang(),
             _ => {}
         }
@@ -376,7 +376,7 @@ impl Engine for GpuEngine {
         // Those of one part of a batch, which may be its last.
         let mut take = |engine: &mut Self, (readback, last): (Readback, bool)| -> Result<()> {
             readback.wait(&engine.gpu)?;
-            readback.look(0, |padded| logits.extend(engine.network.rows(padded)))?;
+            readback.look(&engine.gpu, 0, |padded| logits.extend(engine.network.rows(padded)))?;
             engine.staging.push(readback.done());
             if last {
                 visit(&logits);

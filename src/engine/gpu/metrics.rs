@@ -65,7 +65,7 @@ impl Metrics {
             && let Some(oldest) = self.pending.front()
         {
             gpu.wait(Some(oldest.submission.clone()))?;
-            self.collect()?;
+            self.collect(gpu)?;
         }
         Ok(self.next)
     }
@@ -89,7 +89,7 @@ impl Metrics {
     }
 
     /// Takes what has arrived.
-    fn collect(&mut self) -> Result<()> {
+    fn collect(&mut self, gpu: &Gpu) -> Result<()> {
         let lost = || Error::new(Kind::DeviceLost, "the metrics of a step did not come back from the device");
         while let Some(first) = self.pending.front() {
             match first.mapped.load(Ordering::Acquire) {
@@ -99,10 +99,8 @@ impl Metrics {
             }
             let (step, slot) = (first.step, first.slot);
             self.pending.pop_front();
-            let bytes: [u8; BYTES as usize] = {
-                let view = self.staging[slot].slice(..).get_mapped_range().map_err(|e| lost().with_source(e))?;
-                std::array::from_fn(|i| view[i])
-            };
+            let bytes: [u8; BYTES as usize] =
+                gpu.mapped(self.staging[slot].slice(..), |view| std::array::from_fn(|i| view[i]))?;
             self.staging[slot].unmap();
             let [loss, top1, top5, samples] = bytemuck::pod_read_unaligned::<[u32; 4]>(&bytes);
             let loss = f32::from_bits(loss) / samples.max(1) as f32;
@@ -113,9 +111,9 @@ impl Metrics {
 
     /// Metrics that are there, in order.
     pub fn poll(&mut self, gpu: &Gpu) -> Result<Vec<StepMetrics>> {
-        let _ = gpu.device.poll(PollType::Poll);
+        let _ = gpu.poll(PollType::Poll);
         gpu.check()?;
-        self.collect()?;
+        self.collect(gpu)?;
         Ok(std::mem::take(&mut self.ready))
     }
 

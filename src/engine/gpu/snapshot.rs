@@ -77,7 +77,8 @@ impl Snapshot for Underway {
         readback.wait_aside(&gpu)?;
         let part = |wanted: fn(&&Place) -> bool, index: usize| -> Result<Vec<Vec<f32>>> {
             let places: Vec<&Place> = places.iter().filter(wanted).collect();
-            readback.look(index, |all| places.par_iter().map(|p| layout::unpack(p, &all[p.range.clone()])).collect())
+            readback
+                .look(&gpu, index, |all| places.par_iter().map(|p| layout::unpack(p, &all[p.range.clone()])).collect())
         };
         // One set of weights, whose parameters and running statistics are the ranges `first` and the one behind it.
         let set = |first: usize| -> Result<Vec<Vec<f32>>> {
@@ -90,7 +91,7 @@ impl Snapshot for Underway {
         let averages = if averaged { set(2)? } else { Vec::new() };
         let mut first_moment = if averaged { 4 } else { 2 };
         if scaled {
-            loss_scaling = Some(readback.look(first_moment, loss_scaling::parse)?.0);
+            loss_scaling = Some(readback.look(&gpu, first_moment, loss_scaling::parse)?.0);
             first_moment += 1;
         }
         let moments =

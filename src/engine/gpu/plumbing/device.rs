@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytemuck::Pod;
@@ -109,6 +109,8 @@ pub struct Gpu {
     pub(in crate::engine::gpu) shaders_built: AtomicUsize,
     pub(in crate::engine::gpu) submissions: AtomicU64,
     mishaps: Arc<Mutex<Mishaps>>,
+    /// Held for reading by whoever looks at mapped memory; see `mapping`.
+    pub(super) looking: RwLock<()>,
     allocated: AtomicU64,
     hanging: AtomicBool,
 }
@@ -189,6 +191,7 @@ impl Gpu {
             shaders_built: AtomicUsize::new(0),
             submissions: AtomicU64::new(0),
             mishaps,
+            looking: RwLock::default(),
             allocated: AtomicU64::new(0),
             hanging: AtomicBool::new(false),
         };
@@ -237,7 +240,17 @@ impl Gpu {
     /// Counts `bytes` no longer, after they have been dropped or destroyed.
     pub fn released(&self, bytes: u64) {
         self.allocated.fetch_sub(bytes, Ordering::Relaxed);
-        let _ = self.device.poll(PollType::Poll); // lets wgpu free what was dropped
+        let _ = self.poll(PollType::Poll); // lets wgpu free what was dropped
+    }
+
+    /// Whether it is known to be lost.
+    pub(super) fn is_lost(&self) -> bool {
+        locked(&self.mishaps).lost.is_some()
+    }
+
+    /// Keeps why it was lost for the next [`Self::check`].
+    pub(super) fn note_loss(&self, reason: &str) {
+        locked(&self.mishaps).lost.get_or_insert_with(|| reason.to_owned());
     }
 
     /// Makes every later wait fail as if the driver never answered.
@@ -268,7 +281,7 @@ impl Gpu {
     /// Tells what went wrong since the last call, if anything.
     pub fn check(&self) -> Result<()> {
         if locked(&self.mishaps).error.is_some() {
-            let _ = self.device.poll(PollType::Poll); // a lost device is told of after the errors that it causes
+            let _ = self.poll(PollType::Poll); // a lost device is told of after the errors that it causes
         }
         let mut mishaps = locked(&self.mishaps);
         let name = &self.found.info.name;
@@ -373,12 +386,12 @@ impl Gpu {
         if self.hanging.load(Ordering::Relaxed) {
             return Err(self.hangs(patience));
         }
-        match self.device.poll(PollType::Wait { submission_index: submission, timeout: Some(patience) }) {
+        match self.poll(PollType::Wait { submission_index: submission, timeout: Some(patience) }) {
             Ok(_) => self.check(),
             Err(wgpu::PollError::Timeout) => Err(self.hangs(patience)),
             Err(error) => {
                 // That a device was lost is told once it has nothing left to do.
-                let _ = self.device.poll(PollType::Wait { submission_index: None, timeout: Some(patience) });
+                let _ = self.poll(PollType::Wait { submission_index: None, timeout: Some(patience) });
                 self.check()?;
                 Err(Error::new(Kind::Engine, "waiting for the device").with_source(error))
             }
@@ -417,11 +430,10 @@ impl Gpu {
             let submission = self.send(encoder.finish());
             staging.slice(..bytes).map_async(wgpu::MapMode::Read, |_| ());
             self.wait(Some(submission))?;
-            let failed = |e| Error::new(Kind::Engine, "reading back from the device").with_source(e);
-            let view = staging.slice(..bytes).get_mapped_range().map_err(failed)?;
             // A copy through bytes: nothing says that the mapping is aligned for T.
-            values.extend(view.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned::<T>));
-            drop(view);
+            self.mapped(staging.slice(..bytes), |view| {
+                values.extend(view.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned::<T>));
+            })?;
             staging.unmap();
             done += bytes;
         }

@@ -124,7 +124,7 @@ impl Gpu {
     pub fn send(&self, commands: wgpu::CommandBuffer) -> wgpu::SubmissionIndex {
         let number = self.submissions.fetch_add(1, Ordering::Relaxed) + 1;
         if self.options.fault == Some(Fault::Submission(number)) {
-            self.device.destroy();
+            self.lose();
         }
         self.queue.submit([commands])
     }

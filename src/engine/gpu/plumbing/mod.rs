@@ -2,12 +2,13 @@
 //!
 //! `adapter` finds and chooses one, `capabilities` and `precision` say what it can do, `device` owns it with its buffers, `source`
 //! puts the text of a program together, `program` makes pipelines of it, `dispatch` is one recorded call, `readback` brings
-//! results to the host.
+//! results to the host, `mapping` shows them there.
 
 pub mod adapter;
 pub mod capabilities;
 pub mod device;
 pub mod dispatch;
+pub mod mapping;
 pub mod precision;
 pub mod program;
 pub mod readback;

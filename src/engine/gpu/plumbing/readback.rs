@@ -83,7 +83,7 @@ impl Readback {
             match self.arrived.recv_timeout(ASK_EVERY) {
                 Ok(true) => left -= 1,
                 Err(RecvTimeoutError::Timeout) if started.elapsed() < patience => {
-                    let _ = gpu.device.poll(PollType::Poll); // a lost device answers through the mapping
+                    let _ = gpu.poll(PollType::Poll); // a lost device answers through the mapping
                 }
                 Err(RecvTimeoutError::Timeout) => return Err(gpu.hangs(patience)),
                 Ok(false) | Err(RecvTimeoutError::Disconnected) => {
@@ -100,14 +100,14 @@ impl Readback {
         self.bytes.len()
     }
 
-    /// Shows `look` the numbers of range `index`, after a wait.
-    pub fn look<R>(&self, index: usize, look: impl FnOnce(&[f32]) -> R) -> Result<R> {
-        let mapped = self.staging.0[index].slice(..self.bytes[index]).get_mapped_range();
-        let view = mapped.map_err(|e| lost().with_source(e))?;
-        // Nothing says that a mapping is aligned for numbers, but it is.
-        let numbers = bytemuck::try_cast_slice(&view)
-            .map_or_else(|_| Cow::Owned(bytemuck::pod_collect_to_vec(&view)), Cow::Borrowed);
-        Ok(look(&numbers))
+    /// Shows `look` the numbers of range `index`, after a wait. Errors: a lost device.
+    pub fn look<R>(&self, gpu: &Gpu, index: usize, look: impl FnOnce(&[f32]) -> R) -> Result<R> {
+        gpu.mapped(self.staging.0[index].slice(..self.bytes[index]), |view| {
+            // Nothing says that a mapping is aligned for numbers, but it is.
+            let numbers = bytemuck::try_cast_slice(view)
+                .map_or_else(|_| Cow::Owned(bytemuck::pod_collect_to_vec(view)), Cow::Borrowed);
+            look(&numbers)
+        })
     }
 
     /// The buffers, to be used again.
