@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use vggkit::cli::output::line;
 use vggkit::engine::Precision;
-use vggkit::engine::gpu::plumbing::device::StepUniform;
+use vggkit::engine::gpu::plumbing::step::StepUniform;
 use vggkit::engine::gpu::products::convolution::{record, scratch};
 use vggkit::engine::gpu::products::operands::{After, Convolution, Operands, Pass};
 use vggkit::engine::gpu::products::variant::variants;

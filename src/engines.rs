@@ -66,13 +66,10 @@ pub fn open<'a>(
     state: impl Into<Cow<'a, State>>,
 ) -> Result<Box<dyn Engine>> {
     if target.is_gpu() {
-        if target.together.as_ref().is_some_and(|together| together.sync_batch_norm || together.peers.ranks() > 1) {
-            return Err(Error::usage(
-                "the GPU engine trains alone, and its batch normalisation sees each micro-batch by itself",
-            )
-            .with_help("give --engine cpu"));
-        }
-        Ok(Box::new(GpuEngine::new(plan, settings, &state.into(), &target.gpu)?))
+        Ok(Box::new(match &target.together {
+            Some(together) => GpuEngine::with_peers(plan, settings, &state.into(), &target.gpu, together)?,
+            None => GpuEngine::new(plan, settings, &state.into(), &target.gpu)?,
+        }))
     } else {
         target.check_cpu()?;
         Ok(Box::new(match &target.together {

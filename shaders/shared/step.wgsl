@@ -1,4 +1,4 @@
-// What every shader sees: the numbers of the step (engine::gpu::plumbing::device::StepUniform), and how workgroups are counted.
+// What every shader sees: the numbers of the step (engine::gpu::plumbing::step::StepUniform), and how workgroups are counted.
 
 struct Step {
     samples: u32,       // samples in this micro-batch

@@ -209,7 +209,7 @@ impl<'a> Bench<'a> {
         let hardware = |found: adapter::Found| !found.software();
         let cuda = arguments.pytorch.is_some()
             && target.is_gpu()
-            && adapter::choose(target.gpu.adapter.as_deref()).is_ok_and(hardware);
+            && adapter::choose(target.gpu.adapter.as_deref(), target.gpu.turn).is_ok_and(hardware);
         let rounds = arguments.rounds.unwrap_or(if arguments.pytorch.is_some() { 3 } else { 1 });
         Ok(Self { arguments, stop: Stop::on_signals()?, cuda, rounds })
     }

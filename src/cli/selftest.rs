@@ -61,7 +61,7 @@ struct Checked {
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let shared = &arguments.shared;
     let mut options = shared.target().gpu;
-    let found = adapter::choose(options.adapter.as_deref())?;
+    let found = adapter::choose(options.adapter.as_deref(), options.turn)?;
     // Once for each type that activations have in memory.
     let precisions: &[Precision] =
         if Matrices::of(&found).is_ok() { &[Precision::F32, Precision::F16] } else { &[Precision::F32] };

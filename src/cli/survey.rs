@@ -173,7 +173,7 @@ impl<'a> Survey<'a> {
     fn new(arguments: &'a Arguments) -> Self {
         let shared = &arguments.shared;
         let gpu = shared.engine != Choice::Cpu;
-        let found = gpu.then(|| adapter::choose(shared.adapter.as_deref()).ok()).flatten();
+        let found = gpu.then(|| adapter::choose(shared.adapter.as_deref(), 0).ok()).flatten();
         // On a software adapter f16 is emulated: that rehearses what a card would do.
         let half = shared.precision.is_none() && found.as_ref().is_some_and(|found| Matrices::of(found).is_ok());
         let hardware = found.is_some_and(|found| !found.software());

@@ -20,6 +20,19 @@ pub fn launched(variable: impl Fn(&str) -> Option<String>) -> Option<(&'static s
     sizes.into_iter().find(|(_, size)| *size > 1)
 }
 
+/// Where launchers say which of the processes on this machine this one is, from 0.
+const LOCAL_RANKS: [&str; 4] =
+    ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID"];
+
+/// Which of the processes that a launcher started on this machine this one is: 0 for one alone. `variable` looks one up in the
+/// environment.
+pub fn local_rank(variable: impl Fn(&str) -> Option<String>) -> usize {
+    if launched(&variable).is_none() {
+        return 0;
+    }
+    LOCAL_RANKS.iter().find_map(|name| variable(name)?.trim().parse().ok()).unwrap_or(0)
+}
+
 /// The link to the ranks that were started together with this process; none where it was started alone. Errors: it was not, and
 /// the program is built without MPI, or with another MPI than that of its launcher.
 pub fn join() -> Result<Option<Arc<dyn Link>>> {
@@ -58,7 +71,7 @@ fn not_built_in() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::launched;
+    use super::{launched, local_rank};
 
     #[test]
     fn a_launcher_says_how_many_it_started() {
@@ -67,6 +80,12 @@ mod tests {
             launched(found)
         };
         assert_eq!(with(&[]), None);
+        let local = |name: &str| match name {
+            "PMI_SIZE" => Some("4".to_owned()),
+            "MPI_LOCALRANKID" => Some("3".to_owned()),
+            _ => None,
+        };
+        assert_eq!((local_rank(local), local_rank(|_| None)), (3, 0));
         assert_eq!(with(&[("OMPI_COMM_WORLD_SIZE", "4"), ("PMI_SIZE", "2")]), Some(("OMPI_COMM_WORLD_SIZE", 4)));
         assert_eq!(with(&[("SLURM_NTASKS", "4"), ("SLURM_PROCID", "0")]), None, "a batch script");
         assert_eq!(with(&[("SLURM_NTASKS", "4"), ("SLURM_STEP_NUM_TASKS", "4")]), Some(("SLURM_STEP_NUM_TASKS", 4)));

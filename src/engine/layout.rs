@@ -122,6 +122,11 @@ impl Place {
         }
     }
 
+    /// The same in a part of the memory that begins at `start`.
+    pub fn from(&self, start: usize) -> Self {
+        Self { range: self.range.start - start..self.range.end - start, ..self.clone() }
+    }
+
     /// Numbers in torchvision's layout.
     pub fn elements(&self) -> usize {
         self.shape.iter().product()

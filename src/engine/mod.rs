@@ -16,6 +16,7 @@ use crate::vgg::Plan;
 #[cfg(doc)]
 use crate::vgg::plan::TensorSpec;
 
+pub(crate) mod buckets;
 pub mod check;
 pub mod cpu;
 pub mod gpu;
@@ -27,6 +28,7 @@ mod precision;
 pub mod random;
 pub mod resample;
 pub mod sample;
+pub(crate) mod settling;
 mod stages;
 pub mod tree;
 pub mod update;

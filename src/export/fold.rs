@@ -3,7 +3,7 @@
 //!
 //! Of inference only: in training the statistics are the batch's.
 
-use crate::engine::cpu::reference::batch_norm::EPSILON;
+use crate::engine::settling::EPSILON;
 
 /// Of each channel the factor of its filter and what is added at last.
 fn factors([scale, shift, mean, variance]: [&[f32]; 4], bias: &[f32]) -> Vec<(f64, f64)> {

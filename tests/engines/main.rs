@@ -8,6 +8,7 @@ mod golden;
 mod gpu;
 mod gpu_failures;
 mod gpu_kernels;
+mod gpu_micro_batches;
 mod gpu_precision;
 mod micro_batches;
 mod steps;

@@ -15,11 +15,11 @@ use vggkit::vgg::initialisation::initialise;
 
 const BATCH: usize = 11;
 
-fn network() -> Network {
+pub fn network() -> Network {
     Network { width: 0.06, classes: 9, image_size: 32, dropout: 0.3, ..Network::default() }
 }
 
-fn settings() -> Settings {
+pub fn settings() -> Settings {
     Settings {
         batch_size: BATCH,
         normalisation: Normalisation::default(),
@@ -34,16 +34,10 @@ fn settings() -> Settings {
 }
 
 /// Losses and the state after three steps, the last on a smaller batch.
-fn train(network: &Network, settings: Settings, together: Option<Together>) -> (Vec<f32>, State) {
-    let plan = network.plan().expect("a plan");
-    let state = State::new(initialise(&plan, 1));
-    let mut engine = match together {
-        Some(together) => CpuEngine::with_peers(plan, settings, state, together),
-        None => CpuEngine::new(plan, settings, state),
-    }
-    .expect("an engine");
+pub fn steps(engine: &mut dyn Engine) -> (Vec<f32>, State) {
+    let image_size = engine.plan().network.image_size;
     for (step, count) in [BATCH, BATCH, 6].into_iter().enumerate() {
-        let elements = count * network.image_size * network.image_size * 3;
+        let elements = count * image_size * image_size * 3;
         let input: Vec<f32> = (0..elements).map(|i| ((i * 31 + step * 7) % 97) as f32 / 48.0 - 1.0).collect();
         let labels: Vec<u32> = (0..count as u32).map(|i| i * 4 % 9).collect();
         engine.train_step(Batch::Activations { input: &input, labels: &labels }, 0.05).expect("a step");
@@ -52,12 +46,22 @@ fn train(network: &Network, settings: Settings, together: Option<Together>) -> (
     (losses, engine.state().expect("a state"))
 }
 
-fn alone(micro_batch: usize, sync_batch_norm: bool) -> Option<Together> {
+fn train(network: &Network, settings: Settings, together: Option<Together>) -> (Vec<f32>, State) {
+    let plan = network.plan().expect("a plan");
+    let state = State::new(initialise(&plan, 1));
+    let mut engine = match together {
+        Some(together) => CpuEngine::with_peers(plan, settings, state, together),
+        None => CpuEngine::new(plan, settings, state),
+    };
+    steps(engine.as_mut().expect("an engine"))
+}
+
+pub fn alone(micro_batch: usize, sync_batch_norm: bool) -> Option<Together> {
     Some(Together { peers: Arc::new(Alone::new(micro_batch)), sync_batch_norm })
 }
 
 /// The largest relative distance of a tensor.
-fn distance(a: &State, b: &State) -> f64 {
+pub fn distance(a: &State, b: &State) -> f64 {
     let apart = |(a, b): (&Vec<f32>, &Vec<f32>)| {
         let difference: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
         (difference / b.iter().map(|b| f64::from(*b).powi(2)).sum::<f64>().max(1e-12)).sqrt()
@@ -111,7 +115,18 @@ fn any_number_of_threads_has_the_same_bits() {
 
 /// Peers that count how many buffers they were given more than they gave.
 #[derive(Debug)]
-struct Counting(Alone, AtomicIsize);
+pub struct Counting(Alone, AtomicIsize);
+
+impl Counting {
+    pub fn new(micro_batch: usize) -> Self {
+        Self(Alone::new(micro_batch), AtomicIsize::new(0))
+    }
+
+    /// Buffers more that they were given than they gave.
+    pub fn kept(&self) -> isize {
+        self.1.load(Ordering::Relaxed)
+    }
+}
 
 impl Peers for Counting {
     fn rank(&self) -> usize {
@@ -147,27 +162,22 @@ impl Peers for Counting {
 /// Batches of 6 micro-batches, and of 3, are two nodes of the tree each: a buffer more than one that travels anyhow.
 #[test]
 fn buffers_that_travel_come_back() {
-    let peers = Arc::new(Counting(Alone::new(2), AtomicIsize::new(0)));
+    let peers = Arc::new(Counting::new(2));
     let together = Together { peers: Arc::clone(&peers) as Arc<dyn Peers>, sync_batch_norm: false };
     train(&network(), settings(), Some(together));
-    assert_eq!(peers.1.load(Ordering::Relaxed), 0);
+    assert_eq!(peers.kept(), 0);
 }
 
-/// Every rank's losses and state, of ranks as threads.
-fn ranks(
-    count: usize,
-    micro_batch: usize,
-    network: &Network,
-    settings: &Settings,
-    sync: bool,
-) -> Vec<(Vec<f32>, State)> {
+/// What each rank comes to by `train`, of ranks as threads.
+pub fn ranks<T: Send>(count: usize, micro_batch: usize, train: impl Fn(usize, Arc<dyn Peers>) -> T + Sync) -> Vec<T> {
+    let train = &train;
     thread::scope(|scope| {
         let begun: Vec<_> = links(count, Wire::default())
             .into_iter()
-            .map(|link| {
+            .enumerate()
+            .map(|(rank, link)| {
                 scope.spawn(move || {
-                    let peers = Arc::new(Exchange::new(Arc::new(link), micro_batch).expect("an exchange"));
-                    train(network, settings.clone(), Some(Together { peers, sync_batch_norm: sync }))
+                    train(rank, Arc::new(Exchange::new(Arc::new(link), micro_batch).expect("an exchange")))
                 })
             })
             .collect();
@@ -185,7 +195,10 @@ fn any_number_of_ranks_has_the_same_bits() {
         for micro_batch in [2, 5] {
             let one = train(network, settings.clone(), alone(micro_batch, sync));
             for count in [1, 2, 3, 4] {
-                for (rank, found) in ranks(count, micro_batch, network, &settings, sync).iter().enumerate() {
+                let found = ranks(count, micro_batch, |_, peers| {
+                    train(network, settings.clone(), Some(Together { peers, sync_batch_norm: sync }))
+                });
+                for (rank, found) in found.iter().enumerate() {
                     assert!(*found == one, "rank {rank} of {count}, micro-batches of {micro_batch}, {sync}");
                 }
             }

@@ -6,6 +6,7 @@ use std::thread;
 
 use vggkit::distributed::ranks::Ranks;
 use vggkit::distributed::threads::{Wire, links};
+use vggkit::engine::gpu;
 use vggkit::engines::{Choice, Target};
 use vggkit::error::{Error, Kind, Result};
 use vggkit::training::beginning;
@@ -35,9 +36,19 @@ impl Observer for Silent<'_> {
     fn epoch(&mut self, _: &Epoch, _: bool) {}
 }
 
-fn options(ranks: &Ranks) -> Options {
+fn on_cpu(_: usize) -> Target {
+    Target { choice: Choice::Cpu, ..Target::default() }
+}
+
+fn on_gpu(_: usize) -> Target {
+    let gpu = gpu::Options { adapter: Some("llvmpipe".into()), ..gpu::Options::default() };
+    Target { choice: Choice::Gpu, gpu, ..Target::default() }
+}
+
+/// Of a rank on `engine`.
+fn options_on(engine: Target, ranks: &Ranks) -> Options {
     Options {
-        engine: Target { choice: Choice::Cpu, ..Target::default() },
+        engine,
         threads: 1,
         checkpoint_every: 0,
         log_steps: false,
@@ -47,20 +58,45 @@ fn options(ranks: &Ranks) -> Options {
     }
 }
 
-/// What a new training of `run` would begin with: that of the run `like`.
-fn begin(run: &Path, like: &Path, ranks: &Ranks) -> Result<Session> {
-    let settings = settings(like);
-    let packs = Packs::open(data(), "train", "val")?;
-    Session::new(run.to_owned(), &settings.network, &settings.training, &packs, true, options(ranks), &Stop::default())
+/// The only rank.
+fn single() -> Ranks {
+    let [link] = <[_; 1]>::try_from(links(1, Wire::default())).expect("one");
+    Ranks::new(std::sync::Arc::new(link))
 }
 
-/// `count` ranks, of which the first has its session from `lead`. Rank `asked` is asked to stop at a step. How each ended.
+fn options(ranks: &Ranks) -> Options {
+    options_on(on_cpu(0), ranks)
+}
+
+/// What a new training of `run` would begin with: that of the run `like`.
+fn begin(run: &Path, like: &Path, ranks: &Ranks) -> Result<Session> {
+    begin_with(run, like, options(ranks))
+}
+
+fn begin_with(run: &Path, like: &Path, options: Options) -> Result<Session> {
+    let settings = settings(like);
+    let packs = Packs::open(data(), "train", "val")?;
+    Session::new(run.to_owned(), &settings.network, &settings.training, &packs, true, options, &Stop::default())
+}
+
+/// `count` ranks on the CPU engine, of which the first has its session from `lead`. Rank `asked` is asked to stop at a step. How each
+/// ended.
 fn together(
     count: usize,
     lead: impl Fn(&Ranks) -> Result<Session> + Sync,
     asked: Option<(usize, usize)>,
 ) -> Vec<Result<Ending>> {
-    let lead = &lead;
+    together_on(on_cpu, count, lead, asked)
+}
+
+/// The same where each rank but the first trains on an engine of its own.
+fn together_on(
+    engine: impl Fn(usize) -> Target + Sync,
+    count: usize,
+    lead: impl Fn(&Ranks) -> Result<Session> + Sync,
+    asked: Option<(usize, usize)>,
+) -> Vec<Result<Ending>> {
+    let (lead, engine) = (&lead, &engine);
     thread::scope(|scope| {
         let ranks: Vec<_> = links(count, Wire::default())
             .into_iter()
@@ -76,7 +112,7 @@ fn together(
                         return Ok(ending);
                     }
                     let mut last = Err(Error::new(Kind::Engine, "there was no training"));
-                    while let Some(mut session) = Session::follow(None, options(&ranks))? {
+                    while let Some(mut session) = Session::follow(None, options_on(engine(rank), &ranks))? {
                         last = session.train(&stop, &mut Silent { stop: &stop, at });
                     }
                     last
@@ -120,6 +156,30 @@ fn any_number_of_ranks_writes_what_one_process_does() {
             assert_eq!(settings(&run).training, settings(&alone).training);
         }
     }
+}
+
+/// Two ranks on one software adapter, then one alone; and a GPU with a processor, whose validation is shared out, too.
+#[test]
+fn gpus_train_together_and_with_processors() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let [like, alone, run] = ["demo-like", "demo-alone", "demo-together"].map(|name| runs.path().join(name));
+    ok(train(runs.path(), "demo-like", &["-e", "2", "--micro-batch", "3", "--ema", "0.9"]));
+    let lead = |run: &Path| begin_with(run, &like, Options { ranks: None, ..options_on(on_gpu(0), &single()) });
+    let ending = lead(&alone).and_then(|mut session| {
+        let stop = Stop::default();
+        session.train(&stop, &mut Silent { stop: &stop, at: None })
+    });
+    assert!(matches!(ending, Ok(Ending::Epochs)), "{ending:?}");
+    let on = |ranks: &Ranks| begin_with(&run, &like, options_on(on_gpu(0), ranks));
+    let endings = together_on(on_gpu, 2, on, None);
+    assert!(endings.iter().all(|e| matches!(e, Ok(Ending::Epochs))), "{endings:?}");
+    assert_same(&run, &alone, "two ranks on one adapter");
+    let endings = together_on(on_cpu, 2, on, None);
+    assert!(endings.iter().all(|e| matches!(e, Ok(Ending::Epochs))), "{endings:?}");
+    let loss = |run: &Path| history(run).last().map(|epoch| (epoch.step, epoch.train_loss, epoch.val_loss));
+    let (found, expected) = (loss(&run).expect("epochs"), loss(&alone).expect("epochs"));
+    assert_eq!(found.0, expected.0);
+    assert!((found.1 - expected.1).abs() < 1e-3 && (found.2 - expected.2).abs() < 1e-3, "{found:?} {expected:?}");
 }
 
 #[test]

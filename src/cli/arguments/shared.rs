@@ -9,6 +9,7 @@ use clap::Args;
 use super::values;
 use crate::cache;
 use crate::cli::output;
+use crate::distributed::launch;
 use crate::engine::{Optimizer, Precision, Settings, gpu};
 use crate::engines::{Choice, Target};
 use crate::error::{Kind, Result};
@@ -35,7 +36,7 @@ pub struct Shared {
     pub adapter: Option<String>,
     /// Samples computed at once on a GPU [default: the whole batch, or as many as fit]. In a training, on any engine: samples of a
     /// micro-batch, over which gradients are added up in an order of their own, and which batch normalisation sees each by
-    /// itself; with the same N the same bits on one machine and on several
+    /// itself; with the same N the same bits by one process and by several ranks on the same kind of device
     #[arg(long, value_name = "N", global = true, value_parser = values::whole(NonZeroUsize::MIN),
           allow_negative_numbers = true)]
     pub micro_batch: Option<NonZeroUsize>,
@@ -73,6 +74,7 @@ impl Shared {
             together: None,
             gpu: gpu::Options {
                 adapter: self.adapter.clone(),
+                turn: launch::local_rank(|name| std::env::var(name).ok()),
                 precision: self.precision.unwrap_or_default(),
                 micro_batch: self.micro_batch.map(NonZeroUsize::get),
                 tune: true,

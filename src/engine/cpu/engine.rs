@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use rayon::ThreadPool;
 
 use super::forward::Training;
-use super::layers::cross_entropy::Outcome;
 use super::layers::gather::Gallery;
 use super::layout::CpuLayout;
 use super::network::CpuNetwork;
@@ -18,6 +17,7 @@ use super::samples::{Samples, elements};
 use crate::engine::PRECISE;
 use crate::engine::peers::Together;
 use crate::engine::sample::Target;
+use crate::engine::settling::Outcome;
 use crate::engine::{
     Batch, Device, Engine, Images, LossScaling, Memory, Settings, Source, State, StepMetrics, WeightSet, check,
 };
@@ -225,6 +225,9 @@ impl Engine for CpuEngine {
         let Some(optimizer) = self.settings.optimizer else {
             return Err(Error::new(Kind::Engine, "this engine was built without an optimiser: it only infers"));
         };
+        if let Some(Together { peers, .. }) = &self.together {
+            self.network.agree(peers.as_ref())?;
+        }
         let samples = self.load(&batch, true)?;
         let update = LossScaling::updates(self.loss_scaling.as_ref(), self.steps) + 1;
         let Self { plan, network, targets, settings, together, pool, steps, training_logits, .. } = self;
@@ -248,10 +251,7 @@ impl Engine for CpuEngine {
             Ok(outcome)
         })?;
         self.steps += 1;
-        let (step, samples) = (self.steps, samples.batch as u32);
-        let Outcome { loss, top1, top5 } = outcome;
-        let loss = (loss * (1.0 / f64::from(samples))) as f32;
-        self.metrics.push(StepMetrics { step, samples, loss, top1, top5 });
+        self.metrics.push(outcome.of(self.steps, samples.batch));
         Ok(())
     }
 

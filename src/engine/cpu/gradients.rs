@@ -1,54 +1,15 @@
-//! The gradients of all that is trained: one long vector, as the parameters are, in buckets.
-//!
-//! A bucket is whole once the backward pass has come to its first step, and can travel to peers while the pass goes on. An engine
-//! without peers has one bucket.
+//! The gradients of all that is trained: one long vector, as the parameters are, in buckets that travel to peers. An engine without
+//! peers has one.
 
 use std::mem::take;
 use std::ops::{Deref, DerefMut, Range};
 
-use super::layout::Work;
 use super::plumbing::buffer::Buffer;
 use super::samples::Samples;
-use crate::engine::layout::Layout;
-use crate::engine::peers::{BUCKET_BYTES, Peers, take_spare};
+use crate::engine::buckets::Bucket;
+use crate::engine::peers::{Peers, take_spare};
 use crate::engine::tree::{self, Stack};
 use crate::error::Result;
-
-/// Floats of a bucket from which on it is closed.
-const ENOUGH: usize = BUCKET_BYTES / size_of::<f32>();
-
-/// A part of the gradients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bucket {
-    /// Where it lies in the vector.
-    pub range: Range<usize>,
-    /// The step whose backward pass completes it.
-    pub step: usize,
-}
-
-/// The buckets of `layout`: one, or `several`, in the order in which a backward pass completes them: the weights from the last
-/// step to the first, and what is small at the end, which every step adds to. Weights come first in the vector, in the order of
-/// the steps.
-pub fn buckets(layout: &Layout<Work>, several: bool) -> Vec<Bucket> {
-    let trained = || layout.steps.iter().enumerate().filter(|(_, step)| step.trained && !step.weight.is_empty());
-    let Some((first, _)) = trained().next() else { return Vec::new() }; // an engine that only infers
-    if !several {
-        return vec![Bucket { range: 0..layout.extent.trained, step: first }];
-    }
-    let small = trained().map(|(_, step)| step.weight.end).max().unwrap_or_default().next_multiple_of(16);
-    let (mut buckets, mut end) = (Vec::new(), small.min(layout.extent.trained));
-    let rest = end..layout.extent.trained;
-    for (index, step) in trained().collect::<Vec<_>>().into_iter().rev() {
-        let start = if index == first { 0 } else { step.weight.start };
-        if index == first || end - start >= ENOUGH {
-            buckets.push(Bucket { range: start..end, step: index });
-            end = start;
-        }
-    }
-    buckets.push(Bucket { range: rest, step: first });
-    buckets.retain(|bucket| !bucket.range.is_empty());
-    buckets
-}
 
 /// The values of a bucket. What never leaves lies in pages of the engine's own choice.
 enum Values {
@@ -112,9 +73,9 @@ impl Gradients {
         self.parts.len()
     }
 
-    /// Floats of a bucket.
-    pub fn floats(&self, bucket: usize) -> usize {
-        self.parts[bucket].0.range.len()
+    /// A bucket.
+    pub fn bucket(&self, bucket: usize) -> &Bucket {
+        &self.parts[bucket].0
     }
 
     /// Notes that the gradients `ranges` of micro-batch `number`, of those that are computed here, are there. With the last one
@@ -155,7 +116,7 @@ impl Gradients {
     /// Values of `range` of a further node.
     fn further(&mut self, node: usize, range: &Range<usize>, peers: &dyn Peers) -> &mut [f32] {
         let at = self.at(range);
-        let (start, len) = (self.parts[at].0.range.start, self.floats(at));
+        let (start, len) = (self.parts[at].0.range.start, self.parts[at].0.range.len());
         let nodes = &mut self.further[at];
         while nodes.len() <= node {
             let mut sums = peers.buffer(len);

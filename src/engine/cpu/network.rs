@@ -4,22 +4,23 @@
 //! It trusts its callers about lengths; `engine` checks what comes from outside.
 
 use std::borrow::Cow;
+use std::mem::replace;
 use std::time::{Duration, Instant};
 
-use super::gradients::{Gradients, buckets};
-use super::layers::activation::{Activation, Normalisation};
-use super::layers::cross_entropy::Outcome;
+use super::gradients::Gradients;
+use super::layers::activation::Normalisation;
 use super::layers::gather::Gallery;
 use super::layers::{average, gradient_norm, optimizer};
 use super::layout::{CpuLayout, Sizes, Step, Work, pack, unpack};
 use super::plumbing::buffer::{Buffer, Scratch};
 use super::plumbing::simd::InstructionSet;
 use super::samples::Samples;
-use crate::engine::layout::{Extent, Layout};
+use crate::engine::buckets::{Order, buckets};
+use crate::engine::layout::{Extent, Layout, Place};
 use crate::engine::peers::{Peers, Together};
+use crate::engine::settling::{self, Normalised, Outcome};
 use crate::engine::{Optimizer, Pick, Settings, State, Update};
 use crate::error::Result;
-use crate::vgg::Shape;
 
 /// See the module.
 pub struct CpuNetwork {
@@ -33,6 +34,10 @@ pub struct CpuNetwork {
     averaged: Option<[Buffer; 2]>,
     pub(super) prepared: Buffer,
     pub(super) gradients: Gradients,
+    /// How these travel, once that is known.
+    order: Option<Order>,
+    /// The layers with batch normalisation.
+    normalised: Vec<Normalised>,
     /// The optimiser's.
     moments: Vec<Buffer>,
     pub(super) scratch: Scratch,
@@ -88,6 +93,8 @@ impl CpuNetwork {
             },
             prepared: Buffer::new(sizes.prepared)?,
             gradients: Gradients::new(buckets(&layout, together.is_some()), together.is_some())?,
+            order: None,
+            normalised: settling::normalised(&layout),
             moments: (0..moments).map(|_| Buffer::new(layout.extent.trained)).collect::<Result<_>>()?,
             scratch: Scratch::new(settings.threads, sizes.workspace.scratch)?,
             partials: vec![0.0; sizes.partials],
@@ -136,36 +143,46 @@ impl CpuNetwork {
 
     /// What the whole batch came to, by what its micro-batches did, in order; the running statistics follow.
     pub fn settle(&mut self, samples: &Samples, together: Option<&Together>) -> Result<Outcome> {
-        let Self { layout, sizes, running, batch_moments, outcomes, .. } = self;
-        let (all, mut whole) = (sizes.saved_statistics / 2, Outcome::default());
+        let Self { normalised, running, batch_moments, outcomes, .. } = self;
         let Some(Together { peers, sync_batch_norm }) = together else {
-            follow(layout, running, batch_moments, samples.count);
+            let mut whole = Outcome::default();
+            settling::follow(normalised, batch_moments, samples.count, running);
             outcomes.iter().for_each(|outcome| whole.add(*outcome));
             return Ok(whole);
         };
-        let mut mine = Vec::with_capacity(outcomes.len() * (3 + all));
-        for (part, Outcome { loss, top1, top5 }) in outcomes.iter().enumerate() {
-            mine.extend([*loss, f64::from(*top1), f64::from(*top5)]);
+        let all = settling::moments(normalised);
+        let mut mine = Vec::with_capacity(outcomes.len() * (Outcome::NUMBERS + all));
+        for (part, outcome) in outcomes.iter().enumerate() {
+            mine.extend(outcome.told());
             mine.extend_from_slice(&batch_moments[part * all..(part + 1) * all]);
         }
-        let of_all = peers.all(&mine)?;
-        let parts = of_all.iter().flat_map(|of_one| of_one.chunks_exact(3 + all));
-        for (part, (numbers, size)) in parts.zip(samples.sizes()).enumerate() {
-            whole.add(Outcome { loss: numbers[0], top1: numbers[1] as u32, top5: numbers[2] as u32 });
-            match sync_batch_norm {
-                false => follow(layout, running, &numbers[3..], size),
-                true if part == 0 => follow(layout, running, &numbers[3..], samples.batch), // all have the same
-                true => {}
-            }
+        Ok(settling::settle(&peers.all(&mine)?, normalised, samples.sizes(), *sync_batch_norm, running))
+    }
+
+    /// Comes to an agreement with the peers, once, about how gradients travel.
+    pub fn agree(&mut self, peers: &dyn Peers) -> Result<()> {
+        if self.order.is_none() {
+            self.order = Some(Order::agreed(peers, &self.layout.format)?);
         }
-        Ok(whole)
+        Ok(())
     }
 
     /// Sends the gradients that are whole once the backward pass of step `index` is done.
     pub(super) fn send(&mut self, samples: &Samples, index: usize, peers: &dyn Peers) -> Result<()> {
-        for bucket in self.gradients.completed_by(index) {
-            let nodes = self.gradients.take(bucket, samples.parts());
-            peers.begin(bucket, samples.batch, self.gradients.floats(bucket), nodes)?;
+        let order = self.order.unwrap_or(Order::Memory);
+        for number in self.gradients.completed_by(index) {
+            let mut nodes = self.gradients.take(number, samples.parts());
+            let (bucket, places) = (self.gradients.bucket(number), &self.layout.places);
+            if order == Order::Torchvision {
+                for node in &mut nodes {
+                    let mut sent = peers.buffer(order.numbers(bucket, places));
+                    sent.clear();
+                    let from = |place: &Place| unpack(&place.from(bucket.range.start), node);
+                    bucket.tensors(places).for_each(|place| sent.extend_from_slice(&from(place)));
+                    peers.give_back(replace(node, sent));
+                }
+            }
+            peers.begin(number, samples.batch, order.numbers(bucket, places), nodes)?;
         }
         Ok(())
     }
@@ -173,8 +190,20 @@ impl CpuNetwork {
     /// Waits for the sums of all that was sent.
     pub fn receive(&mut self, peers: &dyn Peers) -> Result<()> {
         for _ in 0..self.gradients.len() {
-            let (bucket, sum) = peers.finish()?;
-            if let Some(unused) = self.gradients.put(bucket, sum) {
+            let (number, mut sum) = peers.finish()?;
+            if self.order == Some(Order::Torchvision) {
+                let (bucket, places) = (self.gradients.bucket(number), &self.layout.places);
+                let mut here = peers.buffer(bucket.range.len());
+                here.fill(0.0); // what lies between tensors counts in the norm of all
+                let mut rest = sum.as_slice();
+                for place in bucket.tensors(places) {
+                    let (values, after) = rest.split_at(place.elements());
+                    pack(&place.from(bucket.range.start), values, &mut here);
+                    rest = after;
+                }
+                peers.give_back(replace(&mut sum, here));
+            }
+            if let Some(unused) = self.gradients.put(number, sum) {
                 peers.give_back(unused);
             }
         }
@@ -302,18 +331,6 @@ fn given(values: Vec<Vec<f32>>) -> Tensors<'static> {
 
 fn lent(values: &[Vec<f32>]) -> Tensors<'_> {
     values.iter().map(|v| Cow::Borrowed(v.as_slice())).collect()
-}
-
-/// Moves the running statistics by what a forward pass over `samples` samples has seen.
-fn follow(layout: &Layout<Work>, running: &mut [f32], moments: &[f64], samples: usize) {
-    for step in layout.steps.iter().filter(|step| step.trained) {
-        let Work::Convolution { activation, norm: Some(norm), .. } = &step.work else { continue };
-        let Shape { channels, .. } = activation.shape;
-        let seen = &moments[norm.saved_statistics / 2..][..2 * channels];
-        let (means, variances) = running.split_at_mut(norm.variance.start);
-        let count = (activation.shape.pixels() * samples) as f64;
-        Activation::follow(seen, count, &mut means[norm.mean.clone()], &mut variances[..channels]);
-    }
 }
 
 /// The four statistics of a layer that are saved in the forward pass for the backward pass.

@@ -43,7 +43,7 @@ impl Samples {
     }
 
     /// Samples of each micro-batch of the batch, in order.
-    pub fn sizes(&self) -> impl Iterator<Item = usize> + use<> {
+    pub fn sizes(&self) -> impl Iterator<Item = usize> + Clone + use<> {
         let Self { batch, micro_batch, .. } = *self;
         (0..batch).step_by(micro_batch).map(move |start| micro_batch.min(batch - start))
     }

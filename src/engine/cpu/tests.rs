@@ -8,6 +8,7 @@ use super::plumbing::buffer::{Buffer, Scratch};
 use super::{InstructionSet, reference};
 use crate::engine::Optimizer;
 use crate::engine::sample::Target;
+use crate::engine::settling::{self, Normalised};
 use crate::vgg::Shape;
 
 /// Values without pattern in -1..1.
@@ -90,10 +91,12 @@ fn check_activation(n: usize, shape: Shape, pool: bool) {
             let mut statistics: [Vec<f32>; 4] = std::array::from_fn(|_| vec![f32::NAN; c]);
             let [scale, shift, mean, inverse_deviation] = &mut statistics;
             let mut norm = Normalisation { scale, shift, mean, inverse_deviation };
-            let (mut own_mean, mut own_variance) = (running_mean.clone(), running_variance.clone());
+            let mut running = [running_mean.as_slice(), &running_variance].concat();
+            let (pixels, mean, variance) = (shape.pixels(), 0..c, c..2 * c);
+            let layer = Normalised { step: 0, channels: c, pixels, trained: true, mean, variance };
             let mut partials = vec![f64::NAN; activation.partials(n)];
             // In two micro-batches that are normalised together, where there are two samples.
-            let (pixels, first) = (shape.pixels() as f64, n / 2);
+            let (pixels, first) = (pixels as f64, n / 2);
             let (mut joined, mut other) = (vec![f64::NAN; 2 * c], vec![f64::NAN; 2 * c]);
             let (start, rest) = z.split_at(first * shape.elements());
             activation.moments(start, &mut joined, &mut partials);
@@ -101,7 +104,7 @@ fn check_activation(n: usize, shape: Shape, pool: bool) {
             activation::join(&mut joined, first as f64 * pixels, &other, (n - first) as f64 * pixels);
             let count = n as f64 * pixels;
             Activation::normalisation(&joined, count, &gamma, &beta, &mut norm);
-            Activation::follow(&joined, count, &mut own_mean, &mut own_variance);
+            settling::follow(&[layer], &joined, n, &mut running);
             let mut y = vec![f32::NAN; output];
             activation.forward(&z, norm.scale, norm.shift, &mut y);
             let mut dz = z.clone();
@@ -110,7 +113,8 @@ fn check_activation(n: usize, shape: Shape, pool: bool) {
             activation.backward(&mut dz, &dy, &gamma, &norm, (&sums, count), &mut factors);
             let sums: Vec<f32> = sums.iter().map(|v| *v as f32).collect();
             let (d_beta, d_gamma) = sums.split_at(c);
-            [y, dz, d_gamma.to_vec(), d_beta.to_vec(), own_mean, own_variance]
+            let (own_mean, own_variance) = running.split_at(c);
+            [y, dz, d_gamma.to_vec(), d_beta.to_vec(), own_mean.to_vec(), own_variance.to_vec()]
         },
         |set, [y, dz, d_gamma, d_beta, mean, variance]| {
             let errors = [

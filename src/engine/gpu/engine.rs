@@ -1,31 +1,33 @@
 //! [`GpuEngine`]: a [`Network`] on a device behind the [`Engine`] contract.
 //!
 //! A step is submitted and not waited for. A batch that does not fit is done in micro-batches with added-up gradients;
-//! batch normalisation then sees the statistics of each micro-batch.
+//! batch normalisation then sees the statistics of each micro-batch. A step with peers is `sharing`'s.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::layers::gather::{Gallery, Residence};
+use super::fitting::{fit, place};
+use super::layers::gather::Gallery;
 use super::layers::optimizer;
 use super::metrics::Metrics;
 use super::network::GpuNetwork;
 use super::plumbing::capabilities::Matrices;
-use super::plumbing::device::{Gpu, Slice, StepUniform};
+use super::plumbing::device::Gpu;
+use super::plumbing::dispatch::Dispatch;
 use super::plumbing::readback::{Readback, Staging};
+use super::plumbing::step::StepUniform;
+use super::sharing::Sharing;
 use super::snapshot::{self, Home};
 use super::{Fault, Options};
-use super::{layout, memory};
+use crate::engine::peers::{Peers, Together};
 use crate::engine::sample::Target;
 use crate::engine::{
-    Batch, Device, Engine, Images, LossScaling, Settings, Snapshot, Source, State, StepMetrics, Update, WeightSet,
-    check,
+    Batch, Device, Engine, Images, LossScaling, Optimizer, Settings, Snapshot, Source, State, StepMetrics, Update,
+    WeightSet, check,
 };
 use crate::error::{Error, Kind, Result};
 use crate::trace;
 use crate::vgg::Plan;
-
-use super::plumbing::dispatch::Dispatch;
 
 /// Inferences under way at most, as [`Metrics`] has it for steps.
 const AHEAD: usize = 8;
@@ -43,9 +45,11 @@ pub struct GpuEngine {
     settings: Settings,
     options: Options,
     device: Device,
-    gpu: Arc<Gpu>,
-    network: GpuNetwork,
+    pub(super) gpu: Arc<Gpu>,
+    pub(super) network: GpuNetwork,
     metrics: Metrics,
+    /// What it trains with others by.
+    sharing: Option<Sharing>,
     train: Option<Attached>,
     validation: Option<Attached>,
     inferring: WeightSet,
@@ -62,6 +66,32 @@ impl GpuEngine {
     /// Opens the adapter that `options` name and builds the network on it in the state `state`. Errors: no such adapter,
     /// a shader that it rejects, no memory even for one sample at a time, a state that does not fit.
     pub fn new(plan: Plan, settings: Settings, state: &State, options: &Options) -> Result<Self> {
+        Self::build(plan, settings, state, options, None)
+    }
+
+    /// [`Self::new`], to train together with others. Of each training batch it computes its share, a micro-batch at a time. Errors:
+    /// also no memory for a micro-batch; batch normalisation over the whole batch, which it does not do.
+    pub fn with_peers(
+        plan: Plan,
+        settings: Settings,
+        state: &State,
+        options: &Options,
+        together: &Together,
+    ) -> Result<Self> {
+        if together.sync_batch_norm {
+            return Err(Error::usage("the GPU engine's batch normalisation sees each micro-batch by itself")
+                .with_help("leave --sync-batch-norm out, or give --engine cpu"));
+        }
+        Self::build(plan, settings, state, options, Some(&together.peers))
+    }
+
+    fn build(
+        plan: Plan,
+        settings: Settings,
+        state: &State,
+        options: &Options,
+        peers: Option<&Arc<dyn Peers>>,
+    ) -> Result<Self> {
         check::settings(&settings)?;
         check::state(&plan, &settings, state)?;
         let opening = trace::span("open the adapter");
@@ -72,7 +102,8 @@ impl GpuEngine {
         }
         let metrics = Metrics::new(&gpu)?;
         let building = trace::span("build the network");
-        let network = fit(&gpu, &plan, &settings, state, options, &metrics.slots)?;
+        let micro_batch = peers.map(|peers| peers.micro_batch());
+        let network = fit(&gpu, &plan, &settings, state, (options, micro_batch), &metrics.slots)?;
         gpu.save_pipelines();
         drop(building);
         let device = Device {
@@ -83,6 +114,7 @@ impl GpuEngine {
         };
         let mut engine = Self {
             targets: Vec::with_capacity(settings.batch_size),
+            sharing: peers.map(|peers| Sharing::new(Arc::clone(peers), &network)),
             plan,
             settings,
             options: options.clone(),
@@ -129,28 +161,9 @@ impl GpuEngine {
         self.options.tell.iter().for_each(|tell| tell(line));
     }
 
-    /// Puts images on the device, or makes room there for those of a batch, which travel with it.
+    /// Puts images on the device, or makes room there for those of a batch.
     fn place(&self, images: &Images) -> Result<Gallery> {
-        let (size, normalisation) = (self.plan.network.image_size, &self.settings.normalisation);
-        let place = |residence| {
-            let before = self.gpu.allocated();
-            let gallery = Gallery::new(&self.gpu, images, size, normalisation, residence);
-            if gallery.is_err() {
-                self.gpu.released(self.gpu.allocated() - before);
-            }
-            gallery
-        };
-        let resident = match self.options.fault {
-            Some(Fault::Images) => Err(Error::new(Kind::OutOfMemory, "no room for images")),
-            _ => place(Residence::Device),
-        };
-        match resident {
-            Err(error) if error.kind() == Kind::OutOfMemory => {
-                self.tell("the images do not fit on the device: those of each batch travel with it");
-                place(Residence::Streamed { batch: self.settings.batch_size })
-            }
-            other => other,
-        }
+        place(&self.gpu, images, self.plan.network.image_size, &self.settings, &self.options)
     }
 
     /// Builds the network anew with half the micro-batch, in the same state.
@@ -158,7 +171,7 @@ impl GpuEngine {
         let state = self.state()?;
         self.network.free(&self.gpu);
         let options = Options { micro_batch: Some(self.network.samples().div_ceil(2)), ..self.options.clone() };
-        self.network = fit(&self.gpu, &self.plan, &self.settings, &state, &options, &self.metrics.slots)?;
+        self.network = fit(&self.gpu, &self.plan, &self.settings, &state, (&options, None), &self.metrics.slots)?;
         self.network.load(&self.gpu, &state)?;
         for attached in [&mut self.train, &mut self.validation].into_iter().flatten() {
             attached.gather = attached.gallery.record(&self.gpu, self.network.picks(), self.network.input())?;
@@ -187,7 +200,7 @@ impl GpuEngine {
     }
 
     /// Fills the network's input for samples `first .. first + samples`, or names the calls that will.
-    fn input<'a>(&'a self, batch: &Batch<'_>, first: usize, samples: usize) -> &'a [Dispatch] {
+    pub(super) fn input<'a>(&'a self, batch: &Batch<'_>, first: usize, samples: usize) -> &'a [Dispatch] {
         match *batch {
             Batch::Picks(source, _) | Batch::Taught(source, ..) => {
                 self.attached(source).map_or(&[], |a| a.gather.as_slice())
@@ -209,7 +222,7 @@ impl GpuEngine {
     }
 
     /// What every shader sees of a step over `n` samples, of which `samples` from `first` are done at once.
-    fn step(&self, n: usize, first: usize, samples: usize) -> StepUniform {
+    pub(super) fn step(&self, n: usize, first: usize, samples: usize) -> StepUniform {
         let halves = |v: u64| [v as u32, (v >> 32) as u32];
         StepUniform {
             samples: samples as u32,
@@ -220,6 +233,19 @@ impl GpuEngine {
             seed: halves(self.settings.seed),
             ..StepUniform::default()
         }
+    }
+
+    /// What the next update takes of [`Self::step`].
+    fn rates(&self, optimizer: &Optimizer, learning_rate: f32) -> StepUniform {
+        let mut step = StepUniform::default();
+        if self.network.scales_loss() {
+            step.learning_rate = learning_rate; // how many updates there were is known to the device only
+        } else {
+            let update = LossScaling::updates(self.loss_scaling.as_ref(), self.steps) + 1;
+            optimizer::rates(optimizer, learning_rate, update, &mut step);
+            step.average_share = self.settings.update.ema.map_or(0.0, |d| Update::average_share(d, update)) as f32;
+        }
+        step
     }
 
     /// (first sample, samples) of each micro-batch of `n` samples.
@@ -235,44 +261,6 @@ impl GpuEngine {
             Some(Fault::Lost(at)) if at == step => self.gpu.lose(),
             Some(Fault::Hang(at)) if at == step => self.gpu.provoke_hang(),
             _ => {}
-        }
-    }
-}
-
-/// A network with the largest micro-batch that fits: as asked for or the whole batch, else halves of it.
-fn fit(
-    gpu: &Gpu,
-    plan: &Plan,
-    settings: &Settings,
-    state: &State,
-    options: &Options,
-    metrics: &Slice,
-) -> Result<GpuNetwork> {
-    let tell = |line: &str| options.tell.iter().for_each(|tell| tell(line));
-    let layout = layout::of(plan, settings, gpu.half())?;
-    let batch = settings.batch_size;
-    let mut samples = options.micro_batch.unwrap_or(batch).clamp(1, batch);
-    samples = samples.min(layout::most_samples(&layout, gpu.binding_floats())?);
-    let planned = |samples| memory::planned(&gpu.capabilities(), &layout, settings, samples);
-    loop {
-        samples = batch.div_ceil(batch.div_ceil(samples)); // parts of about the same size
-        let memory = planned(samples);
-        tell(&format!("{}: {}", gpu.found.info.name, memory::sentence(&memory, samples, batch)));
-        let before = gpu.allocated();
-        match GpuNetwork::new(gpu, plan, layout.clone(), settings, state, samples, metrics) {
-            Err(error) if error.kind() == Kind::OutOfMemory && samples > 1 => {
-                tell(&format!("{error}; trying smaller micro-batches"));
-                gpu.released(gpu.allocated() - before);
-                samples = samples.div_ceil(2);
-            }
-            Err(error) if error.kind() == Kind::OutOfMemory => {
-                let least = planned(1).total() >> 20;
-                return Err(error.with_help(format!(
-                    "even one image at a time needs {least} MiB on this card: choose a smaller --width or smaller images \
-                     (-i), or train with --engine cpu"
-                )));
-            }
-            other => return other,
         }
     }
 }
@@ -294,7 +282,9 @@ impl Engine for GpuEngine {
         check::images(&images)?;
         let gallery = loop {
             match self.place(&images) {
-                Err(error) if error.kind() == Kind::OutOfMemory && self.network.samples() > 1 => {
+                Err(error)
+                    if error.kind() == Kind::OutOfMemory && self.network.samples() > 1 && self.sharing.is_none() =>
+                {
                     self.tell(&format!("{error}; trying smaller micro-batches"));
                     self.shrink()?;
                 }
@@ -320,22 +310,23 @@ impl Engine for GpuEngine {
             let _span = trace::span("upload");
             self.load(&batch, true)?
         };
+        let update = self.rates(&optimizer, learning_rate);
+        if let Some(mut sharing) = self.sharing.take() {
+            let done = sharing.step(self, &batch, n, update);
+            self.sharing = Some(sharing);
+            self.steps += 1;
+            self.metrics.arrived(done?.of(self.steps, n));
+            return Ok(());
+        }
         let slot = {
             let _span = trace::span("wait for a step"); // only where many are under way
             self.metrics.slot(&self.gpu)?
         };
         let mut submission = None;
         for (first, samples) in self.parts(n) {
-            let mut step = StepUniform { slot: slot as u32, ..self.step(n, first, samples) };
-            if self.network.scales_loss() {
-                step.learning_rate = learning_rate; // how many updates there were is known to the device only
-            } else {
-                let update = LossScaling::updates(self.loss_scaling.as_ref(), self.steps) + 1;
-                optimizer::rates(&optimizer, learning_rate, update, &mut step);
-                step.average_share = self.settings.update.ema.map_or(0.0, |d| Update::average_share(d, update)) as f32;
-            }
+            let step = StepUniform { slot: slot as u32, ..self.step(n, first, samples) };
             let input = self.input(&batch, first, samples);
-            self.gpu.write_step(step);
+            self.gpu.write_step(step.with_rates(&update));
             let last = first + samples == n;
             let [forward, backward, update] = self.network.training(last);
             let metrics = if last { vec![self.metrics.copy(slot)] } else { Vec::new() };
@@ -439,6 +430,9 @@ impl Engine for GpuEngine {
         check::state(&self.plan, &self.settings, state)?;
         self.metrics.clear(&self.gpu)?;
         self.network.load(&self.gpu, state)?;
+        if let Some(sharing) = &mut self.sharing {
+            sharing.load(self.network.places(), state);
+        }
         self.loss_scaling = state.loss_scaling;
         self.steps = state.step;
         Ok(())

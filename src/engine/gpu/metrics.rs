@@ -109,6 +109,11 @@ impl Metrics {
         Ok(())
     }
 
+    /// Takes those of a step that was waited for.
+    pub fn arrived(&mut self, metrics: StepMetrics) {
+        self.ready.push(metrics);
+    }
+
     /// Metrics that are there, in order.
     pub fn poll(&mut self, gpu: &Gpu) -> Result<Vec<StepMetrics>> {
         let _ = gpu.poll(PollType::Poll);

@@ -3,7 +3,8 @@
 //! From the device upwards: [`plumbing`] is what wgpu is asked for, [`products`] the matrix products, [`layers`] all other operations,
 //! one file each with the stem of its shader, of its comparison in [`selftest`] and of its CPU twin in
 //! [`reference`](super::cpu::reference). Beside this file: `layout` and `memory` plan without a device, `network` owns `buffers` and
-//! calls, `record` makes the calls of a stage, `engine` is the contract, with `metrics` and `snapshot`; `chosen` and [`tuning`] are
+//! calls, `record` makes the calls of a stage, `engine` is the contract, with `fitting`, `metrics`, `sharing` and
+//! `snapshot`; `chosen` and [`tuning`] are
 //! which variants a stage has, [`profile`] and [`limits`] measure, [`listing`] is an inference as data.
 //! Knows nothing of files: what it keeps between runs goes through [`Store`].
 //!
@@ -15,6 +16,7 @@
 mod buffers;
 mod chosen;
 mod engine;
+mod fitting;
 pub mod layers;
 mod layout;
 pub mod limits;
@@ -27,6 +29,7 @@ pub mod products;
 pub mod profile;
 mod record;
 pub mod selftest;
+mod sharing;
 mod snapshot;
 pub mod tuning;
 
@@ -54,6 +57,8 @@ pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
 pub struct Options {
     /// Part of an adapter's name, or its index in [`plumbing::adapter::list`]; `None` for the fastest hardware.
     pub adapter: Option<String>,
+    /// Without a name: which of several cards of the fastest kind, counted round from 0.
+    pub turn: usize,
     /// Of products; f16 needs matrix units, or a software device, which emulates them.
     pub precision: Precision,
     /// At most as many samples at once; `None` for as many of a batch as fit.

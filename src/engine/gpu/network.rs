@@ -32,6 +32,8 @@ pub struct GpuNetwork {
     round_averaged: Vec<Dispatch>,
     /// Loss, its gradient, and all others.
     backward: Vec<Dispatch>,
+    /// Each step of the backward pass, with the number of its calls up to and with it.
+    backward_ends: Vec<(usize, usize)>,
     update: Vec<Dispatch>,
     /// What makes the copy of parameters that products read, where no update did.
     round: Vec<Dispatch>,
@@ -66,6 +68,7 @@ impl GpuNetwork {
             inference_averaged: Vec::new(),
             round_averaged: Vec::new(),
             backward: Vec::new(),
+            backward_ends: Vec::new(),
             update: Vec::new(),
             round: Vec::new(),
             variants: BTreeMap::new(),
@@ -128,6 +131,7 @@ impl GpuNetwork {
         }
         for index in (0..layout.steps.len()).rev().take_while(|index| layout.steps[*index].trained) {
             recorder.backward(index, &mut self.backward)?;
+            self.backward_ends.push((index, self.backward.len()));
         }
         self.update = update(gpu, layout, buffers, settings, optimizer)?;
         Ok(())
@@ -187,6 +191,18 @@ impl GpuNetwork {
         [&self.forward, &self.backward, if last { &self.update } else { &[] }]
     }
 
+    /// The calls of a backward pass up to and with each of `steps`, in the order in which it comes to them, from the one before on.
+    pub fn backward_to(&self, steps: impl Iterator<Item = usize>) -> Vec<&[Dispatch]> {
+        let mut start = 0;
+        let parts = steps.map(|step| {
+            let end = self.backward_ends.iter().find(|(index, _)| *index == step).map_or(start, |(_, end)| *end);
+            let part = &self.backward[start..end];
+            start = end;
+            part
+        });
+        parts.collect()
+    }
+
     /// Calls from the input to the logits, with running statistics and without dropout.
     pub fn inference(&self, set: WeightSet) -> &[Dispatch] {
         match set {
@@ -242,6 +258,26 @@ impl GpuNetwork {
             0 => Ok(Vec::new()),
             n => Ok(self.rows(&gpu.read::<f32>(&self.logits((n - 1) % self.samples + 1))?).collect()),
         }
+    }
+
+    /// What was laid out.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Gradients of all that is trained, in an engine that trains.
+    pub fn all_gradients(&self) -> Option<&Slice> {
+        self.buffers.gradients.as_ref()
+    }
+
+    /// Where metrics of steps are written.
+    pub fn metrics(&self) -> &Slice {
+        &self.buffers.metrics
+    }
+
+    /// Scale, shift, mean and inverse deviation that batch normalisation of `step` saved last, each of all channels.
+    pub fn saved_statistics(&self, step: usize) -> Option<&Slice> {
+        self.buffers.saved_statistics[step].as_ref()
     }
 
     /// Where each tensor lies, in the plan's order.

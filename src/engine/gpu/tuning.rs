@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::buffers::Buffers;
 use super::chosen::{Chosen, passes, variant_key};
-use super::plumbing::device::{Gpu, StepUniform};
+use super::plumbing::device::Gpu;
+use super::plumbing::step::StepUniform;
 use super::products::convolution::record;
 use super::products::operands::{Convolution, Operands, Pass};
 use super::products::variant::{Variant, candidates};

@@ -8,8 +8,8 @@ use super::messages::{
 };
 use super::options::{Input, Options};
 use crate::engine::Normalisation;
-use crate::engine::cpu::reference::batch_norm::EPSILON;
 use crate::engine::cpu::reference::local_response_normalisation as lrn;
+use crate::engine::settling::EPSILON;
 use crate::error::{Error, Kind, Result};
 use crate::export::{Trained, check_fits, fold};
 use crate::vgg::plan::TensorSpec;

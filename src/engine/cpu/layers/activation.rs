@@ -12,12 +12,8 @@ use super::activation_kernels::{
     pooled_gradient_sums, pooled_input_gradient, pooled_relu_gradient, relu_gradient,
 };
 use crate::engine::cpu::plumbing::simd::InstructionSet;
+use crate::engine::settling::{EPSILON, finite};
 use crate::vgg::Shape;
-
-/// Added to the variance.
-const EPSILON: f64 = 1e-5;
-/// Share of the batch in the running statistics.
-const MOMENTUM: f64 = 0.1;
 
 /// What is fused after a convolution of this output shape.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,17 +73,6 @@ impl Activation {
             norm.inverse_deviation[channel] = inverse as f32;
             norm.scale[channel] = (f64::from(gamma[channel]) * inverse) as f32;
             norm.shift[channel] = (f64::from(beta[channel]) - mean * f64::from(gamma[channel]) * inverse) as f32;
-        }
-    }
-
-    /// Moves the running statistics by [`Self::moments`] of `count` pixels.
-    pub fn follow(joined: &[f64], count: f64, running_mean: &mut [f32], running_variance: &mut [f32]) {
-        let (means, squares) = joined.split_at(running_mean.len());
-        let moved = |old: f32, new: f64| (f64::from(old) * (1.0 - MOMENTUM) + MOMENTUM * new) as f32;
-        for (channel, (mean, squares)) in means.iter().zip(squares).enumerate() {
-            let unbiased = finite(*squares) / (count - 1.0).max(1.0);
-            running_mean[channel] = moved(running_mean[channel], *mean);
-            running_variance[channel] = moved(running_variance[channel], unbiased);
         }
     }
 
@@ -226,9 +211,4 @@ pub fn join(joined: &mut [f64], before: f64, other: &[f64], count: f64) {
         joined[channel] += delta * count / (before + count);
         joined[c + channel] += other[c + channel] + delta * delta * before * count / (before + count);
     }
-}
-
-/// Deviations beyond 1e19 overflow: a network that is lost must not look normalised.
-fn finite(squares: f64) -> f64 {
-    if squares.is_finite() { squares } else { f64::NAN }
 }

@@ -3,26 +3,7 @@
 
 use crate::engine::cpu::reference::cross_entropy::hits;
 use crate::engine::sample::Target;
-
-/// What some samples of a batch came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Outcome {
-    /// Sum of their losses.
-    pub loss: f64,
-    /// Samples whose highest logit is the label's.
-    pub top1: u32,
-    /// Samples whose label is among the five highest.
-    pub top5: u32,
-}
-
-impl Outcome {
-    /// Adds what later samples came to.
-    pub fn add(&mut self, other: Self) {
-        self.loss += other.loss;
-        self.top1 += other.top1;
-        self.top5 += other.top5;
-    }
-}
+use crate::engine::settling::Outcome;
 
 /// Loss and hits of logits [n, classes] of a batch of `batch` samples, whose gradient is written to `gradient` [n, classes].
 /// With `teaching`, a weight and rows [n, classes], so much of the target is the rows.

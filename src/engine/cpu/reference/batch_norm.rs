@@ -7,11 +7,7 @@
 //! Source: Ioffe & Szegedy 2015, algorithm 1; torch.nn.BatchNorm2d.
 
 use super::{Real, count};
-
-/// Added to the variance.
-pub const EPSILON: f64 = 1e-5;
-/// Weight of the batch in the running statistics.
-pub const MOMENTUM: f64 = 0.1;
+use crate::engine::settling::{EPSILON, MOMENTUM};
 
 /// What the forward pass leaves for the backward pass, per channel.
 #[derive(Clone, Debug)]

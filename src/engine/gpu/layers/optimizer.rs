@@ -6,10 +6,11 @@ use std::ops::Range;
 
 use super::loss_scaling::RECORD;
 use crate::engine::Optimizer;
-use crate::engine::gpu::plumbing::device::{Gpu, Slice, StepUniform};
+use crate::engine::gpu::plumbing::device::{Gpu, Slice};
 use crate::engine::gpu::plumbing::dispatch::{Dispatch, spread};
 use crate::engine::gpu::plumbing::source::Access::{Read, Write};
 use crate::engine::gpu::plumbing::source::{Access, Constant, Source};
+use crate::engine::gpu::plumbing::step::StepUniform;
 use crate::error::Result;
 
 const OPTIMIZER: &str = shader!("layers/optimizer");

@@ -139,12 +139,34 @@ pub fn any_hardware(found: &[Found]) -> bool {
     found.iter().any(|f| !f.software() && f.shortcomings().is_empty())
 }
 
-/// The adapter whose index or part of whose name is `wanted`; without, the first that is hardware and able.
+/// The adapter whose index or part of whose name is `wanted`; without, the first that is hardware and able, or, where there are
+/// several cards of its kind, the one whose `turn` it is, counted round.
 /// Errors: no such adapter, only software ones, one that lacks what every kernel needs.
-pub fn choose(wanted: Option<&str>) -> Result<Found> {
+pub fn choose(wanted: Option<&str>, turn: usize) -> Result<Found> {
     let found = list()?;
-    let chosen = position(&found, wanted)?;
+    let first = position(&found, wanted)?;
+    let alike = match wanted {
+        Some(_) => vec![first],
+        None => alike(&found, first),
+    };
+    let chosen = alike[turn % alike.len()];
     found.into_iter().nth(chosen).ok_or_else(none)
+}
+
+/// The adapters of the kind of `found[first]` that are as able, that one first; of a card that several drivers offer, one.
+fn alike(found: &[Found], first: usize) -> Vec<usize> {
+    let mut alike = vec![first];
+    for (index, other) in found.iter().enumerate().skip(first + 1) {
+        let same_card = |index: &usize| {
+            let bus = &found[*index].info.device_pci_bus_id;
+            !bus.is_empty() && *bus == other.info.device_pci_bus_id
+        };
+        let kind = other.info.device_type == found[first].info.device_type;
+        if kind && other.shortcomings().is_empty() && !alike.iter().any(same_card) {
+            alike.push(index);
+        }
+    }
+    alike
 }
 
 /// Where in `found` [`choose`] finds it.

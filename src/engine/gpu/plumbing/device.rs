@@ -14,39 +14,10 @@ use wgpu::{BufferUsages, ErrorFilter, Features, Limits, PollType};
 use super::adapter::Found;
 use super::capabilities::{Capabilities, Matrices};
 use super::source::Program;
+use super::step::StepUniform;
 use crate::engine::Precision;
 use crate::engine::gpu::{Fault, Options};
 use crate::error::{Error, Kind, Result};
-
-/// The numbers of a step that every shader sees (`shaders/shared/step.wgsl`), the same for all dispatches of a submission.
-#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub struct StepUniform {
-    /// Samples in this micro-batch.
-    pub samples: u32,
-    /// Samples in the whole batch: what means are taken over.
-    pub batch: u32,
-    /// Index in the batch of this micro-batch's first sample.
-    pub first: u32,
-    /// 1 to add to gradients and metrics, 0 to overwrite them.
-    pub accumulate: u32,
-    /// Steps done before this one: low and high half.
-    pub done: [u32; 2],
-    /// Key of the dropout masks: low and high half.
-    pub seed: [u32; 2],
-    /// What the optimiser derives from the learning rate and the number of the step; see `shaders/layers/optimizer.wgsl`.
-    pub step_size: f32,
-    /// Adam's root of 1 - beta2^t.
-    pub root_correction: f32,
-    /// Slot of this step's metrics.
-    pub slot: u32,
-    /// As the trainer has it.
-    pub learning_rate: f32,
-    /// [`Update::average_share`](crate::engine::Update::average_share).
-    pub average_share: f32,
-    /// Keeps the size a multiple of 16 bytes.
-    pub unused: [u32; 3],
-}
 
 /// A range of a buffer on the device. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -122,7 +93,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Gpu {
     /// Opens the adapter that `options` name. Errors: none such, or one that does not open.
     pub fn open(options: &Options) -> Result<Self> {
-        Self::open_found(super::adapter::choose(options.adapter.as_deref())?, options)
+        Self::open_found(super::adapter::choose(options.adapter.as_deref(), options.turn)?, options)
     }
 
     /// Opens `found` with all its limits and those of its features that vggkit has a use for. Errors: it does not open, or

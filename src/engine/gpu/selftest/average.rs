@@ -4,7 +4,8 @@
 use super::comparison::{Check, distance, execute, values};
 use crate::engine::cpu::reference::average as twin;
 use crate::engine::gpu::layers::{average, loss_scaling};
-use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
+use crate::engine::gpu::plumbing::device::Gpu;
+use crate::engine::gpu::plumbing::step::StepUniform;
 use crate::engine::{LossScaling, Update};
 use crate::error::Result;
 

@@ -6,7 +6,8 @@ use super::comparison::{
 };
 use crate::engine::cpu::reference::average_pool as twin;
 use crate::engine::gpu::layers::average_pool;
-use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
+use crate::engine::gpu::plumbing::device::Gpu;
+use crate::engine::gpu::plumbing::step::StepUniform;
 use crate::error::Result;
 use crate::vgg::Shape;
 

@@ -5,8 +5,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::engine::cpu::reference::to_half;
-use crate::engine::gpu::plumbing::device::{Gpu, Slice, StepUniform};
+use crate::engine::gpu::plumbing::device::{Gpu, Slice};
 use crate::engine::gpu::plumbing::dispatch::Dispatch;
+use crate::engine::gpu::plumbing::step::StepUniform;
 use crate::error::Result;
 use crate::vgg::Shape;
 

@@ -5,7 +5,8 @@ use super::comparison::{Check, distance, execute_part, narrow, padded, unpadded,
 use crate::engine::cpu::reference::cross_entropy as twin;
 use crate::engine::gpu::layers::cross_entropy;
 use crate::engine::gpu::layers::cross_entropy::{Aim, Tensors};
-use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
+use crate::engine::gpu::plumbing::device::Gpu;
+use crate::engine::gpu::plumbing::step::StepUniform;
 use crate::engine::sample::Target;
 use crate::error::Result;
 

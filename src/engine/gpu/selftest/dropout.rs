@@ -4,7 +4,8 @@ use super::comparison::{
     Check, activations, coarse, distance, execute_part, padded, read_activations, stored, unpadded, values,
 };
 use crate::engine::gpu::layers::dropout;
-use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
+use crate::engine::gpu::plumbing::device::Gpu;
+use crate::engine::gpu::plumbing::step::StepUniform;
 use crate::engine::random::DropoutMask;
 use crate::error::Result;
 use crate::vgg::Shape;

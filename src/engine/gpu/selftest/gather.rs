@@ -12,7 +12,8 @@ use super::comparison::{
 };
 use crate::engine::cpu::reference::gather as twin;
 use crate::engine::gpu::layers::gather::{Gallery, PICK, Residence};
-use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
+use crate::engine::gpu::plumbing::device::Gpu;
+use crate::engine::gpu::plumbing::step::StepUniform;
 use crate::engine::sample::{Area, Blend, Colour, Geometry, Mix, Warp};
 use crate::engine::{Images, Normalisation, Pick, View};
 use crate::error::Result;

@@ -4,7 +4,8 @@ use super::comparison::{Check, execute, unwritten, values, wide};
 use crate::engine::LossScaling;
 use crate::engine::cpu::reference::gradient_norm as twin;
 use crate::engine::gpu::layers::{gradient_norm, loss_scaling};
-use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
+use crate::engine::gpu::plumbing::device::Gpu;
+use crate::engine::gpu::plumbing::step::StepUniform;
 use crate::error::Result;
 
 pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {

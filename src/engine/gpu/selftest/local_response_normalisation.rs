@@ -7,7 +7,8 @@ use super::comparison::{
 };
 use crate::engine::cpu::reference::local_response_normalisation as twin;
 use crate::engine::gpu::layers::local_response_normalisation;
-use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
+use crate::engine::gpu::plumbing::device::Gpu;
+use crate::engine::gpu::plumbing::step::StepUniform;
 use crate::error::Result;
 use crate::vgg::Shape;
 

@@ -7,7 +7,8 @@ use super::comparison::{
 use crate::engine::cpu::reference::max_pool as twin;
 use crate::engine::gpu::layers::chunks::pooled;
 use crate::engine::gpu::layers::max_pool;
-use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
+use crate::engine::gpu::plumbing::device::Gpu;
+use crate::engine::gpu::plumbing::step::StepUniform;
 use crate::error::Result;
 use crate::vgg::Shape;
 

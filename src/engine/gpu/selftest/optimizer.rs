@@ -6,7 +6,8 @@ use crate::engine::cpu::reference::optimizer as twin;
 use crate::engine::gpu::layers::loss_scaling;
 use crate::engine::gpu::layers::optimizer;
 use crate::engine::gpu::layers::optimizer::{Decided, Tensors};
-use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
+use crate::engine::gpu::plumbing::device::Gpu;
+use crate::engine::gpu::plumbing::step::StepUniform;
 use crate::engine::{LossScaling, Optimizer};
 use crate::error::Result;
 

@@ -8,7 +8,8 @@ use super::comparison::{
 use crate::engine::cpu::reference::{max_pool, relu as twin};
 use crate::engine::gpu::layers::chunks::pooled;
 use crate::engine::gpu::layers::relu;
-use crate::engine::gpu::plumbing::device::{Gpu, Slice, StepUniform};
+use crate::engine::gpu::plumbing::device::{Gpu, Slice};
+use crate::engine::gpu::plumbing::step::StepUniform;
 use crate::error::Result;
 use crate::vgg::Shape;
 

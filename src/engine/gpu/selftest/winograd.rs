@@ -4,7 +4,8 @@
 
 use super::comparison::{Check, distance, execute, padded, unpadded, unwritten, values};
 use crate::engine::cpu::reference::convolution::{Sizes, backward_input, backward_weight, forward};
-use crate::engine::gpu::plumbing::device::{Gpu, StepUniform};
+use crate::engine::gpu::plumbing::device::Gpu;
+use crate::engine::gpu::plumbing::step::StepUniform;
 use crate::engine::gpu::products::operands::{After, Convolution, Operands, Pass};
 use crate::engine::gpu::products::product::Product;
 use crate::engine::gpu::products::variant::Variant;

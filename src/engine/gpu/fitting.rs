@@ -1,0 +1,86 @@
+//! What a device has memory for: how many samples of a batch at once, and whether all images.
+
+use super::layers::gather::{Gallery, Residence};
+use super::network::GpuNetwork;
+use super::plumbing::device::{Gpu, Slice};
+use super::{Fault, Options};
+use super::{layout, memory};
+use crate::engine::{Images, Settings, State};
+use crate::error::{Error, Kind, Result};
+use crate::vgg::Plan;
+
+/// A network with the largest micro-batch that fits: as asked for or the whole batch, else halves of it; or with the one that
+/// peers have too.
+pub fn fit(
+    gpu: &Gpu,
+    plan: &Plan,
+    settings: &Settings,
+    state: &State,
+    (options, micro_batch): (&Options, Option<usize>),
+    metrics: &Slice,
+) -> Result<GpuNetwork> {
+    let tell = |line: &str| options.tell.iter().for_each(|tell| tell(line));
+    let layout = layout::of(plan, settings, gpu.half())?;
+    let batch = settings.batch_size;
+    let mut samples = micro_batch.or(options.micro_batch).unwrap_or(batch).clamp(1, batch);
+    let most = layout::most_samples(&layout, gpu.binding_floats())?;
+    if micro_batch.is_some() && samples > most {
+        return Err(Error::new(
+            Kind::Engine,
+            format!("micro-batches of {samples} are beyond what this adapter can bind"),
+        )
+        .with_help(format!("choose a --micro-batch of at most {most}")));
+    }
+    samples = samples.min(most);
+    let planned = |samples| memory::planned(&gpu.capabilities(), &layout, settings, samples);
+    loop {
+        if micro_batch.is_none() {
+            samples = batch.div_ceil(batch.div_ceil(samples)); // parts of about the same size
+        }
+        let memory = planned(samples);
+        tell(&format!("{}: {}", gpu.found.info.name, memory::sentence(&memory, samples, batch)));
+        let before = gpu.allocated();
+        match GpuNetwork::new(gpu, plan, layout.clone(), settings, state, samples, metrics) {
+            Err(error) if error.kind() == Kind::OutOfMemory && samples > 1 && micro_batch.is_some() => {
+                return Err(error.with_help(format!("choose a --micro-batch below {samples}")));
+            }
+            Err(error) if error.kind() == Kind::OutOfMemory && samples > 1 => {
+                tell(&format!("{error}; trying smaller micro-batches"));
+                gpu.released(gpu.allocated() - before);
+                samples = samples.div_ceil(2);
+            }
+            Err(error) if error.kind() == Kind::OutOfMemory => {
+                let least = planned(1).total() >> 20;
+                return Err(error.with_help(format!(
+                    "even one image at a time needs {least} MiB on this card: choose a smaller --width or smaller images \
+                     (-i), or train with --engine cpu"
+                )));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Puts images on the device for a network that sees them in `size`, or makes room there for those of a batch, which travel with it.
+pub fn place(gpu: &Gpu, images: &Images, size: usize, settings: &Settings, options: &Options) -> Result<Gallery> {
+    let place = |residence| {
+        let before = gpu.allocated();
+        let gallery = Gallery::new(gpu, images, size, &settings.normalisation, residence);
+        if gallery.is_err() {
+            gpu.released(gpu.allocated() - before);
+        }
+        gallery
+    };
+    let resident = match options.fault {
+        Some(Fault::Images) => Err(Error::new(Kind::OutOfMemory, "no room for images")),
+        _ => place(Residence::Device),
+    };
+    match resident {
+        Err(error) if error.kind() == Kind::OutOfMemory => {
+            let line = "the images do not fit on the device: those of each batch travel with it";
+            options.tell.iter().for_each(|tell| tell(line));
+            place(Residence::Streamed { batch: settings.batch_size })
+        }
+        other => other,
+    }
+}
