@@ -97,7 +97,7 @@ build:
 
 # The program for `mpirun` and `srun`, and the tests that need mpirun, one after another: each starts several processes.
 mpi:
-	@$(INSTALL_TOOLS) clippy mpi
+	@$(INSTALL_TOOLS) clippy mpi vulkan
 	$(CARGO) clippy --locked --features mpi --lib --bins --test mpi -- -D warnings
 	$(CARGO) build --release --locked --features mpi
 	$(CARGO) test --locked --features mpi --test mpi -- --test-threads 1

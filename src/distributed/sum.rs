@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use super::link::{Channel, Incoming, Link, Outgoing};
+use crate::engine::pages;
 use crate::engine::tree::{self, Stack};
 use crate::error::Result;
 
@@ -57,6 +58,7 @@ impl<'a> Summation<'a> {
         let others = trees.iter().map(Vec::len).sum::<usize>() - trees[me].len();
         let room = others * mine.len();
         if self.received.len() < room {
+            self.received = pages::vector(room);
             self.received.resize(room, 0.0);
         }
         let received = self.received[..room].chunks_exact_mut(mine.len().max(1));

@@ -23,6 +23,7 @@ pub mod gpu;
 pub mod images;
 pub(crate) mod layout;
 mod lifetime;
+pub(crate) mod pages;
 pub mod peers;
 mod precision;
 pub mod random;

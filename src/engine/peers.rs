@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::pages;
 use super::tree::{self, Stack};
 use crate::error::{Error, Kind, Result};
 
@@ -161,7 +162,7 @@ pub fn none_begun() -> Error {
 pub fn take_spare(spare: &mut Vec<Vec<f32>>, len: usize) -> Vec<f32> {
     let fits = spare.iter().enumerate().filter(|(_, buffer)| buffer.capacity() >= len);
     let best = fits.min_by_key(|(_, buffer)| buffer.capacity()).map(|(at, _)| at);
-    let mut buffer = best.map_or_else(Vec::new, |at| spare.swap_remove(at));
+    let mut buffer = best.map_or_else(|| pages::vector(len), |at| spare.swap_remove(at));
     buffer.resize(len, 0.0);
     buffer
 }

@@ -114,10 +114,7 @@ pub fn open<'a>(
     let peers = match (exchange, recipe.micro_batch) {
         (Some(exchange), _) => Some(Arc::clone(exchange) as Arc<dyn Peers>),
         (None, 0) => None,
-        (None, micro_batch) => {
-            target.gpu.micro_batch = Some(micro_batch);
-            Some(Arc::new(Alone::new(micro_batch)) as Arc<dyn Peers>)
-        }
+        (None, micro_batch) => Some(Arc::new(Alone::new(micro_batch)) as Arc<dyn Peers>),
     };
     target.together = peers.map(|peers| Together { peers, sync_batch_norm: recipe.sync_batch_norm });
     [train, val].into_iter().for_each(|pack| read_ahead(&pack.images));

@@ -5,6 +5,7 @@
 #![allow(missing_docs, reason = "a test")]
 
 mod bench;
+mod cards;
 mod launch;
 mod rank;
 mod training;

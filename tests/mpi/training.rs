@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::launch::{Ended, Started, start};
 
 /// A demo set, made once.
-fn data() -> &'static Path {
+pub fn data() -> &'static Path {
     static DATA: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     &DATA
         .get_or_init(|| {
@@ -47,7 +47,7 @@ fn train(runs: &Path, ranks: Option<usize>, more: &[&str]) -> Command {
     command
 }
 
-const TINY: [&str; 8] = ["--width", "0.05", "-i", "32", "-b", "8", "--augment", "crop"];
+pub const TINY: [&str; 8] = ["--width", "0.05", "-i", "32", "-b", "8", "--augment", "crop"];
 
 fn new(runs: &Path, ranks: Option<usize>, name: &str, more: &[&str]) -> Command {
     let mut command = train(runs, ranks, &[&TINY, &["--run", name][..], more].concat());
@@ -61,8 +61,15 @@ fn ok(command: Command) -> Ended {
     ended
 }
 
+/// Losses of each epoch of a run: of training and of validation.
+pub fn history(run: &Path) -> Vec<f64> {
+    let text = fs::read_to_string(run.join("history.jsonl")).expect("a history");
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    lines.flat_map(|line| ["train_loss", "val_loss"].map(|name| line[name].as_f64().expect("a number"))).collect()
+}
+
 /// The numbers of a checkpoint, without what is said of them.
-fn numbers(run: &Path) -> Vec<u8> {
+pub fn numbers(run: &Path) -> Vec<u8> {
     let bytes = fs::read(run.join("last.safetensors")).expect("a checkpoint");
     let header = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
     bytes[8 + header..].to_vec()

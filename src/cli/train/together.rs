@@ -35,6 +35,8 @@ fn as_rank(ranks: &Ranks, arguments: &Arguments) -> Result<ExitCode> {
     };
     let options = Options { ranks: Some(ranks.clone()), threads, ..arguments.options() };
     if ranks.rank() > 0 {
+        let mut options = options;
+        options.engine.gpu.tell = None; // rank 0 tells
         return follow(arguments, &stop, &options);
     }
     let code = traced(arguments, || train(arguments, &stop, options))?;

@@ -7,6 +7,7 @@ use std::ops::{Deref, DerefMut, Range};
 use super::plumbing::buffer::Buffer;
 use super::samples::Samples;
 use crate::engine::buckets::Bucket;
+use crate::engine::pages;
 use crate::engine::peers::{Peers, take_spare};
 use crate::engine::tree::{self, Stack};
 use crate::error::Result;
@@ -51,7 +52,11 @@ impl Gradients {
     pub fn new(buckets: Vec<Bucket>, travel: bool) -> Result<Self> {
         let further = vec![Vec::new(); buckets.len()];
         let values = |len| match travel {
-            true => Ok(Values::Travelling(vec![0.0; len])),
+            true => {
+                let mut values = pages::vector(len);
+                values.resize(len, 0.0);
+                Ok(Values::Travelling(values))
+            }
             false => Buffer::new(len).map(Values::Own),
         };
         let parts = buckets.into_iter().map(|bucket| values(bucket.range.len()).map(|values| (bucket, values)));

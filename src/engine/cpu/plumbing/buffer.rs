@@ -8,11 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use memmap2::MmapMut;
 use rayon::prelude::*;
 
+use crate::engine::pages::HUGE_PAGE;
 use crate::error::{Error, Kind, Result};
-
-/// Size of the pages that Linux is asked for where a buffer fills several: walking megabytes of strided data
-/// through pages of 4 KiB costs more in address translation than in arithmetic.
-const HUGE_PAGE: usize = 2 << 20;
 
 /// A zeroed slice of f32 of fixed length, aligned to pages.
 #[derive(Default)]
