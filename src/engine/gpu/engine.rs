@@ -16,7 +16,7 @@ use super::plumbing::device::Gpu;
 use super::plumbing::dispatch::Dispatch;
 use super::plumbing::readback::{Readback, Staging};
 use super::plumbing::step::StepUniform;
-use super::sharing::Sharing;
+use super::sharing::{Given, Sharing};
 use super::snapshot::{self, Home};
 use super::{Fault, Options};
 use crate::engine::peers::{Peers, Together};
@@ -45,8 +45,8 @@ pub struct GpuEngine {
     settings: Settings,
     options: Options,
     device: Device,
-    pub(super) gpu: Arc<Gpu>,
-    pub(super) network: GpuNetwork,
+    gpu: Arc<Gpu>,
+    network: GpuNetwork,
     metrics: Metrics,
     /// What it trains with others by.
     sharing: Option<Sharing>,
@@ -200,7 +200,7 @@ impl GpuEngine {
     }
 
     /// Fills the network's input for samples `first .. first + samples`, or names the calls that will.
-    pub(super) fn input<'a>(&'a self, batch: &Batch<'_>, first: usize, samples: usize) -> &'a [Dispatch] {
+    fn input<'a>(&'a self, batch: &Batch<'_>, first: usize, samples: usize) -> &'a [Dispatch] {
         match *batch {
             Batch::Picks(source, _) | Batch::Taught(source, ..) => {
                 self.attached(source).map_or(&[], |a| a.gather.as_slice())
@@ -222,7 +222,7 @@ impl GpuEngine {
     }
 
     /// What every shader sees of a step over `n` samples, of which `samples` from `first` are done at once.
-    pub(super) fn step(&self, n: usize, first: usize, samples: usize) -> StepUniform {
+    fn step(&self, n: usize, first: usize, samples: usize) -> StepUniform {
         let halves = |v: u64| [v as u32, (v >> 32) as u32];
         StepUniform {
             samples: samples as u32,
@@ -312,7 +312,14 @@ impl Engine for GpuEngine {
         };
         let update = self.rates(&optimizer, learning_rate);
         if let Some(mut sharing) = self.sharing.take() {
-            let done = sharing.step(self, &batch, n, update);
+            let given = Given {
+                gpu: &self.gpu,
+                network: &self.network,
+                samples: n,
+                input: &|first, samples| self.input(&batch, first, samples),
+                seen: &|first, samples| self.step(n, first, samples),
+            };
+            let done = sharing.step(&given, update);
             self.sharing = Some(sharing);
             self.steps += 1;
             self.metrics.arrived(done?.of(self.steps, n));

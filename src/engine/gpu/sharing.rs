@@ -10,18 +10,18 @@ use std::mem::take;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::engine::GpuEngine;
 use super::layout::{pack, unpack};
 use super::network::GpuNetwork;
-use super::plumbing::device::Slice;
+use super::plumbing::device::{Gpu, Slice};
+use super::plumbing::dispatch::Dispatch;
 use super::plumbing::readback::{Readback, Staging};
 use super::plumbing::step::StepUniform;
+use crate::engine::State;
 use crate::engine::buckets::{Bucket, Order, buckets};
 use crate::engine::layout::Place;
 use crate::engine::peers::Peers;
 use crate::engine::settling::{self, EPSILON, Normalised, Outcome};
 use crate::engine::tree::{self, Stack};
-use crate::engine::{Batch, State};
 use crate::error::Result;
 
 /// Micro-batches under way at most, so that one is computed while what another came to is taken.
@@ -40,6 +40,20 @@ pub struct Sharing {
     spare: Vec<Vec<Staging>>,
 }
 
+/// What an engine gives a step.
+pub struct Given<'a> {
+    /// Its device.
+    pub gpu: &'a Gpu,
+    /// Its network, which was given the whole batch.
+    pub network: &'a GpuNetwork,
+    /// Samples of the batch.
+    pub samples: usize,
+    /// Fills the input with so many samples from a first one on, or names the calls that will.
+    pub input: &'a dyn Fn(usize, usize) -> &'a [Dispatch],
+    /// What every shader sees of them.
+    pub seen: &'a dyn Fn(usize, usize) -> StepUniform,
+}
+
 /// A micro-batch that was submitted.
 struct UnderWay {
     leaf: usize,
@@ -51,7 +65,6 @@ struct UnderWay {
 
 /// What the micro-batches of a step came to so far.
 struct Sums {
-    batch: usize,
     /// Of each bucket.
     gradients: Vec<Stack<Vec<f32>>>,
     /// As peers are told.
@@ -79,53 +92,52 @@ impl Sharing {
         }
     }
 
-    /// A step on `batch` of `n` samples that `engine` was given, of which `update` says what its update takes. What the whole batch
-    /// came to. Errors: others are gone; the device's.
-    pub fn step(&mut self, engine: &GpuEngine, batch: &Batch<'_>, n: usize, update: StepUniform) -> Result<Outcome> {
-        let (peers, network) = (Arc::clone(&self.peers), &engine.network);
+    /// A step of which `update` says what its update takes. What the whole batch came to. Errors: others are gone; the device's.
+    pub fn step(&mut self, given: &Given<'_>, update: StepUniform) -> Result<Outcome> {
+        let (peers, network, n) = (Arc::clone(&self.peers), given.network, given.samples);
         let order = match self.order {
             Some(order) => order,
             None => *self.order.insert(Order::agreed(&*peers, &network.layout().format)?),
         };
         let gradients = self.buckets.iter().map(|_| Stack::default()).collect();
-        let mut sums = Sums { batch: n, gradients, told: Vec::new() };
+        let mut sums = Sums { gradients, told: Vec::new() };
         let mut under_way = VecDeque::new();
         for leaf in peers.leaves(n) {
             if under_way.len() == AHEAD
                 && let Some(oldest) = under_way.pop_front()
             {
-                self.take(engine, oldest, order, &mut sums, false)?;
+                self.take(given, oldest, order, &mut sums, false)?;
             }
-            under_way.push_back(self.submit(engine, batch, n, leaf)?);
+            under_way.push_back(self.submit(given, leaf)?);
         }
         if under_way.is_empty() {
-            self.buckets.iter().enumerate().try_for_each(|(number, _)| self.begin(engine, order, &mut sums, number))?;
+            self.buckets.iter().enumerate().try_for_each(|(number, _)| self.begin(given, order, &mut sums, number))?;
         }
         while let Some(oldest) = under_way.pop_front() {
-            self.take(engine, oldest, order, &mut sums, under_way.is_empty())?;
+            self.take(given, oldest, order, &mut sums, under_way.is_empty())?;
         }
         let sizes = (0..n).step_by(peers.micro_batch()).map(|first| peers.micro_batch().min(n - first));
         let told = peers.all(&sums.told)?;
         let outcome = settling::settle(&told, &self.normalised, sizes, false, &mut self.running);
         let moving = network.layout().extent.moving;
         if moving > 0 {
-            engine.gpu.write(&network.tensors(false).part(0, moving), &self.running[..moving]);
+            given.gpu.write(&network.tensors(false).part(0, moving), &self.running[..moving]);
         }
         for _ in 0..self.buckets.len() {
             let (number, sum) = peers.finish()?;
-            self.put(engine, order, number, &sum);
+            self.put(given, order, number, &sum);
             peers.give_back(sum);
         }
-        engine.gpu.write_step(engine.step(n, 0, n).with_rates(&update));
+        given.gpu.write_step((given.seen)(0, n).with_rates(&update));
         let [_, _, calls] = network.training(true);
-        engine.gpu.submit([calls], 1, &[]);
-        engine.gpu.check()?;
+        given.gpu.submit([calls], 1, &[]);
+        given.gpu.check()?;
         Ok(outcome)
     }
 
-    /// Submits micro-batch `leaf` of a batch of `n` samples: a submission for each bucket, which copies it.
-    fn submit(&mut self, engine: &GpuEngine, batch: &Batch<'_>, n: usize, leaf: usize) -> Result<UnderWay> {
-        let (gpu, network) = (&engine.gpu, &engine.network);
+    /// Submits micro-batch `leaf`: a submission for each bucket, which copies it.
+    fn submit(&mut self, given: &Given<'_>, leaf: usize) -> Result<UnderWay> {
+        let (gpu, network, n) = (given.gpu, given.network, given.samples);
         let Range { start: first, end } = tree::samples_of(leaf..leaf + 1, n, self.peers.micro_batch());
         let samples = end - first;
         let ranges = self.ranges(network);
@@ -133,8 +145,8 @@ impl Sharing {
             Some(staging) => staging.into_iter(),
             None => ranges.iter().map(|ranges| Staging::new(gpu, ranges)).collect::<Result<Vec<_>>>()?.into_iter(),
         };
-        let input = engine.input(batch, first, samples);
-        gpu.write_step(StepUniform { accumulate: 0, ..engine.step(n, first, samples) });
+        let input = (given.input)(first, samples);
+        gpu.write_step(StepUniform { accumulate: 0, ..(given.seen)(first, samples) });
         let [forward, ..] = network.training(false);
         let parts = network.backward_to(self.buckets.iter().map(|bucket| bucket.step));
         let mut readbacks = Vec::with_capacity(ranges.len());
@@ -166,13 +178,13 @@ impl Sharing {
     }
 
     /// Takes what a micro-batch came to; with the `last` one each bucket begins to travel as soon as it is there.
-    fn take(&mut self, engine: &GpuEngine, done: UnderWay, order: Order, sums: &mut Sums, last: bool) -> Result<()> {
-        let (gpu, peers) = (&engine.gpu, Arc::clone(&self.peers));
+    fn take(&mut self, given: &Given<'_>, done: UnderWay, order: Order, sums: &mut Sums, last: bool) -> Result<()> {
+        let (gpu, peers) = (given.gpu, Arc::clone(&self.peers));
         let UnderWay { leaf, samples, buckets, outcome } = done;
         let mut staging = Vec::with_capacity(buckets.len() + 1);
         for (number, readback) in buckets.into_iter().enumerate() {
             readback.wait(gpu)?;
-            let sum = readback.look(gpu, 0, |values| self.outgoing(engine.network.places(), order, number, values))?;
+            let sum = readback.look(gpu, 0, |values| self.outgoing(given.network.places(), order, number, values))?;
             sums.gradients[number].push(leaf..leaf + 1, sum, |mut left, right| {
                 tree::add(&mut left, &right);
                 peers.give_back(right);
@@ -180,7 +192,7 @@ impl Sharing {
             });
             staging.push(readback.done());
             if last {
-                self.begin(engine, order, sums, number)?;
+                self.begin(given, order, sums, number)?;
             }
         }
         outcome.wait(gpu)?;
@@ -204,9 +216,9 @@ impl Sharing {
     }
 
     /// Lets the sums of bucket `number` travel.
-    fn begin(&self, engine: &GpuEngine, order: Order, sums: &mut Sums, number: usize) -> Result<()> {
-        let len = order.numbers(&self.buckets[number], engine.network.places());
-        self.peers.begin(number, sums.batch, len, take(&mut sums.gradients[number]).into_nodes())
+    fn begin(&self, given: &Given<'_>, order: Order, sums: &mut Sums, number: usize) -> Result<()> {
+        let len = order.numbers(&self.buckets[number], given.network.places());
+        self.peers.begin(number, given.samples, len, take(&mut sums.gradients[number]).into_nodes())
     }
 
     /// Bucket `number` as it travels, of its `values` on the device.
@@ -227,16 +239,16 @@ impl Sharing {
     }
 
     /// Writes the sum of bucket `number` to the device.
-    fn put(&self, engine: &GpuEngine, order: Order, number: usize, sum: &[f32]) {
-        let (bucket, Some(gradients)) = (&self.buckets[number], engine.network.all_gradients()) else { return };
+    fn put(&self, given: &Given<'_>, order: Order, number: usize, sum: &[f32]) {
+        let (bucket, Some(gradients)) = (&self.buckets[number], given.network.all_gradients()) else { return };
         match order {
-            Order::Memory => engine.gpu.write(&gradients.part(bucket.range.start, bucket.range.len()), sum),
+            Order::Memory => given.gpu.write(&gradients.part(bucket.range.start, bucket.range.len()), sum),
             Order::Torchvision => {
                 let mut rest = sum;
-                for place in bucket.tensors(engine.network.places()) {
+                for place in bucket.tensors(given.network.places()) {
                     let (values, after) = rest.split_at(place.elements());
                     let to = gradients.part(place.range.start, place.range.len());
-                    engine.gpu.write(&to, &pack(place, values));
+                    given.gpu.write(&to, &pack(place, values));
                     rest = after;
                 }
             }
