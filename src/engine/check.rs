@@ -72,6 +72,10 @@ pub fn batch(
             if let Some(fault) = picks.iter().find_map(|pick| pick.fault(images)) {
                 return Err(refused(fault));
             }
+            let enhanced = |pick: &super::Pick| pick.views().any(|view| view.enhancement.is_some());
+            if settings.most_enhanced(source) == 0 && picks.iter().any(enhanced) {
+                return Err(refused(format!("an enhanced image of {source:?}, for which there is no room")));
+            }
             if !images.labels.is_empty() {
                 let size = plan.network.image_size;
                 targets.extend(picks.iter().map(|pick| pick.target(&images.labels, size)));

@@ -19,6 +19,7 @@ use crate::vgg::plan::TensorSpec;
 pub(crate) mod buckets;
 pub mod check;
 pub mod cpu;
+pub mod enhancement;
 pub mod gpu;
 pub mod images;
 pub(crate) mod layout;
@@ -136,6 +137,8 @@ pub struct Settings {
     pub taught: f32,
     /// Key of the dropout masks, with the step and the element's index as counter.
     pub seed: u64,
+    /// Whether train images are enhanced ([`sample::View::enhancement`]), which takes room for those of a batch.
+    pub enhances: bool,
     /// Worker threads of a CPU engine; never changes the result.
     pub threads: usize,
     /// Keeps to the most exact kernels: no Winograd F(4x4, 3x3), whose rounding errors are some ten times those of the
@@ -155,9 +158,15 @@ impl Settings {
             label_smoothing: 0.0,
             taught: 0.0,
             seed: 0,
+            enhances: false,
             threads,
             precise: false,
         }
+    }
+
+    /// Images of a batch of `source` at most that are enhanced: each sample may be mixed of two.
+    pub fn most_enhanced(&self, source: Source) -> usize {
+        if self.enhances && source == Source::Train { 2 * self.batch_size } else { 0 }
     }
 
     /// Whether an engine has averaged weights besides the live ones.

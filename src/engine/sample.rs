@@ -3,15 +3,18 @@
 //!
 //! It draws nothing (`training::augment` does) and touches no pixels (the engines' gathers do). An augmentation is a field
 //! here, a draw there, and a line in each of three gathers: `shaders/layers/gather.wgsl`, `cpu/layers/gather.rs` and their twin
-//! `cpu/reference/gather.rs`.
+//! `cpu/reference/gather.rs`; one that needs a whole image is an [`Enhancement`], and no gather knows of it.
 
+use super::enhancement::Enhancement;
 use super::images::Images;
 
-/// One image as a network is shown it: moved or warped, mirrored, then resized, coloured, normalised and erased.
+/// One image as a network is shown it: enhanced, moved or warped, mirrored, then resized, coloured, normalised and erased.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct View {
     /// Index into [`Images`].
     pub index: u32,
+    /// What happens to the whole image first.
+    pub enhancement: Option<Enhancement>,
     /// Which part of the image is seen.
     pub geometry: Geometry,
     /// Mirror left and right, after the crop.
@@ -228,7 +231,10 @@ impl View {
             }
         }
         let bits = self.colour.map_or(8, |c| c.posterize);
-        (!(1..=8).contains(&bits)).then(|| format!("posterised to {bits} bits: from 1 to 8 are possible"))
+        if !(1..=8).contains(&bits) {
+            return Some(format!("posterised to {bits} bits: from 1 to 8 are possible"));
+        }
+        self.enhancement.and_then(Enhancement::fault)
     }
 }
 
@@ -416,6 +422,7 @@ mod tests {
             warped(Warp { x: [f64::INFINITY, 0.0, 0.0], ..whole }),
             warped(Warp { y: [0.0, 1e9, 0.0], ..whole }),
             View { colour: Some(posterized), ..View::default() }.into(),
+            View { enhancement: Some(Enhancement::Contrast(f64::NAN)), ..View::default() }.into(),
         ] {
             assert!(wrong.fault(&images).is_some(), "{wrong:?}");
         }

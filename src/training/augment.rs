@@ -14,8 +14,10 @@ use std::ops::Range;
 use rand::{Rng, RngExt};
 use rand_distr::{Beta, Distribution, StandardNormal};
 
+use super::choices::TrivialAugment;
 use super::run::{Augment, Recipe};
 use crate::engine::View;
+use crate::engine::enhancement::Enhancement;
 use crate::engine::sample::{Area, Blend, Colour, Geometry, Warp};
 
 /// Pixels of padding on each side of `--augment crop`.
@@ -44,7 +46,7 @@ const GREY: [f64; 3] = [0.299, 0.587, 0.114];
 pub struct Augmentation {
     augment: Augment,
     crop_scale: f64,
-    trivial: bool,
+    trivial: TrivialAugment,
     colour_shift: f64,
     erase: f64,
     mixup: f64,
@@ -88,8 +90,10 @@ impl Augmentation {
             }
             Augment::ResizedCrop => view.geometry = Geometry::Warped(self.resized_crop(generator)),
         }
-        if self.trivial {
-            self.trivial_augment(&mut view, generator);
+        match self.trivial {
+            TrivialAugment::Off => {}
+            TrivialAugment::Ten => self.trivial_augment(10, &mut view, generator),
+            TrivialAugment::Wide => self.trivial_augment(14, &mut view, generator),
         }
         if self.colour_shift > 0.0 {
             let mut shift = [0.0; 3];
@@ -139,12 +143,12 @@ impl Augmentation {
         Warp::crop(0, 0, width, height)
     }
 
-    /// One operation of TrivialAugment Wide, of a strength drawn from 31: of its 14 those that need one pixel and its
-    /// neighbours only, so without contrast, sharpness, autocontrast and equalize.
-    fn trivial_augment(&self, view: &mut View, generator: &mut impl Rng) {
+    /// One of the first `operations` of the fourteen of TrivialAugment Wide, of a strength drawn from 31. Runs that began with
+    /// the first ten go on with them.
+    fn trivial_augment(&self, operations: i32, view: &mut View, generator: &mut impl Rng) {
         const NONE: [[f64; 3]; 2] = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]];
         let (operation, bin, minus) =
-            (generator.random_range(0..10), generator.random_range(0..=30u32), generator.random());
+            (generator.random_range(0..operations), generator.random_range(0..=30u32), generator.random());
         let strength = f64::from(bin) / 30.0;
         let signed = |most: f64| if minus { -most * strength } else { most * strength };
         let [width, height] = self.extent.map(f64::from);
@@ -162,7 +166,11 @@ impl Augmentation {
             6 => view.colour.get_or_insert_default().matrix = blended(1.0 + signed(0.99), [0.0; 3]),
             7 => view.colour.get_or_insert_default().matrix = blended(1.0 + signed(0.99), GREY),
             8 => view.colour.get_or_insert_default().posterize = 8 - (6 * bin + 15) / 30,
-            _ => view.colour.get_or_insert_default().solarize = (255.0 * (1.0 - strength)) as f32,
+            9 => view.colour.get_or_insert_default().solarize = (255.0 * (1.0 - strength)) as f32,
+            10 => view.enhancement = Some(Enhancement::Contrast(1.0 + signed(0.99))),
+            11 => view.enhancement = Some(Enhancement::Sharpness(1.0 + signed(0.99))),
+            12 => view.enhancement = Some(Enhancement::AutoContrast),
+            _ => view.enhancement = Some(Enhancement::Equalize),
         }
         if inner != NONE {
             let [columns, rows] = self.extent;
@@ -239,7 +247,7 @@ mod tests {
             let recipe = Recipe {
                 augment,
                 crop_scale: 0.08,
-                trivial_augment: true,
+                trivial_augment: TrivialAugment::Wide,
                 color_shift: 0.1,
                 erase: 0.5,
                 mixup: 0.2,
@@ -301,10 +309,23 @@ mod tests {
 
     #[test]
     fn trivial_augment_is_one_operation_and_reaches_all() {
-        let views = views(&Recipe { augment: Augment::None, trivial_augment: true, ..Recipe::default() });
+        let all = |set| views(&Recipe { augment: Augment::None, trivial_augment: set, ..Recipe::default() });
+        let views = all(TrivialAugment::Ten);
+        assert!(views.iter().all(|view| view.enhancement.is_none()));
         let plain = views.iter().filter(|view| **view == View::default()).count();
         // The identity, and a strength of 0 of most others.
         assert!((COUNT as usize / 10..COUNT as usize / 6).contains(&plain), "{plain}");
+        let views = all(TrivialAugment::Wide);
+        let enhanced = |wanted: fn(Enhancement) -> bool| {
+            let count = views.iter().filter_map(|view| view.enhancement).filter(|e| wanted(*e)).count();
+            assert!(count.abs_diff(COUNT as usize / 14) < 60, "{count}");
+        };
+        enhanced(|e| matches!(e, Enhancement::Contrast(factor) if (0.01 - 1e-9..1.99 + 1e-9).contains(&factor)));
+        enhanced(|e| matches!(e, Enhancement::Sharpness(factor) if (0.01 - 1e-9..1.99 + 1e-9).contains(&factor)));
+        enhanced(|e| e == Enhancement::AutoContrast);
+        enhanced(|e| e == Enhancement::Equalize);
+        let alone = |view: &View| View { enhancement: None, ..*view } == View::default();
+        assert!(views.iter().all(|view| view.enhancement.is_none() || alone(view)));
         let colour = |wanted: fn(&Colour) -> bool| views.iter().filter_map(|v| v.colour.as_ref()).any(wanted);
         assert!(colour(|c| c.posterize == 2) && colour(|c| c.solarize == 0.0) && colour(|c| c.matrix[0][0] > 1.9));
         assert!(colour(|c| c.matrix[0][1] < -0.5 || c.matrix[0][1] > 0.5));

@@ -1,5 +1,6 @@
 //! What a recipe chooses by name.
 
+use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
 /// How the learning rate moves.
@@ -25,6 +26,30 @@ pub enum Select {
     Top1,
     /// The last epoch
     Last,
+}
+
+/// Of which operations of TrivialAugment each train image goes through one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum TrivialAugment {
+    /// None
+    #[default]
+    Off,
+    /// Ten of the fourteen, all that earlier versions drew: no contrast, sharpness, autocontrast and equalize
+    Ten,
+    /// The fourteen of TrivialAugment Wide
+    #[value(alias = "on")]
+    Wide,
+}
+
+impl TrivialAugment {
+    /// As files have it, of which those of versions that drew but ten say `true`.
+    pub fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(from)? {
+            toml::Value::Boolean(on) => Ok(if on { Self::Ten } else { Self::Off }),
+            named => named.try_into().map_err(D::Error::custom),
+        }
+    }
 }
 
 impl Schedule {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::thread;
 
+use super::choices::TrivialAugment;
 use super::first_weights;
 use super::packs::Packs;
 use super::run::{Recipe, Run};
@@ -106,6 +107,7 @@ pub fn open<'a>(
         label_smoothing: recipe.label_smoothing,
         taught: if recipe.distill.is_empty() { 0.0 } else { recipe.distill_weight as f32 },
         seed: recipe.seed,
+        enhances: recipe.trivial_augment == TrivialAugment::Wide,
         threads: options.threads,
         precise: options.engine.precise,
     };

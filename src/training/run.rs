@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::choices::{Schedule, Select};
+use super::choices::{Schedule, Select, TrivialAugment};
 use super::sizes::Sizes;
 use super::tensorboard;
 use crate::dataset::Identity;
@@ -87,9 +87,9 @@ pub struct Recipe {
     /// Share of an image that a resized crop has at least.
     #[serde(default = "crop_scale", skip_serializing_if = "is_crop_scale")]
     pub crop_scale: f64,
-    /// Whether each train image goes through one operation of TrivialAugment.
-    #[serde(default, skip_serializing_if = "is_off")]
-    pub trivial_augment: bool,
+    /// Of which operations of TrivialAugment each train image goes through one.
+    #[serde(default, skip_serializing_if = "is_off", deserialize_with = "TrivialAugment::read")]
+    pub trivial_augment: TrivialAugment,
     /// Standard deviation of the shift of train images' colours along their principal components; 0 for none.
     #[serde(default, skip_serializing_if = "is_off")]
     pub color_shift: f64,
@@ -168,7 +168,7 @@ impl Default for Recipe {
             ema: 0.0,
             augment: Augment::Flip,
             crop_scale: crop_scale(),
-            trivial_augment: false,
+            trivial_augment: TrivialAugment::Off,
             color_shift: 0.0,
             erase: 0.0,
             mixup: 0.0,

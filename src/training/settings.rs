@@ -142,7 +142,10 @@ pub const SETTINGS: &[Setting] = &[
         _ => v.into(),
     }),
     value("training.crop_scale", "crop-scale", "Least share of a resized crop", |v| format!("crops from {v}")),
-    switch("training.trivial_augment", "trivial-augment", Form::On, "TrivialAugment", |_| "TrivialAugment".into()),
+    value("training.trivial_augment", "trivial-augment", "TrivialAugment", |v| match v {
+        "ten" => "TrivialAugment of ten".into(),
+        _ => "TrivialAugment".into(),
+    }),
     value("training.color_shift", "color-shift", "Color shift", |v| format!("color shift {v}")),
     value("training.erase", "erase", "Random erasing", |v| format!("erasing {v}")),
     value("training.mixup", "mixup", "Mixup", |v| format!("mixup {v}")),

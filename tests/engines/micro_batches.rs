@@ -27,6 +27,7 @@ pub fn settings() -> Settings {
         update: Update::default(),
         label_smoothing: 0.1,
         taught: 0.0,
+        enhances: false,
         seed: 3,
         threads: 2,
         precise: false,

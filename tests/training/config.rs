@@ -102,6 +102,28 @@ fn the_settings_of_another_run_make_the_same_run() {
     );
 }
 
+/// A run of a version that drew ten operations goes on with them, and so does one that takes its settings from it.
+#[test]
+fn trivial_augment_is_as_wide_as_the_run_says() {
+    let runs = tempfile::tempdir().expect("a folder");
+    ok(train(runs.path(), "demo-wide", &["--trivial-augment", "-e", "1"]));
+    ok(train(runs.path(), "demo-ten", &["--trivial-augment=ten", "-e", "1"]));
+    ok(train(runs.path(), "demo-old", &["--trivial-augment=ten", "-e", "1", "--max-steps", "2"]));
+    let run = |name: &str| runs.path().join(name);
+    let file = Run::path(&run("demo-old"));
+    let text = files::read_to_string(&file).expect("run.toml");
+    assert!(text.contains("trivial_augment = \"ten\""), "{text}");
+    fs::write(&file, text.replace("trivial_augment = \"ten\"", "trivial_augment = true")).expect("written");
+    let of_old = printed(&["--config", file.to_str().expect("text")]);
+    assert!(of_old.contains("trivial_augment = \"ten\""), "{of_old}");
+    let error = fails(resume(runs.path(), "demo-old", &["--trivial-augment"]), 2);
+    assert!(error.contains("--trivial-augment wide, where the run has ten"), "{error}");
+    ok(resume(runs.path(), "demo-old", &["-e", "1"]));
+    let bytes = |name: &str| fs::read(run(name).join("best.safetensors")).expect("weights");
+    assert!(bytes("demo-old") == bytes("demo-ten"), "what it would have drawn");
+    assert!(bytes("demo-wide") != bytes("demo-ten"));
+}
+
 #[test]
 fn what_a_run_began_from_and_paused_at_stays_its_own() {
     let runs = tempfile::tempdir().expect("a folder");

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::values;
 use crate::error::{Error, Result};
+use crate::training::choices::TrivialAugment;
 use crate::training::run::{Augment, Recipe};
 
 /// What happens to train images, in this order; nothing of it does to others.
@@ -19,10 +20,11 @@ pub struct AugmentArguments {
     #[arg(long, value_name = "SHARE", default_value_t = Recipe::default().crop_scale, allow_negative_numbers = true,
           value_parser = values::real(Bound::Excluded(0.0), Bound::Included(1.0)))]
     pub crop_scale: f64,
-    /// One operation of TrivialAugment an image, drawn anew each epoch: shear, translate, rotate, brightness, color,
-    /// posterize, solarize or none
-    #[arg(long)]
-    pub trivial_augment: bool,
+    /// One operation of TrivialAugment Wide an image, drawn anew each epoch: shear, translate, rotate, brightness, color,
+    /// contrast, sharpness, posterize, solarize, autocontrast, equalize or none
+    #[arg(long, value_name = "SET", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "wide",
+          default_value_t = Recipe::default().trivial_augment)]
+    pub trivial_augment: TrivialAugment,
     /// Shift colors along their principal components, with this deviation (the paper: 0.1)
     #[arg(long, value_name = "X", default_value_t = Recipe::default().color_shift, allow_negative_numbers = true,
           visible_alias = "colour-shift", value_parser = values::real(Bound::Included(0.0), Bound::Included(10.0)))]

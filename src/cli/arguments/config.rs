@@ -150,6 +150,7 @@ fn flag(setting: &Setting, value: &Value) -> Result<Option<String>, String> {
             };
         }
         (Form::Value, Value::Float(number)) => number.to_string(),
+        (Form::Value, Value::Boolean(true)) if setting.key == "training.trivial_augment" => "ten".into(), // all there were
         (Form::Value, Value::Array(values)) if values.is_empty() => return Ok(None),
         (Form::Value, Value::Table(_)) => match Normalisation::deserialize(value.clone()) {
             Ok(known) if setting.key == "training.normalisation" => known.name().unwrap_or("dataset").to_owned(),

@@ -162,8 +162,8 @@ impl GpuEngine {
     }
 
     /// Puts images on the device, or makes room there for those of a batch.
-    fn place(&self, images: &Images) -> Result<Gallery> {
-        place(&self.gpu, images, self.plan.network.image_size, &self.settings, &self.options)
+    fn place(&self, source: Source, images: &Images) -> Result<Gallery> {
+        place(&self.gpu, (source, images), self.plan.network.image_size, &self.settings, &self.options)
     }
 
     /// Builds the network anew with half the micro-batch, in the same state.
@@ -281,7 +281,7 @@ impl Engine for GpuEngine {
     fn attach(&mut self, source: Source, images: Images) -> Result<()> {
         check::images(&images)?;
         let gallery = loop {
-            match self.place(&images) {
+            match self.place(source, &images) {
                 Err(error)
                     if error.kind() == Kind::OutOfMemory && self.network.samples() > 1 && self.sharing.is_none() =>
                 {

@@ -5,7 +5,7 @@ use super::network::GpuNetwork;
 use super::plumbing::device::{Gpu, Slice};
 use super::{Fault, Options};
 use super::{layout, memory};
-use crate::engine::{Images, Settings, State};
+use crate::engine::{Images, Settings, Source, State};
 use crate::error::{Error, Kind, Result};
 use crate::vgg::Plan;
 
@@ -62,7 +62,13 @@ pub fn fit(
 }
 
 /// Puts images on the device for a network that sees them in `size`, or makes room there for those of a batch, which travel with it.
-pub fn place(gpu: &Gpu, images: &Images, size: usize, settings: &Settings, options: &Options) -> Result<Gallery> {
+pub fn place(
+    gpu: &Gpu,
+    (source, images): (Source, &Images),
+    size: usize,
+    settings: &Settings,
+    options: &Options,
+) -> Result<Gallery> {
     let place = |residence| {
         let before = gpu.allocated();
         let gallery = Gallery::new(gpu, images, size, &settings.normalisation, residence);
@@ -73,7 +79,7 @@ pub fn place(gpu: &Gpu, images: &Images, size: usize, settings: &Settings, optio
     };
     let resident = match options.fault {
         Some(Fault::Images) => Err(Error::new(Kind::OutOfMemory, "no room for images")),
-        _ => place(Residence::Device),
+        _ => place(Residence::Device { enhanced: settings.most_enhanced(source) }),
     };
     match resident {
         Err(error) if error.kind() == Kind::OutOfMemory => {

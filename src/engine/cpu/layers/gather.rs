@@ -1,4 +1,4 @@
-//! From picks to activations: crop or warp, mirror, resize, colour, normalise and mix u8 pixels where they lie, a sample a
+//! From picks to activations: enhance, crop or warp, mirror, resize, colour, normalise and mix u8 pixels where they lie, a sample a
 //! task; twin [`reference::gather`](crate::engine::cpu::reference::gather).
 //!
 //! Resizing filters rows first and columns after, with the windows of [`resample`](crate::engine::resample), without
@@ -20,6 +20,8 @@ pub struct Gallery {
     size: usize,
     /// Filters of rows and columns; `None` where the images have the network's size already.
     filters: Option<(Vec<Window>, Vec<Window>)>,
+    /// One enhanced image a thread.
+    enhanced: Scratch,
     /// One filtered image row a thread.
     line: Scratch,
     /// The second of two mixed images, one a thread.
@@ -39,9 +41,10 @@ impl Gallery {
     pub fn new(images: Images, size: usize, threads: usize) -> Result<Self> {
         let fits = images.height == size && images.width == size;
         let filters = (!fits).then(|| (windows(images.height, size), windows(images.width, size)));
+        let enhanced = Scratch::new(threads, (images.height * images.width * 3).div_ceil(size_of::<f32>()))?;
         let line = Scratch::new(threads, images.width * 3)?;
         let second = Scratch::new(threads, size * size * 3)?;
-        Ok(Self { images, size, filters, line, second })
+        Ok(Self { images, size, filters, enhanced, line, second })
     }
 
     /// Fills `to` [n, size, size, 3] with the picked samples. The picks lie within the images.
@@ -71,9 +74,17 @@ impl Gallery {
     fn see(&self, view: &View, normalisation: &Normalisation, to: &mut [f32]) {
         let sample = self.images.height * self.images.width * 3;
         let image = &(*self.images.pixels).as_ref()[view.index as usize * sample..][..sample];
-        match view.geometry {
+        let mut place = |image: &[u8]| match view.geometry {
             Geometry::Moved { x, y } => self.moved(Moved { image, flip: view.flip, by: [x, y] }, to),
             Geometry::Warped(warp) => self.warped(image, &warp, view.flip, to),
+        };
+        match view.enhancement {
+            None => place(image),
+            Some(enhancement) => self.enhanced.with(|enhanced| {
+                let enhanced = &mut bytemuck::cast_slice_mut(enhanced)[..sample];
+                enhancement.apply(image, self.images.width, enhanced);
+                place(enhanced);
+            }),
         }
         if let Some(colour) = &view.colour {
             to.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| coloured(colour, pixel));

@@ -1,7 +1,9 @@
-//! From picks to activations: take an image, move the crop window (black outside) or warp it, mirror, resize with the
-//! triangle filter of [`resample`](crate::engine::resample), colour, normalise as (value / 255 - mean) / std, erase, mix.
+//! From picks to activations: take an image, enhance it, move the crop window (black outside) or warp it, mirror, resize with
+//! the triangle filter of [`resample`](crate::engine::resample), colour, normalise as (value / 255 - mean) / std, erase, mix.
 //!
 //! Images u8 [count, height, width, 3], output [n, size, size, 3]. The resized value is not rounded to u8.
+
+use std::sync::Arc;
 
 use super::Real;
 use crate::engine::resample::{Window, windows};
@@ -13,9 +15,10 @@ pub fn gather<T: Real>(images: &Images, picks: &[Pick], size: usize, normalisati
     let windows = [windows(images.height, size), windows(images.width, size)];
     let mut output = Vec::with_capacity(picks.len() * size * size * 3);
     for pick in picks {
+        let views: Vec<_> = pick.views().map(|view| enhanced(images, *view)).collect();
         for row in 0..size {
             for column in 0..size {
-                let see = |view: &View| {
+                let see = |(images, view): &(Images, View)| {
                     let erased = view.erased.is_some_and(|area| area.holds(size, row, column));
                     let value = shown(images, view, &windows, row, column);
                     std::array::from_fn::<f64, 3, _>(|c| {
@@ -23,11 +26,11 @@ pub fn gather<T: Real>(images: &Images, picks: &[Pick], size: usize, normalisati
                         if erased { 0.0 } else { (value[c] / 255.0 - mean) / std }
                     })
                 };
-                let first = see(&pick.view);
+                let first = see(&views[0]);
                 let value = match &pick.mix {
                     None => first,
                     Some(mix) => {
-                        let second = see(&mix.view);
+                        let second = see(&views[1]);
                         let share = match mix.blend {
                             Blend::Share(share) => f64::from(share),
                             Blend::Area(area) => f64::from(u8::from(!area.holds(size, row, column))),
@@ -40,6 +43,17 @@ pub fn gather<T: Real>(images: &Images, picks: &[Pick], size: usize, normalisati
         }
     }
     output
+}
+
+/// The view of an image that is enhanced as the same view of the one that comes of it.
+fn enhanced(images: &Images, view: View) -> (Images, View) {
+    let Some(enhancement) = view.enhancement else { return (images.clone(), view) };
+    let bytes = images.height * images.width * 3;
+    let mut pixels = vec![0; bytes];
+    let from = &(*images.pixels).as_ref()[view.index as usize * bytes..][..bytes];
+    enhancement.apply(from, images.width, &mut pixels);
+    let alone = Images { pixels: Arc::new(pixels), count: 1, labels: Arc::new([]), ..*images };
+    (alone, View { index: 0, enhancement: None, ..view })
 }
 
 /// One coloured pixel of an output, in 0..255.

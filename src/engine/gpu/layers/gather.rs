@@ -3,13 +3,14 @@
 //! [`reference::gather`](crate::engine::cpu::reference::gather).
 //!
 //! The images of a split lie on the device, in shards no larger than what a shader can see, or stay with the host, and
-//! those of each batch travel with it. It trusts that picks lie within the images.
+//! those of each batch travel with it; so do images that are enhanced, which the host does. It trusts that picks lie within the
+//! images.
 
 use crate::engine::gpu::plumbing::source::shader;
-use std::ops::Range;
 
 use wgpu::{BufferSize, BufferUsages};
 
+use crate::engine::enhancement::Enhancement;
 use crate::engine::gpu::plumbing::device::{Gpu, Slice};
 use crate::engine::gpu::plumbing::dispatch::{Dispatch, spread};
 use crate::engine::gpu::plumbing::source::Access;
@@ -17,7 +18,7 @@ use crate::engine::gpu::plumbing::source::Access::{Read, Write};
 use crate::engine::gpu::plumbing::source::Source;
 use crate::engine::resample::{Window, windows};
 use crate::engine::sample::Packed;
-use crate::engine::{Images, Normalisation, Pick};
+use crate::engine::{Images, Normalisation, Pick, View};
 use crate::error::{Error, Kind, Result};
 
 /// Four-byte numbers of a pick on the device.
@@ -33,8 +34,11 @@ const MOST_TAPS: usize = 60_000;
 /// Where pixels lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Residence {
-    /// All of them on the device.
-    Device,
+    /// All of them on the device, with room for those of a batch that are enhanced.
+    Device {
+        /// The most of them.
+        enhanced: usize,
+    },
     /// With the host; a batch's images are sent with it.
     Streamed {
         /// The largest batch.
@@ -86,8 +90,16 @@ fn image_bytes(images: &Images) -> (usize, usize) {
 /// Images that have a place on the device.
 fn places(images: &Images, resident: Residence) -> usize {
     match resident {
-        Residence::Device => images.count,
+        Residence::Device { enhanced } => images.count + enhanced,
         Residence::Streamed { batch } => 2 * batch, // each may be mixed of two
+    }
+}
+
+/// How many of these places belong to one image for good: the first.
+fn kept(images: &Images, resident: Residence) -> usize {
+    match resident {
+        Residence::Device { .. } => images.count,
+        Residence::Streamed { .. } => 0,
     }
 }
 
@@ -173,7 +185,7 @@ impl Gallery {
             }
             gallery.windows = Some(gpu.upload("resize windows", &table)?);
         }
-        if resident == Residence::Device {
+        if let Residence::Device { .. } = resident {
             gallery.upload(gpu)?;
         }
         Ok(gallery)
@@ -199,18 +211,21 @@ impl Gallery {
             })
         })?;
         let mut under_way = [None, None];
+        let of = |shard: &Shard| shard.count.min(self.images.count.saturating_sub(shard.first));
         let pieces =
-            self.shards.iter().flat_map(|shard| (0..shard.count).step_by(piece).map(move |start| (shard, start)));
+            self.shards.iter().flat_map(|shard| (0..of(shard)).step_by(piece).map(move |start| (shard, start)));
         for (turn, (shard, start)) in pieces.enumerate() {
             let (staging, under_way) = (&staging[turn % 2], &mut under_way[turn % 2]);
             if let Some(before) = under_way.take() {
                 gpu.wait(Some(before))?; // by when it is mapped again
             }
-            let count = piece.min(shard.count - start);
+            let count = piece.min(of(shard) - start);
             let bytes = (count * place) as u64;
             let mut view = staging.slice(..bytes).get_mapped_range_mut().map_err(failed)?;
-            let images = (start..start + count).map(|at| shard.first + at);
-            self.fill(images, |range, image| view.slice(range).copy_from_slice(image));
+            for at in 0..count {
+                let image = self.image(shard.first + start + at);
+                view.slice(at * place..at * place + image.len()).copy_from_slice(image);
+            }
             drop(view);
             staging.unmap();
             let to = Slice { offset: shard.pixels.offset + (start * place) as u64, bytes, ..shard.pixels.clone() };
@@ -220,43 +235,52 @@ impl Gallery {
         gpu.wait(None)
     }
 
-    /// Hands `put` the pixels of `images` and the bytes that are their place.
-    fn fill(&self, images: impl Iterator<Item = usize>, mut put: impl FnMut(Range<usize>, &[u8])) {
-        let (bytes, place) = image_bytes(&self.images);
-        let pixels: &[u8] = (*self.images.pixels).as_ref();
-        for (at, index) in images.enumerate() {
-            let image = pixels.get(index * bytes..(index + 1) * bytes).unwrap_or(&[]);
-            put(at * place..at * place + image.len(), image);
+    fn image(&self, index: usize) -> &[u8] {
+        let (bytes, _) = image_bytes(&self.images);
+        (*self.images.pixels).as_ref().get(index * bytes..(index + 1) * bytes).unwrap_or(&[])
+    }
+
+    /// Writes images, each as it is or enhanced, to the places of `shard` from `at` on.
+    fn send(&self, gpu: &Gpu, shard: &Shard, at: usize, images: &[(u32, Option<Enhancement>)]) {
+        let (_, place) = image_bytes(&self.images);
+        let Some(size) = BufferSize::new((images.len() * place) as u64) else { return };
+        let offset = shard.pixels.offset + (at * place) as u64;
+        // What fails here is told by an error scope or by the next check.
+        let Some(mut view) = gpu.queue.write_buffer_with(&shard.pixels.buffer, offset, size) else { return };
+        let mut enhanced = Vec::new();
+        for (turn, (index, enhancement)) in images.iter().enumerate() {
+            let mut image = self.image(*index as usize);
+            if let Some(enhancement) = enhancement {
+                enhanced.resize(image.len(), 0);
+                enhancement.apply(image, self.images.width, &mut enhanced);
+                image = &enhanced;
+            }
+            view.slice(turn * place..turn * place + image.len()).copy_from_slice(image);
         }
     }
 
-    /// Writes `images` to the first places of `shard`.
-    fn send(&self, gpu: &Gpu, shard: &Shard, images: impl ExactSizeIterator<Item = usize>) {
-        let (_, place) = image_bytes(&self.images);
-        let Some(size) = BufferSize::new((images.len() * place) as u64) else { return };
-        // What fails here is told by an error scope or by the next check.
-        let Some(mut view) = gpu.queue.write_buffer_with(&shard.pixels.buffer, shard.pixels.offset, size) else {
-            return;
-        };
-        self.fill(images, |range, image| view.slice(range).copy_from_slice(image));
-    }
-
     /// Writes what the next submissions are to gather: `picks` to `slice` ([`PICK`] numbers each, for a whole batch), and
-    /// the pixels of streamed images.
+    /// the pixels of images that are streamed or enhanced.
     pub fn load(&self, gpu: &Gpu, picks: &[Pick], slice: &Slice) {
         let streamed = matches!(self.resident, Residence::Streamed { .. });
-        let second = |pick: &Pick| pick.mix.map_or(pick.view.index, |mix| mix.view.index);
-        let pack = |(position, pick): (usize, &Pick)| {
-            let sent = [position, picks.len() + position].map(|place| place as u32);
-            pick.packed(if streamed { sent } else { [pick.view.index, second(pick)] }, self.size)
+        let kept = kept(&self.images, self.resident);
+        let mut sent = Vec::new();
+        let mut place = |view: &View| {
+            if !streamed && view.enhancement.is_none() {
+                return view.index;
+            }
+            sent.push((view.index, view.enhancement));
+            (kept + sent.len() - 1) as u32
         };
-        gpu.write(slice, &picks.iter().enumerate().map(pack).collect::<Vec<[Packed; 2]>>());
-        if streamed {
-            // The first of all samples, then, where there are any, the second of all.
-            let mixed = picks.iter().filter(|_| picks.iter().any(|pick| pick.mix.is_some()));
-            let images: Vec<u32> = picks.iter().map(|pick| pick.view.index).chain(mixed.map(second)).collect();
-            for shard in &self.shards {
-                self.send(gpu, shard, images.iter().skip(shard.first).take(shard.count).map(|image| *image as usize));
+        let pack = |pick: &Pick| {
+            let first = place(&pick.view);
+            pick.packed([first, pick.mix.map_or(first, |mix| place(&mix.view))], self.size)
+        };
+        gpu.write(slice, &picks.iter().map(pack).collect::<Vec<[Packed; 2]>>());
+        for shard in &self.shards {
+            let (first, end) = (shard.first.max(kept), (shard.first + shard.count).min(kept + sent.len()));
+            if first < end {
+                self.send(gpu, shard, first - shard.first, &sent[first - kept..end - kept]);
             }
         }
     }

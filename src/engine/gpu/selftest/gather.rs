@@ -11,6 +11,7 @@ use super::comparison::{
     unwritten_activations,
 };
 use crate::engine::cpu::reference::gather as twin;
+use crate::engine::enhancement::Enhancement;
 use crate::engine::gpu::layers::gather::{Gallery, PICK, Residence};
 use crate::engine::gpu::plumbing::device::Gpu;
 use crate::engine::gpu::plumbing::step::StepUniform;
@@ -22,7 +23,7 @@ pub fn checks(gpu: &Gpu, tell: &mut dyn FnMut(Check)) -> Result<()> {
     for (height, width, size) in [(8, 8, 8), (5, 5, 5), (7, 5, 6), (6, 9, 13), (40, 33, 5), (1, 1, 3), (3, 2, 1)] {
         // All images in one buffer, and in shards of three.
         for limit in [1 << 20, (height * width * 3 + 3) * 7 / 2] {
-            for resident in [Residence::Device, Residence::Streamed { batch: 9 }] {
+            for resident in [Residence::Device { enhanced: 18 }, Residence::Streamed { batch: 9 }] {
                 for kind in [Kind::Plain, Kind::Mixed, Kind::Warped] {
                     compare(gpu, tell, &images(11, height, width), kind, size, (resident, limit))?;
                 }
@@ -43,7 +44,7 @@ fn images(count: usize, height: usize, width: usize) -> Images {
 pub enum Kind {
     /// Moved and mirrored.
     Plain,
-    /// Also coloured, erased, and mixed of two.
+    /// Also enhanced, coloured, erased, and mixed of two.
     Mixed,
     /// Also cropped, turned and sheared.
     Warped,
@@ -77,8 +78,15 @@ pub fn picks(images: &Images, kind: Kind) -> Vec<Pick> {
                 ][at % 4],
             ),
         };
-        let (mut colour, mut erased) = (None, None);
+        let (mut enhancement, mut colour, mut erased) = (None, None, None);
         if kind != Kind::Plain {
+            enhancement = [
+                Some(Enhancement::Contrast(1.6)),
+                None,
+                Some(Enhancement::Sharpness(0.25)),
+                Some(Enhancement::Equalize),
+                Some(Enhancement::AutoContrast),
+            ][at % 5];
             let matrix = [[0.5, 0.3, 0.2, 3.0], [-0.1, 1.4, 0.0, -20.0], [0.0, 0.0, 1.0, 60.5]];
             colour = [None, Some(Colour { matrix, shift: [3.0, -40.5, 0.25], ..Colour::default() })][at % 2];
             erased = [Some(Area([0.2, 0.0, 0.7, 1.0])), None, Some(Area([0.5; 4]))][at % 3];
@@ -87,7 +95,7 @@ pub fn picks(images: &Images, kind: Kind) -> Vec<Pick> {
         if kind == Kind::Mixed && (images.height, images.width) == (8, 8) {
             colour = [None, Some(Colour { solarize: 100.0, posterize: 3, ..Colour::default() })][at % 2];
         }
-        View { index, geometry, flip: i % 3 == 1, colour, erased }
+        View { index, enhancement, geometry, flip: i % 3 == 1, colour, erased }
     };
     let mix = |i: u32| {
         let blend = match i % 4 {
@@ -127,7 +135,10 @@ fn compare(
         let ours = unpadded(&read_activations(gpu, &output)?, 3);
         error = f64::max(error, distance(&ours[..expected.len()], &stored(gpu, narrow(&expected))));
     }
-    let place = if resident == Residence::Device { "on the device" } else { "streamed" };
+    let place = match resident {
+        Residence::Device { .. } => "on the device",
+        Residence::Streamed { .. } => "streamed",
+    };
     let variant = format!("{}, {place}", kind.name());
     // Of two images that lie in two shards, the share of the first is rounded to f16 before the other is added.
     let twice = calls.len() > 1 && kind != Kind::Plain && gpu.half();
