@@ -88,8 +88,8 @@ fn seen(count: usize, view: View) -> Result<Vec<Pick>> {
     Ok((0..count).map(|index| View { index, ..view }.into()).collect())
 }
 
-/// The same for these picks.
-fn logits_of(
+/// The same for these picks; `visit` is told the place of each among them.
+pub fn logits_of(
     engine: &mut dyn Engine,
     (source, picks): (Source, &[Pick]),
     batch_size: usize,

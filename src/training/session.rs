@@ -259,9 +259,8 @@ impl Session {
     /// Gives it what the teachers say that its recipe names. Errors: others than those that it began with, other images.
     pub fn teach(&mut self, teaching: Arc<Teaching>) -> Result<()> {
         let origin = &mut self.run.origin;
-        if teaching.images() != self.train.images.count {
-            let (asked, images) = (teaching.images(), self.train.images.count);
-            return Err(Error::new(Kind::Data, format!("teachers of {asked} images for {images} train images")));
+        if teaching.images() != self.chosen.trained {
+            return Err(Error::new(Kind::Data, "the teachers were asked about other images than are trained on"));
         }
         if !origin.teachers.is_empty() && origin.teachers != teaching.digests {
             let names = self.run.training.distill.join(", ");

@@ -2,8 +2,14 @@
 
 use std::fs;
 
+use vggkit::dataset::Pack;
+use vggkit::engine::Pick;
+use vggkit::engines::{Choice, Target};
+use vggkit::inference::teachers;
+use vggkit::training::chosen::Chosen;
+
 use crate::exactness::fingerprint;
-use crate::{fails, history, ok, resume, settings, train};
+use crate::{data, fails, history, ok, resume, settings, train};
 
 #[test]
 fn a_taught_network_learns_what_its_teachers_say_and_resumes_to_the_bit() {
@@ -49,4 +55,34 @@ fn teachers_that_are_missing_or_others_now_are_told_before_anything_is_lost() {
     assert!(error.contains("other weights than a"), "{error}");
     fs::write(&best, kept).expect("weights");
     ok(resume(runs.path(), "demo-x", &[]));
+}
+
+#[test]
+fn teachers_are_asked_about_the_images_that_are_trained_on() {
+    let runs = tempfile::tempdir().expect("a folder");
+    ok(train(runs.path(), "demo-a", &["-e", "1"]));
+    let recipe = ["--distill", "a", "--limit-train", "20", "--hold-out", "0.2", "--mixup", "0.3", "-e", "2"];
+    ok(train(runs.path(), "demo-whole", &[&recipe[..], &["--log-steps"]].concat()));
+    ok(train(runs.path(), "demo-part", &[&recipe[..], &["--log-steps", "--max-steps", "2"]].concat()));
+    ok(resume(runs.path(), "demo-part", &["--log-steps"]));
+    let run = |name: &str| runs.path().join(name);
+    assert!(fingerprint(&run("demo-part")) == fingerprint(&run("demo-whole")));
+
+    let pack = Pack::open(data(), "train").expect("train");
+    let trained = Chosen::new(&settings(&run("demo-whole")).training, &pack.images.labels).expect("images").trained;
+    assert!((1..20).contains(&trained.len()) && pack.images.count > 20, "{trained:?}");
+    let target = Target { choice: Choice::Cpu, ..Target::default() };
+    let ask = |images: &[u32]| {
+        let mut done = 0;
+        let told = |images| done = images;
+        let said = teachers::ask(&[run("demo-a")], (&pack, images.to_vec()), &target, 2, told).expect("an answer");
+        assert_eq!((done, said.images()), (images.len(), images), "no others");
+        let (mut rows, picks) = (Vec::new(), trained.iter().copied().map(Pick::of));
+        said.rows(&picks.collect::<Vec<_>>(), 32, &mut rows);
+        rows
+    };
+    let every: Vec<u32> = (0..).take(pack.images.count).collect();
+    let (of_some, of_all) = (ask(&trained), ask(&every));
+    assert_eq!(of_some.len(), trained.len() * pack.wnids.len());
+    assert_eq!(of_some, of_all, "the same as among others");
 }

@@ -19,6 +19,7 @@ use crate::shell;
 use crate::trace;
 use crate::training::changes::Changes;
 use crate::training::checkpoint;
+use crate::training::chosen::Chosen;
 use crate::training::ending::Ending;
 use crate::training::opening;
 use crate::training::packs::Packs;
@@ -185,7 +186,7 @@ fn all(arguments: &Arguments, stop: &Stop, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What the runs say that a recipe names as teachers, asked before anything begins.
+/// What the runs say that a recipe names as teachers of the images that are trained on, asked before anything begins.
 pub fn ask_teachers(
     recipe: &Recipe,
     train: &Pack,
@@ -198,9 +199,10 @@ pub fn ask_teachers(
     let find = |name: &String| model::find(&arguments.shared.runs, name);
     let folders = recipe.distill.iter().map(find).collect::<Result<Vec<_>>>()?;
     let quiet = arguments.shared.quiet || arguments.shared.json;
-    let bar = progress::bar("ask the teachers", (folders.len() * train.images.count) as u64, "images", quiet);
-    let answers =
-        teachers::ask(&folders, train, &options.engine, options.threads, |done| bar.set_position(done as u64));
+    let images = Chosen::new(recipe, &train.images.labels)?.trained;
+    let bar = progress::bar("ask the teachers", (folders.len() * images.len()) as u64, "images", quiet);
+    let told = |done| bar.set_position(done as u64);
+    let answers = teachers::ask(&folders, (train, images), &options.engine, options.threads, told);
     bar.finish_and_clear();
     answers.map(|teaching| Some(Arc::new(teaching)))
 }
