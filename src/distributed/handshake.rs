@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::link::{Channel, Link};
+use super::processes::Process;
 use super::words;
 use crate::build_info;
 use crate::error::{Error, Kind, Result};
@@ -22,6 +23,14 @@ pub struct Member {
     pub engine: String,
     /// The processor or graphics card.
     pub adapter: String,
+    /// What the ranks of its machine know it by; nothing in another version.
+    #[serde(default)]
+    pub process: Process,
+}
+
+/// What a rank is called in messages.
+pub fn named(rank: usize, host: &str) -> String {
+    format!("rank {rank} (on {host})")
 }
 
 /// All that a rank tells.
@@ -55,8 +64,8 @@ fn compare(heard: &[Vec<u8>]) -> Result<Vec<Member>> {
     let Some((first, others)) = greetings.split_first() else { return Ok(Vec::new()) };
     for (number, other) in others.iter().enumerate() {
         if let Some(what) = difference(first, other) {
-            let (rank, host) = (number + 1, &other.member.host);
-            return Err(alike(format!("rank {rank} (on {host}) {what} (on {})", first.member.host)));
+            let other = named(number + 1, &other.member.host);
+            return Err(alike(format!("{other} {what} (on {})", first.member.host)));
         }
     }
     Ok(greetings.into_iter().map(|greeting| greeting.member).collect())

@@ -3,6 +3,7 @@
 //! A program without the feature `mpi` that is started as one of several is refused: each would train the whole of the same run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::link::Link;
 #[cfg(feature = "mpi")]
@@ -12,6 +13,9 @@ use crate::error::{Error, Kind, Result};
 /// Where launchers say how many processes they started: Open MPI and others with PMIx, MPICH and Intel, MVAPICH, srun for a
 /// step (`SLURM_NTASKS` stands in a batch script too, which is one process).
 const SIZES: [&str; 4] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"];
+
+/// The variable that says how many seconds a rank may give no sign of life, and how many where it says nothing.
+const PATIENCE: (&str, u64) = ("VGGKIT_PATIENCE", 60);
 
 /// How many processes a launcher says that it started, and the variable that says so; none where it is one, or no launcher.
 /// `variable` looks one up in the environment.
@@ -46,6 +50,21 @@ pub fn join() -> Result<Option<Arc<dyn Link>>> {
     Err(Error::new(Kind::Engine, what).with_help("start it with the mpirun of the MPI that it was built with"))
 }
 
+/// How long a rank may give no sign of life before the others end: a minute, or as `VGGKIT_PATIENCE` says. Errors: it says no
+/// number of seconds.
+pub fn patience() -> Result<Duration> {
+    patience_of(std::env::var(PATIENCE.0).ok().as_deref())
+}
+
+fn patience_of(said: Option<&str>) -> Result<Duration> {
+    let (name, usual) = PATIENCE;
+    let Some(said) = said.filter(|said| !said.is_empty()) else { return Ok(Duration::from_secs(usual)) };
+    match said.trim().parse::<u64>() {
+        Ok(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
+        _ => Err(Error::usage(format!("{name}: no whole number of seconds from 1: {said}"))),
+    }
+}
+
 /// The link by MPI.
 #[cfg(feature = "mpi")]
 fn link(_: &str, _: usize) -> Result<Arc<dyn Link>> {
@@ -71,7 +90,7 @@ fn not_built_in() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{launched, local_rank};
+    use super::*;
 
     #[test]
     fn a_launcher_says_how_many_it_started() {
@@ -90,5 +109,14 @@ mod tests {
         assert_eq!(with(&[("SLURM_NTASKS", "4"), ("SLURM_PROCID", "0")]), None, "a batch script");
         assert_eq!(with(&[("SLURM_NTASKS", "4"), ("SLURM_STEP_NUM_TASKS", "4")]), Some(("SLURM_STEP_NUM_TASKS", 4)));
         assert_eq!(with(&[("PMI_SIZE", "1"), ("MV2_COMM_WORLD_SIZE", "many")]), None);
+    }
+    #[test]
+    fn patience_is_a_minute_or_what_is_said() {
+        let seconds = |said| patience_of(said).map(|patience| patience.as_secs()).map_err(|error| error.to_string());
+        assert_eq!([None, Some(""), Some(" 5 "), Some("86400")].map(seconds), [Ok(60), Ok(60), Ok(5), Ok(86400)]);
+        for wrong in ["0", "-1", "1.5", "soon", "99999999999999999999"] {
+            let error = seconds(Some(wrong)).expect_err(wrong);
+            assert!(error.starts_with("VGGKIT_PATIENCE: ") && error.ends_with(wrong), "{error}");
+        }
     }
 }

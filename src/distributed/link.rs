@@ -13,6 +13,8 @@ pub enum Channel {
     Words,
     /// That a rank has come to its end.
     End,
+    /// That a rank is alive.
+    Beats,
 }
 
 /// A message to another rank.

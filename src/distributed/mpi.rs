@@ -9,7 +9,6 @@
 use std::ffi::c_int;
 use std::fmt::{self, Debug, Formatter};
 use std::mem;
-use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,9 +26,11 @@ use crate::error::{Error, Kind, Result};
 /// The longest message that MPI counts.
 const LONGEST: usize = c_int::MAX as usize;
 
-/// How long a thread sleeps at least and at most before it asks again. A message of 13 MB takes some 4 ms within a machine.
+/// How long a thread sleeps at least and at most before it asks again. A message of 13 MB takes some 4 ms within a machine, and
+/// nobody waits for a beat.
 const SHORTEST_SLEEP: Duration = Duration::from_micros(50);
 const LONGEST_SLEEP: Duration = Duration::from_millis(1);
+const LONGEST_SLEEP_OF_BEATS: Duration = Duration::from_millis(20);
 
 /// How long a thread waits before it asks, now and then, whether another rank has ended all.
 const ASKS_AFTER: Duration = Duration::from_millis(20);
@@ -44,8 +45,9 @@ const NOTICE_TRAVELS: Duration = Duration::from_millis(50);
 /// How long a rank that got the notice waits to be ended, before it ends by itself.
 const NOTICED: Duration = Duration::from_secs(1);
 
-/// How long an end waits for another thread's call.
+/// How long an end waits for another thread's call, and for the library and the launcher, which may hang.
 const END_WAITS: Duration = Duration::from_secs(1);
+const END_TAKES: Duration = Duration::from_secs(4);
 
 /// This process among those that one launcher started.
 pub struct Mpi {
@@ -147,12 +149,17 @@ impl Link for Mpi {
         drop(call);
         if notice.is_some() {
             thread::sleep(NOTICED); // so that the launcher hears of the other one first, whose exit code counts
-            process::exit(1);
+            leave_at_once(1);
         }
         false
     }
 
     fn abort(&self, code: u8) {
+        let last = move || {
+            thread::sleep(END_TAKES);
+            leave_at_once(code);
+        };
+        let _ = thread::Builder::new().spawn(last); // else it ends when the library does
         let begun = Instant::now();
         // A thread that is in a call for longer hangs there: what follows is the end of all in any case.
         let _call = loop {
@@ -178,23 +185,36 @@ impl Link for Mpi {
     }
 }
 
+/// Ends this process and does nothing else: a library's last calls may wait for ranks that are gone.
+fn leave_at_once(code: u8) -> ! {
+    #[cfg(unix)]
+    // SAFETY: runs nothing of this process any more, and does not return.
+    unsafe {
+        libc::_exit(c_int::from(code))
+    }
+    #[cfg(not(unix))]
+    std::process::exit(i32::from(code))
+}
+
 /// How a thread waits: for words, which somebody needs, it stays awake for a moment; else it sleeps, since somebody computes, and
 /// longer the longer nothing comes.
 struct Waiting {
     since: Instant,
     awake: Duration,
+    longest: Duration,
     asked: Instant,
 }
 
 impl Waiting {
     /// From now on.
     fn new(channel: Channel) -> Self {
-        let awake = match channel {
-            Channel::Words => Duration::from_millis(1),
-            Channel::Sums | Channel::End => Duration::ZERO,
+        let (awake, longest) = match channel {
+            Channel::Words => (Duration::from_millis(1), LONGEST_SLEEP),
+            Channel::Sums | Channel::End => (Duration::ZERO, LONGEST_SLEEP),
+            Channel::Beats => (Duration::ZERO, LONGEST_SLEEP_OF_BEATS),
         };
         let now = Instant::now();
-        Self { since: now, awake, asked: now }
+        Self { since: now, awake, longest, asked: now }
     }
 
     /// Whether it is time to ask whether all have ended.
@@ -211,7 +231,7 @@ impl Waiting {
         if waited < self.awake {
             thread::yield_now();
         } else {
-            thread::sleep((waited / 16).clamp(SHORTEST_SLEEP, LONGEST_SLEEP));
+            thread::sleep((waited / 16).clamp(SHORTEST_SLEEP, self.longest));
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use vggkit::distributed::handshake::{self, Member};
 use vggkit::distributed::ranks::Ranks;
 use vggkit::engine::peers::Peers;
 use vggkit::error::{Error, Kind, Result};
@@ -88,6 +90,55 @@ fn a_rank_that_is_gone_without_a_word_is_named_by_the_others() {
 }
 
 #[test]
+fn a_rank_that_gives_no_sign_of_life_is_named_by_the_next_one() {
+    static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let tell = |error: &Error| {
+        assert!(error.help().is_some_and(|help| help.contains("VGGKIT_PATIENCE")), "{error:?}");
+        TOLD.lock().expect("no panic").push(error.to_string());
+    };
+    let begun = Instant::now();
+    let ended = over_links(4, UNEVEN, move |link| {
+        if link.rank() == 2 {
+            // Stopped after it has greeted, without a beat.
+            let member = Member { host: "c".into(), engine: "cpu".into(), ..Member::default() };
+            handshake::greet(&*link, &member, &[]).expect("alike");
+            while !link.ended() {
+                thread::sleep(Duration::from_millis(10));
+            }
+            return None;
+        }
+        let run = |ranks: &Ranks| {
+            ranks.greet("cpu", "a processor", &[])?;
+            let exchange = ranks.exchange(4)?;
+            exchange.all(&[1.0]).map(|_| ExitCode::SUCCESS)
+        };
+        let ranks = Ranks::new(link).with_patience(Duration::from_secs(2));
+        Some(ranks.run(tell, run).expect_err("rank 2 hangs").kind())
+    });
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_eq!(*TOLD.lock().expect("no panic"), ["rank 2 (on c) has given no sign of life for 2 s"]);
+    assert_eq!(ended, [Some(Kind::PeerLost), Some(Kind::PeerLost), None, Some(Kind::PeerLost)]);
+}
+
+#[test]
+fn a_rank_that_computes_for_longer_than_the_others_have_patience_is_alive() {
+    let ended = over_links(3, UNEVEN, |link| {
+        let ranks = Ranks::new(link).with_patience(Duration::from_secs(3));
+        let tell = |error: &Error| panic!("{error}");
+        let ended = ranks.run(tell, |ranks| {
+            let exchange = ranks.exchange(4)?;
+            step(&exchange)?;
+            if ranks.rank() == 1 {
+                thread::sleep(Duration::from_secs(5));
+            }
+            step(&exchange).map(|()| ExitCode::SUCCESS)
+        });
+        ended.map(|_| ())
+    });
+    assert!(ended.iter().all(Result::is_ok), "{ended:?}");
+}
+
+#[test]
 fn a_signal_that_comes_unevenly_stops_all_at_the_same_step_and_rank_0_tells() {
     static STEPS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
     static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -99,7 +150,7 @@ fn a_signal_that_comes_unevenly_stops_all_at_the_same_step_and_rank_0_tells() {
             if signal > 0.0 {
                 STEPS.lock().expect("no panic").push(number);
                 if rank == 0 {
-                    std::thread::sleep(Duration::from_millis(700)); // saves, and the others wait for it
+                    thread::sleep(Duration::from_millis(700)); // saves, and the others wait for it
                 }
                 return Err(Error::new(Kind::Interrupted(signal as i32), "stopped"));
             }

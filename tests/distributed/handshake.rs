@@ -9,7 +9,7 @@ use super::ranks::{UNEVEN, over_links};
 /// A rank's machine and card.
 fn member(rank: usize) -> Member {
     let host = ["a", "b", "c"][rank].to_owned();
-    Member { host, engine: "gpu".into(), adapter: format!("card {rank}") }
+    Member { host, engine: "gpu".into(), adapter: format!("card {rank}"), ..Member::default() }
 }
 
 /// What three ranks hear of each other where rank `r` tells `same(r)`.

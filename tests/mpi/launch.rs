@@ -77,6 +77,12 @@ impl Started {
         self.mpirun.id()
     }
 
+    /// The processes that it started, in order of rank.
+    pub fn children(&self) -> Vec<Pid> {
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.id())).expect("children");
+        children.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect()
+    }
+
     /// Waits until the processes have printed `text`.
     pub fn wait_for(&self, text: &str) {
         self.wait_until(text, || self.output.lock().expect("no panic").contains(text));

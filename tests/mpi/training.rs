@@ -4,11 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{self, Pid, Signal};
 use tempfile::TempDir;
 
 use super::launch::{Ended, Started, start};
+use super::{SOON, named};
+
+/// Seconds that a rank may give no sign of life.
+const PATIENCE: u64 = 4;
 
 /// A demo set, made once.
 pub fn data() -> &'static Path {
@@ -38,7 +44,7 @@ fn train(runs: &Path, ranks: Option<usize>, more: &[&str]) -> Command {
         Some(ranks) => {
             let mut mpirun = Command::new("mpirun");
             mpirun.args(["--oversubscribe", "-n", &ranks.to_string()]).arg(vggkit);
-            mpirun.env("OMPI_MCA_odls_base_sigkill_timeout", "5");
+            mpirun.env("OMPI_MCA_odls_base_sigkill_timeout", "5").env("VGGKIT_PATIENCE", PATIENCE.to_string());
             mpirun
         }
     };
@@ -94,19 +100,14 @@ fn under_way(runs: &Path) -> Started {
     let flags = ["-e", "100000", "-es", "0", "--micro-batch", "4", "--checkpoint-every", "5"];
     let started = start(new(runs, Some(3), "demo-ranks", &flags));
     // A training that prints much would wait for mpirun, which reads nothing while it waits for the end of its ranks.
-    let history = runs.join("demo-ranks/history.jsonl");
-    started.wait_until("three epochs", || fs::read_to_string(&history).is_ok_and(|text| text.lines().count() >= 3));
+    started.wait_until("three epochs", || epochs(runs) >= 3);
     started
 }
 
 /// The run goes on by itself with the bits that it would have had.
 fn goes_on(runs: &Path) {
     let run = runs.join("demo-ranks");
-    let step = |run: &Path| {
-        let text = fs::read_to_string(run.join("history.jsonl")).expect("a history");
-        text.lines().count()
-    };
-    let epochs = (step(&run) + 2).to_string();
+    let epochs = (epochs(runs) + 2).to_string();
     ok(train(runs, None, &["--resume", "demo-ranks", "-e", &epochs]));
     ok(new(runs, None, "demo-alone", &["-e", &epochs, "-es", "0", "--micro-batch", "4", "--overwrite"]));
     assert!(numbers(&run) == numbers(&runs.join("demo-alone")), "{epochs} epochs");
@@ -127,15 +128,83 @@ fn ctrl_c_saves_once_and_the_run_goes_on() {
 fn a_rank_that_is_killed_ends_all_and_the_checkpoint_stays_whole() {
     let runs = tempfile::tempdir().expect("a folder");
     let started = under_way(runs.path());
-    // The last of its children that mpirun started.
-    let children = format!("/proc/{0}/task/{0}/children", started.id());
-    let children = fs::read_to_string(children).expect("children");
-    let last = children.split_whitespace().last().and_then(|id| id.parse().ok()).and_then(Pid::from_raw);
-    process::kill_process(last.expect("a rank"), Signal::KILL).expect("it runs");
+    signal(started.children()[2], Signal::KILL);
     let ended = started.wait();
     assert_ne!(ended.code, Some(0), "{ended:#?}");
+    // mpirun names the rank and the signal at its end; the wait of ten seconds that `train` asks it for is told of before.
     assert!(ended.output.contains("signal 9"), "{ended:#?}");
+    assert_eq!(told(&ended), [format!("error: {} ended without a word: it was killed, or crashed", named(2))]);
     goes_on(runs.path());
+}
+
+#[test]
+fn a_rank_that_is_killed_ends_all_within_seconds_where_mpirun_does_nothing() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let started = under_way(runs.path());
+    let ranks = started.children();
+    signal(Pid::from_raw(started.id() as i32).expect("a process"), Signal::STOP);
+    signal(ranks[1], Signal::KILL);
+    let begun = Instant::now();
+    started.wait_until("end of all ranks", || !ranks.iter().any(|rank| runs_still(*rank)));
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    started.signal(Signal::CONT);
+    let ended = started.wait();
+    assert_ne!(ended.code, Some(0), "{ended:#?}");
+    assert_eq!(told(&ended), [format!("error: {} ended without a word: it was killed, or crashed", named(1))]);
+    goes_on(runs.path());
+}
+
+#[test]
+fn a_rank_that_is_stopped_is_named_by_another_and_ends_all() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let started = under_way(runs.path());
+    let begun = Instant::now();
+    signal(started.children()[1], Signal::STOP);
+    let ended = started.wait();
+    assert!(begun.elapsed() < 2 * SOON, "{:?}", begun.elapsed());
+    assert_ne!(ended.code, Some(0), "{ended:#?}");
+    assert_eq!(told(&ended), [format!("error: {} has given no sign of life for {PATIENCE} s", named(1))]);
+    goes_on(runs.path());
+}
+
+#[test]
+fn ranks_that_were_all_stopped_go_on_and_so_do_those_of_which_one_was_for_a_moment() {
+    let runs = tempfile::tempdir().expect("a folder");
+    let started = under_way(runs.path());
+    let ranks = started.children();
+    for (stopped, seconds) in [(&ranks[..], PATIENCE + 4), (&ranks[1..2], 2)] {
+        stopped.iter().for_each(|rank| signal(*rank, Signal::STOP));
+        thread::sleep(Duration::from_secs(seconds));
+        stopped.iter().for_each(|rank| signal(*rank, Signal::CONT));
+        let epochs = epochs(runs.path());
+        started.wait_until("another epoch", || self::epochs(runs.path()) > epochs + 1);
+    }
+    thread::sleep(Duration::from_secs(2 * PATIENCE));
+    started.signal(Signal::INT);
+    let ended = started.wait();
+    assert_eq!(ended.output.matches("stopped by a signal").count(), 1, "{ended:#?}");
+    assert!(!ended.output.contains("sign of life"), "{ended:#?}");
+    goes_on(runs.path());
+}
+
+/// What ranks say went wrong.
+fn told(ended: &Ended) -> Vec<&str> {
+    ended.output.lines().filter(|line| line.starts_with("error:")).collect()
+}
+
+fn signal(rank: Pid, signal: Signal) {
+    process::kill_process(rank, signal).expect("it runs");
+}
+
+/// Whether a process runs, or could; one that has ended stays in the list until its parent looks.
+fn runs_still(process: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"));
+    stat.is_ok_and(|stat| !stat.rsplit(')').next().is_some_and(|rest| rest.trim().starts_with('Z')))
+}
+
+/// Epochs that are done.
+fn epochs(runs: &Path) -> usize {
+    fs::read_to_string(runs.join("demo-ranks/history.jsonl")).map_or(0, |text| text.lines().count())
 }
 
 #[test]
@@ -144,7 +213,7 @@ fn a_training_that_diverges_is_told_once() {
     let flags = ["-e", "5", "-lr", "1e30", "--optimizer", "sgd", "--no-batch-norm"];
     let ended = start(new(runs.path(), Some(3), "demo-ranks", &flags)).wait();
     assert_ne!(ended.code, Some(0), "{ended:#?}");
-    let told: Vec<&str> = ended.output.lines().filter(|line| line.starts_with("error:")).collect();
+    let told = told(&ended);
     assert!(told.len() == 1 && told[0].contains("rank 0"), "{ended:#?}");
 }
 
@@ -158,6 +227,6 @@ fn a_rank_with_other_data_is_named() {
     command.args(["train", "--engine", "cpu", "--quiet", "--data"]).arg(other.join("demo"));
     let ended = start(command).wait();
     assert_ne!(ended.code, Some(0), "{ended:#?}");
-    let told: Vec<&str> = ended.output.lines().filter(|line| line.starts_with("error:")).collect();
+    let told = told(&ended);
     assert!(told.len() == 1 && told[0].contains("rank 1") && told[0].contains("another data set"), "{ended:#?}");
 }
