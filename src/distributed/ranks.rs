@@ -93,8 +93,7 @@ impl Ranks {
 
     /// What rank 0 says, on all ranks: `mine` there, and nothing on the others. Errors: another rank is gone.
     pub fn of_first(&self, mine: &[u8]) -> Result<Vec<u8>> {
-        let (said, _) = words::all(&*self.link, Channel::Words, mine)?;
-        Ok(said.into_iter().next().unwrap_or_default())
+        words::of_first(&*self.link, Channel::Words, mine)
     }
 
     /// The others as an engine knows them. Errors: no thread to be had.
