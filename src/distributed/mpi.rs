@@ -105,18 +105,20 @@ impl Link for Mpi {
         }
         let tag = channel as c_int;
         let world = SimpleCommunicator::world();
-        let received = incoming.len();
-        let mut lens = vec![0; received];
-        request::multiple_scope(received + outgoing.len(), |scope, requests| {
+        let sent = outgoing.len();
+        let mut lens = vec![0; incoming.len()];
+        request::multiple_scope(sent + incoming.len(), |scope, requests| {
             {
                 let _call = self.call();
-                for message in incoming.iter_mut() {
-                    let from = world.process_at_rank(message.from as c_int);
-                    requests.add(from.immediate_receive_into_with_tag(scope, &mut *message.bytes, tag));
-                }
+                // What is sent is announced before what is received is asked for: over a network both take the same way, and
+                // an answer that stands behind a message would let the other rank send only when that has arrived.
                 for message in outgoing {
                     let to = world.process_at_rank(message.to as c_int);
                     requests.add(to.immediate_send_with_tag(scope, message.bytes, tag));
+                }
+                for message in incoming.iter_mut() {
+                    let from = world.process_at_rank(message.from as c_int);
+                    requests.add(from.immediate_receive_into_with_tag(scope, &mut *message.bytes, tag));
                 }
             }
             let mut waiting = Waiting::new(channel);
@@ -124,8 +126,8 @@ impl Link for Mpi {
             while requests.incomplete() > 0 {
                 let call = self.call();
                 requests.test_some(&mut done);
-                for (number, status, _) in done.iter().filter(|(number, ..)| *number < received) {
-                    lens[*number] = usize::try_from(status.count(u8::equivalent_datatype())).unwrap_or_default();
+                for (number, status, _) in done.iter().filter(|(number, ..)| *number >= sent) {
+                    lens[*number - sent] = usize::try_from(status.count(u8::equivalent_datatype())).unwrap_or_default();
                 }
                 drop(call);
                 if !done.is_empty() {
