@@ -5,6 +5,7 @@ use std::fs;
 use vggkit::files;
 use vggkit::inference::answers::Answers;
 use vggkit::inference::evaluation::Evaluation;
+use vggkit::training::run::Recipe;
 
 use crate::fixture::{Fixture, Made};
 use crate::html::{tags, text};
@@ -54,6 +55,24 @@ fn networks_are_compared_image_by_image() {
     assert!(page.contains("52.5 % 0.0 % 47.5 % +52.5 < 0.001 more than chance"));
     assert!(page.contains("The difference is more than chance."));
     assert!(page.contains("Image by image, that is more than chance. "), "in the verdict as well");
+}
+
+/// What batch normalisation sees differs from a run in one go where a batch is cut.
+#[test]
+fn micro_batches_and_what_normalises_over_them_are_told() {
+    let told = |micro_batch, sync_batch_norm| {
+        let fixture = Fixture::with_data();
+        let made = Made::new("a", 11, 0.525);
+        fixture.add(&Made { recipe: Recipe { micro_batch, sync_batch_norm, ..made.recipe.clone() }, ..made });
+        text(&fixture.render().1)
+    };
+    let [each, whole] = ["Batch normalisation over each micro-batch", "Batch normalisation over the whole batch on"];
+    let page = told(16, false);
+    assert!(page.contains("Micro-batch 16") && page.contains(each) && !page.contains(whole));
+    let page = told(16, true);
+    assert!(page.contains("Micro-batch 16") && !page.contains(each) && page.contains(whole));
+    let page = told(0, false);
+    assert!(!page.contains("Micro-batch 16") && !page.contains(each) && !page.contains(whole));
 }
 
 #[test]

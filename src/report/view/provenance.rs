@@ -29,6 +29,9 @@ pub fn build(d: &Described, files: &[RawFile]) -> Result<Provenance> {
     network.extend(settings::listed(run, |setting| setting.key.starts_with("network."))?);
     network.push(("Parameters", format::count(d.run.plan.parameters())));
     let mut training = settings::listed(run, |setting| setting.key.starts_with("training."))?;
+    if run.network.batch_norm && recipe.micro_batch > 0 && !recipe.sync_batch_norm {
+        training.push(("Batch normalisation", "over each micro-batch".to_owned()));
+    }
     if recipe.init.is_some() {
         training.extend(Lineage::of(run)?.lines());
     }
