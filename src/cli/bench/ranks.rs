@@ -237,10 +237,12 @@ fn heading(report: &RanksBenchmark, first: &RanksMeasured) {
 }
 
 fn line(scaled: &RanksMeasured) {
+    // A card has no threads.
+    let threads = Some(scaled.device.threads).filter(|threads| *threads > 0);
     let milliseconds = |seconds: f64| format!("{:.1} ms", 1e3 * seconds);
     output::line(&row(&[
         scaled.ranks.to_string(),
-        format!("{} x {}", scaled.ranks, scaled.device.threads),
+        threads.map_or_else(String::new, |threads| format!("{} x {threads}", scaled.ranks)),
         format!("{:.1}", scaled.images_per_s),
         format!("{:.3}", scaled.ratio),
         milliseconds(scaled.step_seconds),
