@@ -15,6 +15,12 @@ pub fn leaves(samples: usize, micro_batch: usize) -> usize {
     samples.div_ceil(micro_batch.max(1))
 }
 
+/// Samples of each micro-batch, in order.
+pub fn sizes(samples: usize, micro_batch: usize) -> impl Iterator<Item = usize> + Clone {
+    let micro_batch = micro_batch.max(1);
+    (0..samples).step_by(micro_batch).map(move |first| micro_batch.min(samples - first))
+}
+
 /// The leaves that `rank` of `ranks` computes: contiguous, in order of rank, and as even as can be, so that there may be none.
 /// The last ranks have the longer shares, since the last leaf is the one that may be shorter.
 pub fn share(leaves: usize, ranks: usize, rank: usize) -> Range<usize> {

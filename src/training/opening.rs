@@ -71,7 +71,10 @@ pub fn exchange(recipe: &Recipe, options: &Options) -> Result<Option<Arc<Exchang
 pub fn greet(ranks: &Ranks, device: &Device, run: &Run, choice: Choice) -> Result<Vec<String>> {
     let same = [("data set", run.data.content_sha256.clone())];
     let members = ranks.greet(&device.engine, &device.adapter, &same)?;
-    let on = |member: &Member| format!("{} ({})", member.host, member.engine);
+    let on = |member: &Member| {
+        let Member { host, engine, adapter } = member;
+        format!("{host} ({})", if engine == "gpu" { adapter } else { engine })
+    };
     if let Some((rank, other)) = members.iter().enumerate().find(|(_, member)| member.engine != members[0].engine)
         && choice == Choice::Auto
     {
@@ -82,6 +85,9 @@ pub fn greet(ranks: &Ranks, device: &Device, run: &Run, choice: Choice) -> Resul
     let Recipe { batch_size, micro_batch, .. } = run.training;
     let busy = batch_size.div_ceil(micro_batch.max(1));
     let mut notes = vec![format!("{} ranks, micro-batches of {micro_batch}: {}", members.len(), each.join(", "))];
+    if members.iter().any(|member| (&member.engine, &member.adapter) != (&members[0].engine, &members[0].adapter)) {
+        notes.push("they are of several kinds: which rank computes what shows in the last bits".to_owned());
+    }
     if busy < members.len() {
         notes.push(format!(
             "a batch of {batch_size} has {busy} micro-batches: some ranks have nothing to do (--micro-batch)"

@@ -205,22 +205,24 @@ impl Session {
         if run.training.precision != precision {
             checkpoint.state.variants.clear(); // those of the other precision
         }
-        let Checkpoint { state, progress, classes, .. } = checkpoint;
+        let Checkpoint { mut state, progress, classes, .. } = checkpoint;
         let goes_on = ended(&run, &progress).is_none();
         if goes_on {
             let micro_batch = micro_batch_of(&run.training, &options);
             changes::share_out(&mut run, &progress, micro_batch, &options.command);
         }
-        let ranks = options.ranks.as_ref().filter(|_| goes_on);
-        if let Some(ranks) = ranks {
-            beginning::tell(ranks, (&folder, &run), &progress, &classes, &state)?;
-        }
         let plan = plan_of(&run.network, &run.training, progress.epoch)?;
-        let exchange = exchange(&run.training, &options)?;
-        let engine = open(&plan, &run.training, [&packs.train, &packs.val], state, &options, exchange.as_ref())?;
-        if let Some(ranks) = ranks {
-            notes.extend(greet(ranks, engine.device(), &run, options.engine.choice)?);
-        }
+        let (exchange, both) = (exchange(&run.training, &options)?, [&packs.train, &packs.val]);
+        let engine = match options.ranks.as_ref().filter(|_| goes_on) {
+            None => open(&plan, &run.training, both, state, &options, exchange.as_ref())?,
+            Some(ranks) => {
+                let engine = open(&plan, &run.training, both, &state, &options, exchange.as_ref())?;
+                state.variants.clone_from(engine.variants());
+                beginning::tell(ranks, (&folder, &run), &progress, &classes, &state)?;
+                notes.extend(greet(ranks, engine.device(), &run, options.engine.choice)?);
+                engine
+            }
+        };
         let mut session = Self {
             folder,
             run,
@@ -348,26 +350,34 @@ impl Session {
 
     /// A new engine in the state of the last checkpoint, for the size that images have from there on.
     fn reopen(&mut self) -> Result<()> {
-        let (mut state, progress) = if self.leads() {
-            let optimizer = Some(&self.run.training.optimizer);
-            let last = checkpoint::last_path(&self.folder);
-            let read = checkpoint::load(&last, &self.run.training.plan(&self.run.network)?, optimizer)?;
-            if let Some(ranks) = &self.options.ranks {
-                beginning::tell(ranks, (&self.folder, &self.run), &read.progress, &self.classes, &read.state)?;
-            }
-            (read.state, read.progress)
-        } else {
-            let heard = self.options.ranks.as_ref().map(beginning::hear).transpose()?.flatten();
-            let heard = heard.ok_or_else(|| Error::new(Kind::PeerLost, "rank 0 has ended"))?;
-            (heard.state, heard.progress)
-        };
-        let plan = plan_of(&self.run.network, &self.run.training, progress.epoch)?;
+        self.options.engine.gpu.fault = None; // a provoked loss happens once
+        let (recipe, packs, ranks) = (&self.run.training, [&self.train, &self.val], self.options.ranks.as_ref());
+        let plan_at = |progress: &Progress| plan_of(&self.run.network, recipe, progress.epoch);
+        let exchange = self.exchange.as_ref();
+        if !self.leads() {
+            let heard = ranks.map(beginning::hear).transpose()?.flatten();
+            let Beginning { state, progress, .. } =
+                heard.ok_or_else(|| Error::new(Kind::PeerLost, "rank 0 has ended"))?;
+            self.engine = open(&plan_at(&progress)?, recipe, packs, state, &self.options, exchange)?;
+            self.progress = progress;
+            return Ok(());
+        }
+        let last = checkpoint::last_path(&self.folder);
+        let read = checkpoint::load(&last, &recipe.plan(&self.run.network)?, Some(&recipe.optimizer))?;
+        let Checkpoint { mut state, progress, .. } = read;
+        let plan = plan_at(&progress)?;
         if plan.network != self.engine.plan().network {
             state.forget_layers(); // chosen for another size
         }
-        self.options.engine.gpu.fault = None; // a provoked loss happens once
-        let packs = [&self.train, &self.val];
-        self.engine = open(&plan, &self.run.training, packs, state, &self.options, self.exchange.as_ref())?;
+        self.engine = match ranks {
+            None => open(&plan, recipe, packs, state, &self.options, exchange)?,
+            Some(ranks) => {
+                let engine = open(&plan, recipe, packs, &state, &self.options, exchange)?;
+                state.variants.clone_from(engine.variants());
+                beginning::tell(ranks, (&self.folder, &self.run), &progress, &self.classes, &state)?;
+                engine
+            }
+        };
         self.progress = progress;
         Ok(())
     }

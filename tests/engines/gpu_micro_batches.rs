@@ -7,8 +7,8 @@ use vggkit::engine::cpu::CpuEngine;
 use vggkit::engine::gpu::{GpuEngine, Options};
 use vggkit::engine::peers::{Peers, Together};
 use vggkit::engine::{Precision, Settings, State, Update};
-use vggkit::vgg::Network;
 use vggkit::vgg::initialisation::initialise;
+use vggkit::vgg::{Freeze, Network, Plan};
 
 use crate::micro_batches::{Counting, alone, distance, network, ranks, settings, steps};
 
@@ -16,33 +16,35 @@ fn options() -> Options {
     Options { adapter: Some("llvmpipe".into()), ..Options::default() }
 }
 
-fn on_gpu(network: &Network, settings: Settings, together: &Together, precision: Precision) -> (Vec<f32>, State) {
-    let plan = network.plan().expect("a plan");
-    let state = State::new(initialise(&plan, 1));
+fn on_gpu(plan: &Plan, settings: Settings, together: &Together, precision: Precision) -> (Vec<f32>, State) {
+    let state = State::new(initialise(plan, 1));
     let options = Options { precision, ..options() };
-    let mut engine = GpuEngine::with_peers(plan, settings, &state, &options, together).expect("llvmpipe");
+    let mut engine = GpuEngine::with_peers(plan.clone(), settings, &state, &options, together).expect("llvmpipe");
     steps(&mut engine)
 }
 
-fn on_cpu(network: &Network, settings: Settings, together: Together) -> (Vec<f32>, State) {
-    let plan = network.plan().expect("a plan");
-    let state = State::new(initialise(&plan, 1));
-    steps(&mut CpuEngine::with_peers(plan, settings, state, together).expect("an engine"))
+fn on_cpu(plan: &Plan, settings: Settings, together: Together) -> (Vec<f32>, State) {
+    let state = State::new(initialise(plan, 1));
+    steps(&mut CpuEngine::with_peers(plan.clone(), settings, state, together).expect("an engine"))
 }
 
-/// Networks with and without batch normalisation; their classes are padded on a device.
-fn networks() -> [Network; 3] {
-    [Network { batch_norm: false, ..network() }, network(), Network { depth: 16, conv1x1: true, ..network() }]
+/// Networks with and without batch normalisation, also with its first two convolutions frozen; their classes are padded on a device.
+fn plans() -> [Plan; 4] {
+    let networks =
+        [Network { batch_norm: false, ..network() }, network(), Network { depth: 16, conv1x1: true, ..network() }];
+    let [plain, normalised, deep] = networks.map(|network| network.plan().expect("a plan"));
+    let frozen = normalised.clone().freeze(Freeze::Convolutions(2)).expect("layers");
+    [plain, normalised, deep, frozen]
 }
 
 /// What the CPU engine makes of the same micro-batches, running statistics included.
 #[test]
 fn micro_batches_are_those_of_the_cpu_engine() {
-    for network in networks() {
+    for plan in plans() {
         for micro_batch in [3, 11] {
             let together = alone(micro_batch, false).expect("one rank");
-            let (expected_losses, expected) = on_cpu(&network, settings(), together.clone());
-            let (losses, found) = on_gpu(&network, settings(), &together, Precision::F32);
+            let (expected_losses, expected) = on_cpu(&plan, settings(), together.clone());
+            let (losses, found) = on_gpu(&plan, settings(), &together, Precision::F32);
             let error = distance(&found, &expected);
             assert!(error < 2e-4, "{micro_batch}: {error}");
             assert!(losses.iter().zip(&expected_losses).all(|(a, b)| (a - b).abs() < 1e-4), "{losses:?}");
@@ -55,13 +57,17 @@ fn micro_batches_are_those_of_the_cpu_engine() {
 fn any_number_of_ranks_has_the_same_bits_on_the_gpu() {
     let update = Update { clip_norm: Some(0.1), ema: Some(0.9), ..Update::default() };
     let settings = Settings { update, ..settings() };
-    let [plain, normalised, _] = networks();
-    for (network, precision) in [(&plain, Precision::F32), (&normalised, Precision::F32), (&normalised, Precision::F16)]
-    {
-        let one = on_gpu(network, settings.clone(), &alone(3, false).expect("one rank"), precision);
+    let [plain, normalised, _, frozen] = plans();
+    for (plan, precision) in [
+        (&plain, Precision::F32),
+        (&normalised, Precision::F32),
+        (&normalised, Precision::F16),
+        (&frozen, Precision::F32),
+    ] {
+        let one = on_gpu(plan, settings.clone(), &alone(3, false).expect("one rank"), precision);
         for count in [2, 3] {
             let found = ranks(count, 3, |_, peers| {
-                on_gpu(network, settings.clone(), &Together { peers, sync_batch_norm: false }, precision)
+                on_gpu(plan, settings.clone(), &Together { peers, sync_batch_norm: false }, precision)
             });
             for (rank, found) in found.iter().enumerate() {
                 assert!(*found == one, "rank {rank} of {count} in {precision:?}");
@@ -75,7 +81,8 @@ fn any_number_of_ranks_has_the_same_bits_on_the_gpu() {
 fn buffers_that_travel_come_back_on_the_gpu() {
     let peers = Arc::new(Counting::new(2));
     let together = Together { peers: Arc::clone(&peers) as Arc<dyn Peers>, sync_batch_norm: false };
-    on_gpu(&network(), settings(), &together, Precision::F32);
+    let [_, plan, ..] = plans();
+    on_gpu(&plan, settings(), &together, Precision::F32);
     assert_eq!(peers.kept(), 0);
 }
 
@@ -84,13 +91,13 @@ fn buffers_that_travel_come_back_on_the_gpu() {
 fn a_gpu_and_a_processor_train_together() {
     let update = Update { clip_norm: Some(0.1), ..Update::default() };
     let settings = Settings { update, ..settings() };
-    for network in networks() {
-        let (_, expected) = on_cpu(&network, settings.clone(), alone(3, false).expect("one rank"));
+    for plan in plans() {
+        let (_, expected) = on_cpu(&plan, settings.clone(), alone(3, false).expect("one rank"));
         let found = ranks(3, 3, |rank, peers: Arc<dyn Peers>| {
             let together = Together { peers, sync_batch_norm: false };
             match rank {
-                1 => on_gpu(&network, settings.clone(), &together, Precision::F32),
-                _ => on_cpu(&network, settings.clone(), together),
+                1 => on_gpu(&plan, settings.clone(), &together, Precision::F32),
+                _ => on_cpu(&plan, settings.clone(), together),
             }
         });
         for (rank, (losses, state)) in found.iter().enumerate() {

@@ -40,8 +40,10 @@ fn on_cpu(_: usize) -> Target {
     Target { choice: Choice::Cpu, ..Target::default() }
 }
 
-fn on_gpu(_: usize) -> Target {
-    let gpu = gpu::Options { adapter: Some("llvmpipe".into()), ..gpu::Options::default() };
+/// All but the first have no room for images on the device.
+fn on_gpu(rank: usize) -> Target {
+    let fault = (rank > 0).then_some(gpu::Fault::Images);
+    let gpu = gpu::Options { adapter: Some("llvmpipe".into()), fault, ..gpu::Options::default() };
     Target { choice: Choice::Gpu, gpu, ..Target::default() }
 }
 

@@ -14,6 +14,7 @@ use super::samples::{Samples, elements};
 use crate::engine::peers::Peers;
 use crate::engine::random::DropoutMask;
 use crate::engine::sample::Target;
+use crate::engine::tree;
 use crate::error::Result;
 
 /// How a training passes.
@@ -164,7 +165,11 @@ impl CpuNetwork {
                 (0..samples.parts()).flat_map(|number| &self.batch_moments[place(number)]).copied().collect();
             let of_all = peers.all(&mine)?;
             let (mut whole, mut before) = (vec![0.0; 2 * c], 0.0);
-            for (part, size) in of_all.iter().flat_map(|of_one| of_one.chunks_exact(2 * c)).zip(samples.sizes()) {
+            for (part, size) in of_all
+                .iter()
+                .flat_map(|of_one| of_one.chunks_exact(2 * c))
+                .zip(tree::sizes(samples.batch, samples.micro_batch))
+            {
                 let count = (pixels * size) as f64;
                 activation::join(&mut whole, before, part, count);
                 before += count;

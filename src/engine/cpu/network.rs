@@ -19,6 +19,7 @@ use crate::engine::buckets::{Order, buckets};
 use crate::engine::layout::{Extent, Layout, Place};
 use crate::engine::peers::{Peers, Together};
 use crate::engine::settling::{self, Normalised, Outcome};
+use crate::engine::tree;
 use crate::engine::{Optimizer, Pick, Settings, State, Update};
 use crate::error::Result;
 
@@ -156,7 +157,13 @@ impl CpuNetwork {
             mine.extend(outcome.told());
             mine.extend_from_slice(&batch_moments[part * all..(part + 1) * all]);
         }
-        Ok(settling::settle(&peers.all(&mine)?, normalised, samples.sizes(), *sync_batch_norm, running))
+        Ok(settling::settle(
+            &peers.all(&mine)?,
+            normalised,
+            tree::sizes(samples.batch, samples.micro_batch),
+            *sync_batch_norm,
+            running,
+        ))
     }
 
     /// Comes to an agreement with the peers, once, about how gradients travel.

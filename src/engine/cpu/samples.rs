@@ -41,12 +41,6 @@ impl Samples {
     pub fn first_part(&self) -> usize {
         self.first / self.micro_batch
     }
-
-    /// Samples of each micro-batch of the batch, in order.
-    pub fn sizes(&self) -> impl Iterator<Item = usize> + Clone + use<> {
-        let Self { batch, micro_batch, .. } = *self;
-        (0..batch).step_by(micro_batch).map(move |start| micro_batch.min(batch - start))
-    }
 }
 
 /// Elements of some samples, of `sample` elements each.

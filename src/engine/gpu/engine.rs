@@ -1,4 +1,4 @@
-//! [`GpuEngine`]: a [`Network`] on a device behind the [`Engine`] contract.
+//! [`GpuEngine`]: a [`GpuNetwork`] on a device behind the [`Engine`] contract.
 //!
 //! A step is submitted and not waited for. A batch that does not fit is done in micro-batches with added-up gradients;
 //! batch normalisation then sees the statistics of each micro-batch. A step with peers is `sharing`'s.
@@ -112,9 +112,10 @@ impl GpuEngine {
             driver: gpu.found.driver(),
             threads: 0,
         };
+        let sharing = peers.map(|peers| Sharing::new(Arc::clone(peers), &gpu, &network)).transpose()?;
         let mut engine = Self {
             targets: Vec::with_capacity(settings.batch_size),
-            sharing: peers.map(|peers| Sharing::new(Arc::clone(peers), &network)),
+            sharing,
             plan,
             settings,
             options: options.clone(),
@@ -192,7 +193,11 @@ impl GpuEngine {
                 self.gpu.write(rows, batch.teaching());
             }
             if let (Some((_, picks)), Some(attached)) = (batch.picks(), attached) {
-                attached.gallery.load(&self.gpu, picks, self.network.picks());
+                let share = match &self.sharing {
+                    Some(sharing) if labelled => sharing.share(picks.len()),
+                    _ => 0..picks.len(),
+                };
+                attached.gallery.load(&self.gpu, picks, &share, self.network.picks());
             }
         }
         self.targets = targets;
@@ -320,6 +325,7 @@ impl Engine for GpuEngine {
                 seen: &|first, samples| self.step(n, first, samples),
             };
             let done = sharing.step(&given, update);
+            self.network.trained(sharing.share(n).len());
             self.sharing = Some(sharing);
             self.steps += 1;
             self.metrics.arrived(done?.of(self.steps, n));

@@ -29,7 +29,7 @@ pub fn fit(
             Kind::Engine,
             format!("micro-batches of {samples} are beyond what this adapter can bind"),
         )
-        .with_help(format!("choose a --micro-batch of at most {most}")));
+        .with_help(format!("begin a run with a --micro-batch of at most {most}, or train with --engine cpu")));
     }
     samples = samples.min(most);
     let planned = |samples| memory::planned(&gpu.capabilities(), &layout, settings, samples);
@@ -42,7 +42,9 @@ pub fn fit(
         let before = gpu.allocated();
         match GpuNetwork::new(gpu, plan, layout.clone(), settings, state, samples, metrics) {
             Err(error) if error.kind() == Kind::OutOfMemory && samples > 1 && micro_batch.is_some() => {
-                return Err(error.with_help(format!("choose a --micro-batch below {samples}")));
+                return Err(error.with_help(format!(
+                    "begin a run with a --micro-batch below {samples}, or go on with --engine cpu or a larger card"
+                )));
             }
             Err(error) if error.kind() == Kind::OutOfMemory && samples > 1 => {
                 tell(&format!("{error}; trying smaller micro-batches"));

@@ -36,6 +36,8 @@ pub struct Sharing {
     normalised: Vec<Normalised>,
     /// The running statistics, as they lie on the device.
     running: Vec<f32>,
+    /// What is brought to the host of a micro-batch: the range of each bucket, then those of metrics and of statistics together.
+    ranges: Vec<Vec<Slice>>,
     /// Host memory of micro-batches that are not under way: that of each bucket, then of the rest.
     spare: Vec<Vec<Staging>>,
 }
@@ -72,17 +74,26 @@ struct Sums {
 }
 
 impl Sharing {
-    /// To train `network` together with `peers`.
-    pub fn new(peers: Arc<dyn Peers>, network: &GpuNetwork) -> Self {
+    /// To train `network` of `gpu` together with `peers`. Errors: no memory on the host.
+    pub fn new(peers: Arc<dyn Peers>, gpu: &Gpu, network: &GpuNetwork) -> Result<Self> {
         let layout = network.layout();
-        Self {
-            peers,
-            buckets: buckets(layout, true),
-            order: None,
-            normalised: settling::normalised(layout),
-            running: vec![0.0; layout.extent.running],
-            spare: Vec::new(),
-        }
+        let (buckets, normalised) = (buckets(layout, true), settling::normalised(layout));
+        let part = |bucket: &Bucket| {
+            let part = |all: &Slice| all.part(bucket.range.start, bucket.range.len());
+            network.all_gradients().map(part).into_iter().collect::<Vec<Slice>>()
+        };
+        let statistics = normalised.iter().filter(|layer| layer.trained);
+        let statistics = statistics.filter_map(|layer| network.saved_statistics(layer.step)).cloned();
+        let rest = std::iter::once(network.metrics().part(0, 4)).chain(statistics).collect();
+        let ranges: Vec<Vec<Slice>> = buckets.iter().map(part).chain([rest]).collect();
+        let spare = vec![staging(gpu, &ranges)?];
+        let running = vec![0.0; layout.extent.running];
+        Ok(Self { peers, buckets, order: None, normalised, running, ranges, spare })
+    }
+
+    /// The samples of a batch of `n` that are computed here.
+    pub fn share(&self, n: usize) -> Range<usize> {
+        self.peers.share(n)
     }
 
     /// Takes the running statistics of a state that was put into the network.
@@ -116,8 +127,8 @@ impl Sharing {
         while let Some(oldest) = under_way.pop_front() {
             self.take(given, oldest, order, &mut sums, under_way.is_empty())?;
         }
-        let sizes = (0..n).step_by(peers.micro_batch()).map(|first| peers.micro_batch().min(n - first));
         let told = peers.all(&sums.told)?;
+        let sizes = tree::sizes(n, peers.micro_batch());
         let outcome = settling::settle(&told, &self.normalised, sizes, false, &mut self.running);
         let moving = network.layout().extent.moving;
         if moving > 0 {
@@ -126,6 +137,7 @@ impl Sharing {
         for _ in 0..self.buckets.len() {
             let (number, sum) = peers.finish()?;
             self.put(given, order, number, &sum);
+            given.gpu.submit([], 0, &[]); // so that it is on its way while later ones are waited for
             peers.give_back(sum);
         }
         given.gpu.write_step((given.seen)(0, n).with_rates(&update));
@@ -140,17 +152,14 @@ impl Sharing {
         let (gpu, network, n) = (given.gpu, given.network, given.samples);
         let Range { start: first, end } = tree::samples_of(leaf..leaf + 1, n, self.peers.micro_batch());
         let samples = end - first;
-        let ranges = self.ranges(network);
-        let mut staging = match self.spare.pop() {
-            Some(staging) => staging.into_iter(),
-            None => ranges.iter().map(|ranges| Staging::new(gpu, ranges)).collect::<Result<Vec<_>>>()?.into_iter(),
-        };
+        let spare = self.spare.pop().map_or_else(|| staging(gpu, &self.ranges), Ok)?;
+        let (mut staging, ranges) = (spare.into_iter(), &self.ranges);
         let input = (given.input)(first, samples);
         gpu.write_step(StepUniform { accumulate: 0, ..(given.seen)(first, samples) });
         let [forward, ..] = network.training(false);
         let parts = network.backward_to(self.buckets.iter().map(|bucket| bucket.step));
         let mut readbacks = Vec::with_capacity(ranges.len());
-        for (number, (part, ranges)) in parts.into_iter().zip(&ranges).enumerate() {
+        for (number, (part, ranges)) in parts.into_iter().zip(ranges).enumerate() {
             let before = if number == 0 { [input, forward] } else { [&[][..]; 2] };
             let Some(to) = staging.next() else { break };
             let submission = gpu.submit(before.into_iter().chain([part]), samples, &to.copies(ranges));
@@ -163,18 +172,6 @@ impl Sharing {
         gpu.check()?;
         let Some(outcome) = rest else { unreachable!("there is a staging for each range") };
         Ok(UnderWay { leaf, samples, buckets: readbacks, outcome })
-    }
-
-    /// What is brought to the host of a micro-batch: the range of each bucket, then those of metrics and statistics together.
-    fn ranges(&self, network: &GpuNetwork) -> Vec<Vec<Slice>> {
-        let gradients = network.all_gradients();
-        let part = |bucket: &Bucket| {
-            gradients.map(|all| all.part(bucket.range.start, bucket.range.len())).into_iter().collect::<Vec<Slice>>()
-        };
-        let statistics = self.normalised.iter().filter(|layer| layer.trained);
-        let statistics = statistics.filter_map(|layer| network.saved_statistics(layer.step)).cloned();
-        let rest = std::iter::once(network.metrics().part(0, 4)).chain(statistics).collect();
-        self.buckets.iter().map(part).chain([rest]).collect()
     }
 
     /// Takes what a micro-batch came to; with the `last` one each bucket begins to travel as soon as it is there.
@@ -202,7 +199,7 @@ impl Sharing {
         sums.told.extend(came_to.told());
         let mut ranges = 1..;
         for layer in &self.normalised {
-            match ranges.next().filter(|_| layer.trained) {
+            match layer.trained.then(|| ranges.next()).flatten() {
                 Some(range) => {
                     let count = (layer.pixels * samples) as f64;
                     outcome.look(gpu, range, |saved| sums.told.extend(moments(saved, layer.channels, count)))?;
@@ -254,6 +251,11 @@ impl Sharing {
             }
         }
     }
+}
+
+/// Host memory for what is brought of one micro-batch.
+fn staging(gpu: &Gpu, ranges: &[Vec<Slice>]) -> Result<Vec<Staging>> {
+    ranges.iter().map(|ranges| Staging::new(gpu, ranges)).collect()
 }
 
 /// Means and sums of squared deviations of `channels` channels, of what batch normalisation saved of `count` pixels: four times as many

@@ -260,8 +260,8 @@ impl Gallery {
     }
 
     /// Writes what the next submissions are to gather: `picks` to `slice` ([`PICK`] numbers each, for a whole batch), and
-    /// the pixels of images that are streamed or enhanced.
-    pub fn load(&self, gpu: &Gpu, picks: &[Pick], slice: &Slice) {
+    /// the pixels of images that are streamed or enhanced, of the `share` of it that is gathered here.
+    pub fn load(&self, gpu: &Gpu, picks: &[Pick], share: &Range<usize>, slice: &Slice) {
         let streamed = matches!(self.resident, Residence::Streamed { .. });
         let kept = kept(&self.images, self.resident);
         let mut sent = Vec::new();
@@ -272,11 +272,14 @@ impl Gallery {
             sent.push((view.index, view.enhancement));
             (kept + sent.len() - 1) as u32
         };
-        let pack = |pick: &Pick| {
+        let pack = |(position, pick): (usize, &Pick)| {
+            if !share.contains(&position) {
+                return pick.packed([pick.view.index; 2], self.size); // nobody asks for it
+            }
             let first = place(&pick.view);
             pick.packed([first, pick.mix.map_or(first, |mix| place(&mix.view))], self.size)
         };
-        gpu.write(slice, &picks.iter().map(pack).collect::<Vec<[Packed; 2]>>());
+        gpu.write(slice, &picks.iter().enumerate().map(pack).collect::<Vec<[Packed; 2]>>());
         for shard in &self.shards {
             let (first, end) = (shard.first.max(kept), (shard.first + shard.count).min(kept + sent.len()));
             if first < end {

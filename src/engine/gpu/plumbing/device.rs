@@ -70,7 +70,7 @@ pub struct Gpu {
     pub matrices: Option<Matrices>,
     /// Limits in use.
     pub limits: Limits,
-    /// The uniform that [`Step`] is written to.
+    /// The uniform that [`StepUniform`] is written to.
     pub step: wgpu::Buffer,
     /// Compiled pipelines, kept between runs where the driver can.
     pub pipelines: Option<wgpu::PipelineCache>,

@@ -8,10 +8,12 @@ use std::sync::PoisonError;
 use wgpu::{BufferSlice, PollError, PollStatus, PollType};
 
 use super::device::Gpu;
-use crate::error::{Error, Kind, Result};
+use super::readback::lost;
+use crate::error::Result;
 
 impl Gpu {
-    /// Asks the device what is done, or waits for it. Every poll goes through here.
+    /// Asks the device what is done, or waits for it. Every poll of ours goes through here; a submission polls too, but one to a
+    /// device that is known to be lost is refused before that.
     pub fn poll(&self, how: PollType) -> std::result::Result<PollStatus, PollError> {
         if self.is_lost() {
             drop(self.looking.write().unwrap_or_else(PoisonError::into_inner));
@@ -22,7 +24,6 @@ impl Gpu {
     /// Shows `look` the bytes of `slice`, which is mapped for reading. Errors: a lost device. `look` does not poll.
     pub fn mapped<R>(&self, slice: BufferSlice<'_>, look: impl FnOnce(&[u8]) -> R) -> Result<R> {
         let _looking = self.looking.read().unwrap_or_else(PoisonError::into_inner);
-        let lost = || Error::new(Kind::DeviceLost, "what was read back did not come from the device");
         if self.is_lost() {
             return Err(lost());
         }

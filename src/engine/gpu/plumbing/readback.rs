@@ -26,7 +26,8 @@ pub struct Readback {
     bytes: Vec<u64>,
 }
 
-fn lost() -> Error {
+/// The error of what does not arrive.
+pub(super) fn lost() -> Error {
     Error::new(Kind::DeviceLost, "what was read back did not come from the device")
 }
 

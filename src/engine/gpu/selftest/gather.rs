@@ -124,7 +124,7 @@ fn compare(
     let samples = 4;
     let output = unwritten_activations(gpu, samples * size * size * 4)?;
     let calls = gallery.record(gpu, &on_device, &output)?;
-    gallery.load(gpu, &picks, &on_device);
+    gallery.load(gpu, &picks, &(0..picks.len()), &on_device);
     let mut error = 0.0;
     // The whole of the batch in micro-batches, the last one short.
     for first in (0..picks.len()).step_by(samples) {
