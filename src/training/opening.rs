@@ -72,7 +72,7 @@ pub fn greet(ranks: &Ranks, device: &Device, run: &Run, choice: Choice) -> Resul
     let same = [("data set", run.data.content_sha256.clone())];
     let members = ranks.greet(&device.engine, &device.adapter, &same)?;
     let on = |member: &Member| {
-        let Member { host, engine, adapter } = member;
+        let Member { host, engine, adapter, .. } = member;
         format!("{host} ({})", if engine == "gpu" { adapter } else { engine })
     };
     if let Some((rank, other)) = members.iter().enumerate().find(|(_, member)| member.engine != members[0].engine)

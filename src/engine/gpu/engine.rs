@@ -193,10 +193,8 @@ impl GpuEngine {
                 self.gpu.write(rows, batch.teaching());
             }
             if let (Some((_, picks)), Some(attached)) = (batch.picks(), attached) {
-                let share = match &self.sharing {
-                    Some(sharing) if labelled => sharing.share(picks.len()),
-                    _ => 0..picks.len(),
-                };
+                let sharing = self.sharing.as_ref().filter(|_| labelled);
+                let share = sharing.map_or(0..picks.len(), |sharing| sharing.share(picks.len()));
                 attached.gallery.load(&self.gpu, picks, &share, self.network.picks());
             }
         }

@@ -6,7 +6,7 @@
 //! those of each batch travel with it; so do images that are enhanced, which the host does. It trusts that picks lie within the
 //! images.
 
-use crate::engine::gpu::plumbing::source::shader;
+use std::ops::Range;
 
 use wgpu::{BufferSize, BufferUsages};
 
@@ -15,7 +15,7 @@ use crate::engine::gpu::plumbing::device::{Gpu, Slice};
 use crate::engine::gpu::plumbing::dispatch::{Dispatch, spread};
 use crate::engine::gpu::plumbing::source::Access;
 use crate::engine::gpu::plumbing::source::Access::{Read, Write};
-use crate::engine::gpu::plumbing::source::Source;
+use crate::engine::gpu::plumbing::source::{Source, shader};
 use crate::engine::resample::{Window, windows};
 use crate::engine::sample::Packed;
 use crate::engine::{Images, Normalisation, Pick, View};
