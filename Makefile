@@ -20,8 +20,8 @@ PORTABLE = aarch64-unknown-linux-gnu
 # Drivers complain about a machine without a session when this is unset.
 export XDG_RUNTIME_DIR ?= /tmp
 
-.PHONY: demo live test build clean help tools portable vulkan browser tensorboard fuzz torture onnx mpi install uninstall \
-	dist
+.PHONY: demo live test build clean help tools portable vulkan browser tensorboard fuzz torture onnx mpi mpi-network install \
+	uninstall dist
 
 # It trains on a graphics card where there is one with its driver, else on the CPU; it installs nothing.
 demo: build
@@ -101,6 +101,11 @@ mpi:
 	$(CARGO) clippy --locked --features mpi --lib --bins --test mpi -- -D warnings
 	$(CARGO) build --release --locked --features mpi
 	$(CARGO) test --locked --features mpi --test mpi -- --test-threads 1
+
+# The model of docs/distributed.md beside a step of 4 ranks in network namespaces of this machine, as root: tests/mpi/namespaces.sh says
+# how. `make mpi` first.
+mpi-network:
+	tests/mpi/namespaces.sh $(VGGKIT)
 
 # Where a user's or a system's programs are; DESTDIR stands ahead of it for packagers. Root need not build: `make build`, then
 # `sudo make install`. The program needs none of these files to run.
@@ -192,5 +197,6 @@ help:
 	@echo "make tensorboard  TensorBoard's own reader reads what train --tensorboard wrote"
 	@echo "make onnx     onnxruntime and PyTorch, from PyPI, compute what vggkit export writes"
 	@echo "make mpi      the program for mpirun and srun, and its tests; installs an MPI where there is none"
+	@echo "make mpi-network  what 4 ranks reach over slow lines beside what bench --model says, as root"
 	@echo "make fuzz     look for inputs that break what reads files (fuzz/README.md)"
 	@echo "make clean    remove what the demo made and what cargo built"
