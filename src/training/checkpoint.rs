@@ -34,7 +34,7 @@ pub struct Progress {
     pub samples: u64,
     /// Seconds of training spent on that epoch so far.
     pub seconds: f64,
-    /// Lowest loss of the images that select: the validation split, or train images that were held out.
+    /// Lowest loss of the images that select: the validation split or, whatever the name says, train images that were held out.
     pub best_val_loss: Option<f64>,
     /// Their highest top-1, where that selects.
     #[serde(default, skip_serializing_if = "Option::is_none")]

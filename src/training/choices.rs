@@ -11,7 +11,7 @@ pub enum Schedule {
     Constant,
     /// Half a cosine to 0 over all epochs.
     Cosine,
-    /// Divided by 10 when validation loss has not improved for half the patience (at least 2 epochs).
+    /// Divided by 10 when validation loss, or with --hold-out that of held-out images, has not improved for half the patience (at least 2 epochs).
     Plateau,
 }
 

@@ -67,7 +67,7 @@ pub struct Recipe {
     pub sync_batch_norm: bool,
     /// At most.
     pub epochs: usize,
-    /// Epochs without a lower validation loss after which it stops; 0 for never.
+    /// Epochs without a lower loss of the images that select after which it stops; 0 for never.
     pub patience: usize,
     /// Base learning rate.
     pub learning_rate: f64,

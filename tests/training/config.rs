@@ -102,6 +102,46 @@ fn the_settings_of_another_run_make_the_same_run() {
     );
 }
 
+/// What a file turns on is turned off by a flag on top of it, as what it sets is set otherwise; the rest of it stays.
+#[test]
+fn a_switch_that_a_file_turns_on_is_turned_off_on_top_of_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("on.toml");
+    let optimizer = "[training.optimizer]\nname = \"sgd\"\nmomentum = 0.9\nnesterov = true";
+    let on = "[network]\ndepth = 16\nconv1x1 = true\nbatch_norm = false\n[training]\nmicro_batch = 4\n\
+              sync_batch_norm = true\ntrivial_augment = \"wide\"";
+    fs::write(&file, format!("{on}\n{optimizer}")).expect("written");
+    let file = file.to_str().expect("text");
+    let with = |flags: &[&str]| table(&printed(&[&["--config", file], flags].concat()));
+    let said = |table: &toml::Table| {
+        let (network, training) = (&table["network"], &table["training"]);
+        let optimizer = &training["optimizer"];
+        let values = [&network["depth"], &network["conv1x1"], &network["batch_norm"], &training["sync_batch_norm"]];
+        let others = [&training["trivial_augment"], &optimizer["name"], &optimizer["nesterov"]];
+        values.into_iter().chain(others).map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    let file_says = said(&with(&[]));
+    assert_eq!(file_says, r#"16 true false true "wide" "sgd" true"#);
+    for (flag, expected) in [
+        ("--conv1x1=off", r#"16 false false true "wide" "sgd" true"#),
+        ("--no-batch-norm=off", r#"16 true true true "wide" "sgd" true"#),
+        ("--sync-batch-norm=off", r#"16 true false false "wide" "sgd" true"#),
+        ("--trivial-augment=off", r#"16 true false true "off" "sgd" true"#),
+        ("--nesterov=off", r#"16 true false true "wide" "sgd" false"#),
+    ] {
+        assert_eq!(said(&with(&[flag])), expected, "{flag}");
+        let on = flag.replace("=off", "=on");
+        let network = if flag == "--conv1x1=off" { &["-d", "16"][..] } else { &[] }; // which it names, in place of the file's
+        assert_eq!(said(&with(&[&[flag, &on], network].concat())), file_says, "the last counts: {flag} {on}");
+    }
+    // Configuration A-LRN is another network.
+    let text = "[network]\ndepth = 11\nlrn = true";
+    fs::write(folder.path().join("lrn.toml"), text).expect("written");
+    let lrn = folder.path().join("lrn.toml");
+    let off = table(&printed(&["--config", lrn.to_str().expect("text"), "--lrn=off"]));
+    assert_eq!((off["network"]["depth"].as_integer(), off["network"]["lrn"].as_bool()), (Some(11), Some(false)));
+}
+
 /// A run of a version that drew ten operations goes on with them, and so does one that takes its settings from it.
 #[test]
 fn trivial_augment_is_as_wide_as_the_run_says() {

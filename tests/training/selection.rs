@@ -76,15 +76,23 @@ fn held_out_images_select_and_are_not_trained_on() {
         let digest = |name: &str| checkpoint::digest_of(&path(&run(name))).expect("a digest");
         assert_eq!(digest("demo-whole"), digest("demo-parts"));
     }
+    let mut again = vggkit(&["train", "--engine", "cpu", "--resume", "demo-whole", "--runs"]);
+    again.arg(runs.path());
+    let said = ok(again);
+    assert!(said.contains(" (the one with the lowest loss on train images that were held out) with val"), "{said}");
     let error = fails(resume(runs.path(), "demo-whole", &["-e", "5", "--hold-out", "0.2"]), 2);
     assert!(error.contains("--hold-out 0.2, where the run has 0.34"), "{error}");
     let mut report = vggkit(&["report", "--quiet", "--out"]);
     report.arg(runs.path().join("site"));
     ok(on(report, runs.path()));
     let page = fs::read_to_string(runs.path().join("site/index.html")).expect("a page");
-    for told in
-        ["hold-out 0.34", "the lowest loss on train images that were held out", "Held out</th>", "chose nothing"]
-    {
+    for told in [
+        "hold-out 0.34",
+        "the lowest loss on train images that were held out",
+        "of 4, the one with the lowest loss on train images that were held out",
+        "Held out</th>",
+        "chose nothing",
+    ] {
         assert!(page.contains(told), "{told}");
     }
 }

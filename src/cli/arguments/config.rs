@@ -112,7 +112,7 @@ struct Head<'a> {
 fn gives_way<'a>(setting: &Setting, arguments: &Arguments, own: impl Fn(&str) -> Option<&'a str>) -> bool {
     let given = |flags: &[&str]| flags.iter().any(|flag| is_typed(&arguments.given, flag));
     if setting.names_the_network() {
-        return given(&["all", "depth", "conv1x1", "lrn"]);
+        return given(&["all", "depth"]) || arguments.network.conv1x1 || arguments.network.lrn;
     }
     let recipe = &arguments.recipe;
     let (optimizer, schedule) = (recipe.optimizer.to_possible_value(), recipe.schedule.to_possible_value());

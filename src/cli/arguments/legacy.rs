@@ -43,10 +43,15 @@ fn rewrite(command: &Command, token: &str) -> Option<String> {
         match attached {
             "" => Some(format!("--{long}")),
             _ if attached.starts_with('=') => Some(format!("--{long}{attached}")),
-            _ if number && flag.get_action().takes_values() => Some(format!("--{long}={attached}")),
+            _ if number && waits_for_value(flag) => Some(format!("--{long}={attached}")),
             _ => None,
         }
     })
+}
+
+/// Whether a value can follow `flag` without an equals sign.
+fn waits_for_value(flag: &Arg) -> bool {
+    flag.get_action().takes_values() && !flag.is_require_equals_set()
 }
 
 /// Whether `argument` is the value of `flag` ahead of it. A value that may be left out begins with no dash.
@@ -58,7 +63,7 @@ fn takes(flag: &Arg, argument: &OsStr) -> bool {
 /// The flag in `argument` that waits for a value in the argument after it.
 fn awaiting_value<'a>(command: &'a Command, argument: &OsStr) -> Option<&'a Arg> {
     let token = argument.to_str()?;
-    let with_value = |flag: Option<&'a Arg>| flag.filter(|flag| flag.get_action().takes_values());
+    let with_value = |flag: Option<&'a Arg>| flag.filter(|flag| waits_for_value(flag));
     if let Some(long) = token.strip_prefix("--") {
         return with_value(command.get_arguments().find(|flag| {
             flag.get_long() == Some(long) || flag.get_all_aliases().is_some_and(|aliases| aliases.contains(&long))

@@ -15,5 +15,6 @@ pub mod recipe_name;
 pub mod run;
 pub mod shared;
 pub mod splits;
+pub mod switches;
 pub mod train;
 pub mod values;

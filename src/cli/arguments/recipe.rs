@@ -143,8 +143,9 @@ impl RecipeArguments {
             }
         };
         if self.nesterov && self.momentum.is_none_or(|momentum| momentum == 0.0) {
-            return Err(Error::usage("--nesterov is a way to use momentum, and there is none")
-                .with_help("add --optimizer sgd --momentum 0.9, or leave --nesterov out"));
+            return Err(Error::usage("--nesterov is a way to use momentum, and there is none").with_help(
+                "add --optimizer sgd --momentum 0.9, or leave --nesterov out (--nesterov=off on top of a file)",
+            ));
         }
         let optimizer = optimizer.with_decay(self.weight_decay.unwrap_or(optimizer.weight_decay()));
         if !self.no_decay.is_none() && optimizer.weight_decay() == 0.0 {
@@ -207,8 +208,8 @@ impl RecipeArguments {
 fn patience_help() -> String {
     let [default, cosine] = [Schedule::Constant, Schedule::Cosine].map(Schedule::patience);
     format!(
-        "Stop when validation loss has not fallen for this many epochs; 0 for never [default: {default}; with --schedule \
-         cosine, which has a planned end: {cosine}] [also: -es N]"
+        "Stop when validation loss, or with --hold-out that of held-out images, has not fallen for this many epochs; 0 for never \
+         [default: {default}; with --schedule cosine, which has a planned end: {cosine}] [also: -es N]"
     )
 }
 

@@ -17,7 +17,7 @@ pub struct RunArguments {
     #[arg(long = "recipe", value_name = "NAME", value_enum)]
     pub preset: Option<Name>,
     /// The settings of another run (its folder or run.toml), or of a file like it; other flags go on top, whatever their
-    /// order. What that run was trained on, began from (--init) and paused at (--max-steps) stays its own
+    /// order, and --flag=off turns off a switch that it turns on. What that run was trained on, began from (--init) and paused at (--max-steps) stays its own
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     pub config: Option<PathBuf>,
     /// Print the settings, as --config takes them, and train nothing

@@ -12,6 +12,7 @@ use super::recipe::{Normalize, RecipeArguments};
 use super::run::RunArguments;
 use super::shared::Shared;
 use super::splits;
+use super::switches::Switches;
 use crate::dataset::Pack;
 use crate::error::Result;
 use crate::shell;
@@ -37,6 +38,9 @@ pub struct Arguments {
     pub run: RunArguments,
     #[command(flatten)]
     pub shared: Shared,
+    /// Behind the others, of which it makes switches that can be turned off too.
+    #[command(flatten)]
+    pub switches: Switches,
 }
 
 const EXAMPLES: &str = "\
@@ -52,6 +56,8 @@ Examples:
       the five networks by a recipe that comes with vggkit; other flags go on top of it, as in -e 40
   vggkit train --config runs/vgg13 -d 16
       another network with the settings of that run
+  vggkit train --recipe best --nesterov=off --trivial-augment=off
+      without what the file turns on: every switch takes =on and =off
   vggkit train --recipe short --print-config > mine.toml
       a file to change, for --config mine.toml
   vggkit train --recipe short -d 13 --find-lr
@@ -175,6 +181,7 @@ mod tests {
     use crate::training::settings::{Form, SETTINGS, Setting};
 
     #[derive(Parser)]
+    #[command(args_override_self = true)]
     struct Harness {
         #[command(flatten)]
         arguments: Arguments,
@@ -239,7 +246,10 @@ mod tests {
         let flag = |long: &str| command.get_arguments().find(|flag| flag.get_long() == Some(long));
         for Setting { key, flag: long, form, .. } in SETTINGS.iter().filter(|setting| setting.form != Form::None) {
             let flag = flag(long).unwrap_or_else(|| panic!("{key}: there is no --{long}"));
-            assert_eq!(flag.get_action().takes_values(), *form == Form::Value, "{key}: --{long}");
+            assert!(flag.get_action().takes_values(), "{key}: --{long}");
+            if *form != Form::Value {
+                assert!(flag.is_require_equals_set(), "{key}: --{long} turns on what stands alone");
+            }
         }
         for flag in command.get_arguments() {
             let long = flag.get_long().expect("flags are long");
@@ -261,6 +271,28 @@ mod tests {
             assert_eq!(format!("{:?}", settings(&format!("{long} --data nowhere"))?), expected, "{long}");
         }
         Ok(())
+    }
+
+    #[test]
+    fn every_switch_can_be_turned_off() {
+        let command = Harness::command();
+        for Setting { key, flag, .. } in SETTINGS.iter().filter(|s| matches!(s.form, Form::On | Form::Off)) {
+            let argument = command.get_arguments().find(|argument| argument.get_long() == Some(flag)).expect(key);
+            let said = |line: &str| {
+                let line = format!("train {line} --init weights");
+                let matches = command.clone().try_get_matches_from(line.split_whitespace()).expect(&line);
+                matches.get_one::<bool>(argument.get_id().as_str()).copied()
+            };
+            assert_eq!(said(""), Some(false), "{key}");
+            for line in [format!("--{flag}"), format!("--{flag}=on"), format!("--{flag}=off --{flag}")] {
+                assert_eq!(said(&line), Some(true), "{line}");
+            }
+            for line in [format!("--{flag}=off"), format!("--{flag} --{flag}=off")] {
+                assert_eq!(said(&line), Some(false), "{line}");
+            }
+            let error = parse(&format!("--{flag}=of --init weights")).expect_err("neither");
+            assert!(error.to_string().contains("'off'"), "{error}");
+        }
     }
 
     #[test]

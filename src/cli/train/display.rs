@@ -98,6 +98,8 @@ pub struct Display {
     json: bool,
     epochs: usize,
     stopping_loss: &'static str,
+    /// In parentheses, by what the best epoch is, where that is not the validation split.
+    rule: String,
     best: Option<Epoch>,
     epochs_seen: u32,
     started: Instant,
@@ -147,6 +149,10 @@ impl Display {
             json,
             epochs: run.training.epochs,
             stopping_loss: selection::stopping_loss(&run.training),
+            rule: match run.training.hold_out > 0.0 {
+                true => format!(" ({})", selection::rule(&run.training)),
+                false => String::new(),
+            },
             best: session.best(),
             epochs_seen: 0,
             started: Instant::now(),
@@ -170,9 +176,10 @@ impl Display {
         };
         match &self.best {
             Some(best) => format!(
-                "{why}  ({})\nbest epoch {} with val loss {:.4}, top-1 {:.2} %, top-5 {:.2} %",
+                "{why}  ({})\nbest epoch {}{} with val loss {:.4}, top-1 {:.2} %, top-5 {:.2} %",
                 self.folder,
                 best.epoch,
+                self.rule,
                 best.val_loss,
                 100.0 * best.val_top1,
                 100.0 * best.val_top5,

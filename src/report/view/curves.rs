@@ -10,7 +10,7 @@ use super::identity::{Described, Identity, Runs};
 use super::parts::{Chart, Table};
 use crate::error::Result;
 use crate::training::history::{Epoch, HeldOut};
-use crate::training::selection::stopping_loss;
+use crate::training::selection::{rule, stopping_loss};
 
 /// All charts.
 #[derive(Serialize)]
@@ -166,7 +166,11 @@ fn run_chart(d: &Described, &(measure, what, train, val, held_out): &Side) -> Re
 /// "Best at epoch 9 of 15; stopped early after 6 epochs without a lower validation loss."
 fn summary(d: &Described) -> String {
     let (figures, settings) = (&d.figures, &d.run.run);
-    let best = figures.best_epoch.map_or_else(String::new, |b| format!("Best at epoch {b} of {}", figures.epochs));
+    let by = match settings.training.hold_out > 0.0 {
+        true => format!(", {}", rule(&settings.training)),
+        false => String::new(),
+    };
+    let best = figures.best_epoch.map_or_else(String::new, |b| format!("Best at epoch {b} of {}{by}", figures.epochs));
     let end = match settings.origin.stopped_by.as_str() {
         "early stopping" => {
             let patience = format::counted(settings.training.patience, "epoch");
