@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::fitting::{fit, place};
+use super::fitting::{Wanted, fit, place};
 use super::layers::gather::Gallery;
 use super::layers::optimizer;
 use super::metrics::Metrics;
@@ -102,8 +102,11 @@ impl GpuEngine {
         }
         let metrics = Metrics::new(&gpu)?;
         let building = trace::span("build the network");
-        let micro_batch = peers.map(|peers| peers.micro_batch());
-        let network = fit(&gpu, &plan, &settings, state, (options, micro_batch), &metrics.slots)?;
+        let wanted = match peers {
+            Some(peers) => Wanted::Exactly(peers.micro_batch()),
+            None => Wanted::AtMost(options.micro_batch.unwrap_or(settings.batch_size)),
+        };
+        let network = fit(&gpu, &plan, &settings, state, wanted, &metrics.slots)?;
         gpu.save_pipelines();
         drop(building);
         let device = Device {
@@ -162,17 +165,12 @@ impl GpuEngine {
         self.options.tell.iter().for_each(|tell| tell(line));
     }
 
-    /// Puts images on the device, or makes room there for those of a batch.
-    fn place(&self, source: Source, images: &Images) -> Result<Gallery> {
-        place(&self.gpu, (source, images), self.plan.network.image_size, &self.settings, &self.options)
-    }
-
     /// Builds the network anew with half the micro-batch, in the same state.
     fn shrink(&mut self) -> Result<()> {
         let state = self.state()?;
         self.network.free(&self.gpu);
-        let options = Options { micro_batch: Some(self.network.samples().div_ceil(2)), ..self.options.clone() };
-        self.network = fit(&self.gpu, &self.plan, &self.settings, &state, (&options, None), &self.metrics.slots)?;
+        let half = Wanted::AtMost(self.network.samples().div_ceil(2));
+        self.network = fit(&self.gpu, &self.plan, &self.settings, &state, half, &self.metrics.slots)?;
         self.network.load(&self.gpu, &state)?;
         for attached in [&mut self.train, &mut self.validation].into_iter().flatten() {
             attached.gather = attached.gallery.record(&self.gpu, self.network.picks(), self.network.input())?;
@@ -283,8 +281,9 @@ impl Engine for GpuEngine {
 
     fn attach(&mut self, source: Source, images: Images) -> Result<()> {
         check::images(&images)?;
+        let size = self.plan.network.image_size;
         let gallery = loop {
-            match self.place(source, &images) {
+            match place(&self.gpu, (source, &images), size, &self.settings, &self.options) {
                 Err(error)
                     if error.kind() == Kind::OutOfMemory && self.network.samples() > 1 && self.sharing.is_none() =>
                 {

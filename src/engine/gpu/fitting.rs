@@ -9,22 +9,31 @@ use crate::engine::{Images, Settings, Source, State};
 use crate::error::{Error, Kind, Result};
 use crate::vgg::Plan;
 
-/// A network with the largest micro-batch that fits: as asked for or the whole batch, else halves of it; or with the one that
-/// peers have too.
+/// How many samples at once are asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted {
+    /// So many, or as many as fit.
+    AtMost(usize),
+    /// So many, as peers have too.
+    Exactly(usize),
+}
+
+/// A network for so many samples at once as are wanted, or for halves of them where fewer will do.
 pub fn fit(
     gpu: &Gpu,
     plan: &Plan,
     settings: &Settings,
     state: &State,
-    (options, micro_batch): (&Options, Option<usize>),
+    wanted: Wanted,
     metrics: &Slice,
 ) -> Result<GpuNetwork> {
-    let tell = |line: &str| options.tell.iter().for_each(|tell| tell(line));
+    let tell = |line: &str| gpu.options.tell.iter().for_each(|tell| tell(line));
     let layout = layout::of(plan, settings, gpu.half())?;
     let batch = settings.batch_size;
-    let mut samples = micro_batch.or(options.micro_batch).unwrap_or(batch).clamp(1, batch);
+    let (Wanted::AtMost(samples) | Wanted::Exactly(samples)) = wanted;
+    let (mut samples, exactly) = (samples.clamp(1, batch), matches!(wanted, Wanted::Exactly(_)));
     let most = layout::most_samples(&layout, gpu.binding_floats())?;
-    if micro_batch.is_some() && samples > most {
+    if exactly && samples > most {
         return Err(Error::new(
             Kind::Engine,
             format!("micro-batches of {samples} are beyond what this adapter can bind"),
@@ -34,14 +43,14 @@ pub fn fit(
     samples = samples.min(most);
     let planned = |samples| memory::planned(&gpu.capabilities(), &layout, settings, samples);
     loop {
-        if micro_batch.is_none() {
+        if !exactly {
             samples = batch.div_ceil(batch.div_ceil(samples)); // parts of about the same size
         }
         let memory = planned(samples);
         tell(&format!("{}: {}", gpu.found.info.name, memory::sentence(&memory, samples, batch)));
         let before = gpu.allocated();
         match GpuNetwork::new(gpu, plan, layout.clone(), settings, state, samples, metrics) {
-            Err(error) if error.kind() == Kind::OutOfMemory && samples > 1 && micro_batch.is_some() => {
+            Err(error) if error.kind() == Kind::OutOfMemory && samples > 1 && exactly => {
                 return Err(error.with_help(format!(
                     "begin a run with a --micro-batch below {samples}, or go on with --engine cpu or a larger card"
                 )));

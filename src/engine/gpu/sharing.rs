@@ -159,18 +159,15 @@ impl Sharing {
         let [forward, ..] = network.training(false);
         let parts = network.backward_to(self.buckets.iter().map(|bucket| bucket.step));
         let mut readbacks = Vec::with_capacity(ranges.len());
-        for (number, (part, ranges)) in parts.into_iter().zip(ranges).enumerate() {
+        for (number, ((part, ranges), to)) in parts.into_iter().zip(ranges).zip(staging.by_ref()).enumerate() {
             let before = if number == 0 { [input, forward] } else { [&[][..]; 2] };
-            let Some(to) = staging.next() else { break };
             let submission = gpu.submit(before.into_iter().chain([part]), samples, &to.copies(ranges));
             readbacks.push(to.submitted(ranges, submission));
         }
-        let rest = ranges.last().zip(staging.next()).map(|(ranges, to)| {
-            let submission = gpu.submit([], 0, &to.copies(ranges));
-            to.submitted(ranges, submission)
-        });
+        let Some((ranges, to)) = ranges.last().zip(staging.next()) else { unreachable!("each range has a staging") };
+        let submission = gpu.submit([], 0, &to.copies(ranges));
+        let outcome = to.submitted(ranges, submission);
         gpu.check()?;
-        let Some(outcome) = rest else { unreachable!("there is a staging for each range") };
         Ok(UnderWay { leaf, samples, buckets: readbacks, outcome })
     }
 
@@ -193,8 +190,7 @@ impl Sharing {
             }
         }
         outcome.wait(gpu)?;
-        let metrics = outcome.look(gpu, 0, |metrics| [metrics[0], metrics[1], metrics[2]])?;
-        let [loss, top1, top5] = metrics;
+        let [loss, top1, top5] = outcome.look(gpu, 0, |metrics| [metrics[0], metrics[1], metrics[2]])?;
         let came_to = Outcome { loss: f64::from(loss), top1: top1.to_bits(), top5: top5.to_bits() };
         sums.told.extend(came_to.told());
         let mut ranges = 1..;
