@@ -9,6 +9,7 @@ use super::link::{Channel, Link};
 use super::processes::Process;
 use super::words;
 use crate::build_info;
+use crate::engine::Device;
 use crate::error::{Error, Kind, Result};
 
 /// Ahead of what is told: this program, and how it tells it.
@@ -23,9 +24,50 @@ pub struct Member {
     pub engine: String,
     /// The processor or graphics card.
     pub adapter: String,
+    /// What the graphics card is known by on its machine; empty where that is nothing, and in another version.
+    #[serde(default)]
+    pub card: String,
     /// What the ranks of its machine know it by; nothing in another version.
     #[serde(default)]
     pub process: Process,
+}
+
+impl Member {
+    /// One that computes on `device`, on which of its machine's cards `card` says.
+    pub fn on(device: &Device, card: Option<&str>) -> Self {
+        let (engine, adapter) = (device.engine.clone(), device.adapter.clone());
+        Self { engine, adapter, card: card.unwrap_or_default().to_owned(), ..Self::default() }
+    }
+
+    /// Whether both compute on one and the same graphics card.
+    fn shares_card_with(&self, other: &Self) -> bool {
+        let [mine, theirs] = [self, other].map(|member| (member.process.start(), &member.host));
+        // Where the system says which machine it is, names do not count: several machines may have the same one.
+        let one_machine = if mine.0.is_empty() { mine == theirs } else { mine.0 == theirs.0 };
+        one_machine && self.card == other.card && !self.card.is_empty()
+    }
+}
+
+/// What to say of graphics cards that several of `members`, in order of rank, have between them; nothing where each has its own.
+pub fn shared_cards(members: &[Member]) -> Option<String> {
+    let mut cards: Vec<(&Member, Vec<String>)> = Vec::new();
+    for (rank, member) in members.iter().enumerate() {
+        match cards.iter_mut().find(|(first, _)| first.shares_card_with(member)) {
+            Some((_, ranks)) => ranks.push(rank.to_string()),
+            None => cards.push((member, vec![rank.to_string()])),
+        }
+    }
+    cards.retain(|(_, ranks)| ranks.len() > 1);
+    let (Member { host, adapter, card, .. }, ranks) = cards.first()?;
+    let more = match cards.len() - 1 {
+        0 => String::new(),
+        more => format!(", and others {more} more"),
+    };
+    Some(format!(
+        "ranks {} share one graphics card ({adapter} at {card}, on {host}){more}, and are no faster for it: start no more ranks than \
+         there are cards, and give --adapter to none of them or to each another one",
+        ranks.join(", ")
+    ))
 }
 
 /// What a rank is called in messages.

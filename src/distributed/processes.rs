@@ -22,6 +22,12 @@ impl Process {
         Self { id: std::process::id(), machine: machine().unwrap_or_default() }
     }
 
+    /// The start of a machine, whatever the namespace there: containers have one of their own and the machine's cards. Empty where
+    /// it is not known.
+    pub(super) fn start(&self) -> &str {
+        self.machine.split(' ').next().unwrap_or_default()
+    }
+
     /// Whether `other` is another process of the same machine.
     fn beside(&self, other: &Self) -> bool {
         self.machine == other.machine && !self.machine.is_empty() && self.id != other.id

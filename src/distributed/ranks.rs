@@ -81,11 +81,10 @@ impl Ranks {
         self.link.ranks()
     }
 
-    /// Tells the others what this rank runs on, and makes sure that all have `same` alike, as [`handshake::greet`] says. Errors:
-    /// the first difference.
-    pub fn greet(&self, engine: &str, adapter: &str, same: &[(&str, String)]) -> Result<Vec<Member>> {
-        let (engine, adapter, process) = (engine.into(), adapter.into(), Process::this());
-        let mine = Member { host: self.host.clone(), engine, adapter, process };
+    /// Tells the others what this rank runs on, which `mine` says, and makes sure that all have `same` alike, as
+    /// [`handshake::greet`] says. Errors: the first difference.
+    pub fn greet(&self, mine: Member, same: &[(&str, String)]) -> Result<Vec<Member>> {
+        let mine = Member { host: self.host.clone(), process: Process::this(), ..mine };
         let members = handshake::greet(&*self.link, &mine, same)?;
         let _ = self.known.members.set(members.clone()); // they have the same processes each time
         Ok(members)

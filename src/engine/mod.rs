@@ -301,6 +301,11 @@ pub trait Engine {
     /// What it runs on.
     fn device(&self) -> &Device;
 
+    /// What its graphics card is known by among those of its machine; none for a processor, or where that is not known.
+    fn card(&self) -> Option<&str> {
+        None
+    }
+
     /// The plan that it executes.
     fn plan(&self) -> &Plan;
 

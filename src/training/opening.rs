@@ -12,10 +12,10 @@ use super::run::{Recipe, Run};
 use super::tensorboard;
 use crate::dataset::Pack;
 use crate::distributed::exchange::Exchange;
-use crate::distributed::handshake::Member;
+use crate::distributed::handshake::{self, Member};
 use crate::distributed::ranks::Ranks;
 use crate::engine::peers::{Alone, Peers, Together};
-use crate::engine::{Device, Engine, Images, Settings, Source, State, WeightSet};
+use crate::engine::{Engine, Images, Settings, Source, State, WeightSet};
 use crate::engines::{self, Choice, Target};
 use crate::error::{Error, Result};
 use crate::trace;
@@ -68,9 +68,9 @@ pub fn exchange(recipe: &Recipe, options: &Options) -> Result<Option<Arc<Exchang
 }
 
 /// Makes sure that all ranks train the same, and says who they are. Errors: the first difference.
-pub fn greet(ranks: &Ranks, device: &Device, run: &Run, choice: Choice) -> Result<Vec<String>> {
+pub fn greet(ranks: &Ranks, engine: &dyn Engine, run: &Run, choice: Choice) -> Result<Vec<String>> {
     let same = [("data set", run.data.content_sha256.clone())];
-    let members = ranks.greet(&device.engine, &device.adapter, &same)?;
+    let members = ranks.greet(Member::on(engine.device(), engine.card()), &same)?;
     let on = |member: &Member| {
         let Member { host, engine, adapter, .. } = member;
         format!("{host} ({})", if engine == "gpu" { adapter } else { engine })
@@ -88,6 +88,7 @@ pub fn greet(ranks: &Ranks, device: &Device, run: &Run, choice: Choice) -> Resul
     if members.iter().any(|member| (&member.engine, &member.adapter) != (&members[0].engine, &members[0].adapter)) {
         notes.push("they are of several kinds: which rank computes what shows in the last bits".to_owned());
     }
+    notes.extend(handshake::shared_cards(&members));
     if busy < members.len() {
         notes.push(format!(
             "a batch of {batch_size} has {busy} micro-batches: some ranks have nothing to do (--micro-batch)"

@@ -114,7 +114,7 @@ impl Session {
         let mut notes: Vec<String> = first_weights::note(recipe).into_iter().collect();
         if let Some(ranks) = &options.ranks {
             beginning::tell(ranks, (&folder, &run), &Progress::default(), &classes, &state)?;
-            notes.extend(greet(ranks, engine.device(), &run, options.engine.choice)?);
+            notes.extend(greet(ranks, engine.as_ref(), &run, options.engine.choice)?);
         }
         Ok(Self {
             folder,
@@ -146,7 +146,7 @@ impl Session {
         let exchange = exchange(&run.training, &options)?;
         let engine = open(&plan, &run.training, [&packs.train, &packs.val], state, &options, exchange.as_ref())?;
         let own = Run { data: packs.data.clone(), ..run.clone() };
-        greet(ranks, engine.device(), &own, options.engine.choice)?;
+        greet(ranks, engine.as_ref(), &own, options.engine.choice)?;
         Ok(Some(Self {
             folder,
             run,
@@ -219,7 +219,7 @@ impl Session {
                 let engine = open(&plan, &run.training, both, &state, &options, exchange.as_ref())?;
                 state.variants.clone_from(engine.variants());
                 beginning::tell(ranks, (&folder, &run), &progress, &classes, &state)?;
-                notes.extend(greet(ranks, engine.device(), &run, options.engine.choice)?);
+                notes.extend(greet(ranks, engine.as_ref(), &run, options.engine.choice)?);
                 engine
             }
         };

@@ -108,7 +108,7 @@ fn a_rank_that_gives_no_sign_of_life_is_named_by_the_next_one() {
             return None;
         }
         let run = |ranks: &Ranks| {
-            ranks.greet("cpu", "a processor", &[])?;
+            ranks.greet(Member::default(), &[])?;
             let exchange = ranks.exchange(4)?;
             exchange.all(&[1.0]).map(|_| ExitCode::SUCCESS)
         };

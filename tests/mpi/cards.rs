@@ -20,7 +20,7 @@ fn train(runs: &Path, name: &str, engines: &[&[&str]]) -> Ended {
         if engines.len() > 1 {
             command.args(if rank == 0 { &["--oversubscribe", "-n", "1"][..] } else { &[":", "-n", "1"] }).arg(vggkit);
         }
-        command.args(["train", "--threads", "1", "--quiet", "--run", name, "-e", "2", "--micro-batch", "2"]);
+        command.args(["train", "--threads", "1", "--run", name, "-e", "2", "--micro-batch", "2"]);
         command.args(TINY).args(*engine).arg("--data").arg(data()).arg("--runs").arg(runs);
     }
     // Variants of kernels are chosen by measurement and kept: all are to find the same.
@@ -38,7 +38,13 @@ fn ranks_on_cards_have_the_bits_of_one() {
     ok(&train(runs.path(), "demo-alone", &[&CARD]));
     for ranks in [2, 3] {
         let name = format!("demo-{ranks}");
-        ok(&train(runs.path(), &name, &vec![&CARD[..]; ranks]));
+        let ended = train(runs.path(), &name, &vec![&CARD[..]; ranks]);
+        ok(&ended);
+        assert!(ended.output.contains(&format!("{ranks} ranks, micro-batches")), "{ended:#?}");
+        assert!(
+            !ended.output.contains("share"),
+            "a software adapter is no card that anybody could have more of: {ended:#?}"
+        );
         let [alone, found] = ["demo-alone", &name].map(|name| numbers(&runs.path().join(name)));
         assert!(alone == found, "{ranks} ranks");
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use sha2::{Digest, Sha256};
+use vggkit::distributed::handshake::Member;
 use vggkit::distributed::launch;
 use vggkit::distributed::ranks::Ranks;
 use vggkit::engine::peers::{Alone, Peers};
@@ -47,7 +48,7 @@ fn rank() {
 
 fn act(part: &str, ranks: &Ranks) -> Result<()> {
     let data = if part == "data" && ranks.rank() == 2 { "y" } else { "x" };
-    let members = ranks.greet("cpu", "a processor", &[("data set", data.into())])?;
+    let members = ranks.greet(Member::default(), &[("data set", data.into())])?;
     assert_eq!(members.len(), ranks.ranks());
     let peers = ranks.exchange(4)?;
     match part {

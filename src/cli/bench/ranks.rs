@@ -17,10 +17,11 @@ use crate::cli::arguments::shared::Shared;
 use crate::cli::arguments::values;
 use crate::cli::output;
 use crate::distributed::exchange::Traffic;
+use crate::distributed::handshake::{self, Member};
 use crate::distributed::launch;
 use crate::distributed::ranks::Ranks;
 use crate::engine::peers::{Alone, Peers, Together};
-use crate::engine::{Optimizer, State};
+use crate::engine::{Engine, Optimizer, State};
 use crate::engines;
 use crate::error::{Error, Kind, Result};
 use crate::files;
@@ -182,40 +183,51 @@ fn work(task: &Task<'_>) -> Result<ExitCode> {
             let alone: Arc<dyn Peers> = Arc::new(Alone::new(micro_batch));
             // Without micro-batches it is the step that a training by itself does.
             let together = task.shared.micro_batch.is_some();
-            print(&measure(task, &alone, together, &Traffic::default)?)
+            let (engine, opening) = open(task, &alone, together)?;
+            print(&measure(task, (engine, opening), alone.as_ref(), &Traffic::default)?)
         }
         Some(link) => {
             let ranks = Ranks::new(link);
             ranks.watch_panics(output::error);
             ranks.run(output::error, |ranks| {
-                ranks.greet("", "", &[])?;
+                ranks.greet(Member::default(), &[])?; // an engine takes its time to open
                 let exchange = Arc::new(ranks.exchange(task.shared.micro_batch.map_or(task.batch_size, Into::into))?);
                 let peers = Arc::clone(&exchange) as Arc<dyn Peers>;
-                let scaled = measure(task, &peers, true, &|| exchange.traffic())?;
-                if ranks.rank() == 0 { print(&scaled) } else { Ok(ExitCode::SUCCESS) }
+                let (engine, opening) = open(task, &peers, true)?;
+                let members = ranks.greet(Member::on(engine.device(), engine.card()), &[])?;
+                let first = ranks.rank() == 0;
+                handshake::shared_cards(&members)
+                    .filter(|_| first && !task.shared.quiet)
+                    .iter()
+                    .for_each(|note| output::note(note));
+                let scaled = measure(task, (engine, opening), peers.as_ref(), &|| exchange.traffic())?;
+                if first { print(&scaled) } else { Ok(ExitCode::SUCCESS) }
             })
         }
     }
 }
 
-/// This rank's part of a measurement.
-fn measure(
-    task: &Task<'_>,
-    peers: &Arc<dyn Peers>,
-    together: bool,
-    traffic: &dyn Fn() -> Traffic,
-) -> Result<RanksMeasured> {
+/// The engine of one of `peers`, and what opening it took.
+fn open(task: &Task<'_>, peers: &Arc<dyn Peers>, together: bool) -> Result<(Box<dyn Engine>, Duration)> {
     let mut target = task.shared.target();
     target.together = together.then(|| Together { peers: Arc::clone(peers), sync_batch_norm: false });
     let plan = task.network.plan()?;
     let begun = Instant::now();
-    let batch_size = task.batch_size * peers.ranks();
-    let settings = task.shared.settings(batch_size, Some(Optimizer::adam()));
+    let settings = task.shared.settings(task.batch_size * peers.ranks(), Some(Optimizer::adam()));
     let state = State::new(initialisation::initialise(&plan, 0));
-    let mut engine = engines::open(&target, plan, settings, state)?;
+    Ok((engines::open(&target, plan, settings, state)?, begun.elapsed()))
+}
+
+/// This rank's part of a measurement.
+fn measure(
+    task: &Task<'_>,
+    (mut engine, opening): (Box<dyn Engine>, Duration),
+    peers: &dyn Peers,
+    traffic: &dyn Fn() -> Traffic,
+) -> Result<RanksMeasured> {
     let device = engine.device().clone();
-    let mut warm = Rounds::warm(engine.as_mut(), Mode::Train, task.network, batch_size, begun.elapsed())?;
-    bench::ranks::measure(&mut warm, device, peers.as_ref(), traffic, task.effort)
+    let mut warm = Rounds::warm(engine.as_mut(), Mode::Train, task.network, task.batch_size * peers.ranks(), opening)?;
+    bench::ranks::measure(&mut warm, device, peers, traffic, task.effort)
 }
 
 /// One line for the process that started the ranks.

@@ -109,12 +109,7 @@ impl GpuEngine {
         let network = fit(&gpu, &plan, &settings, state, wanted, &metrics.slots)?;
         gpu.save_pipelines();
         drop(building);
-        let device = Device {
-            engine: "gpu".into(),
-            adapter: gpu.found.info.name.clone(),
-            driver: gpu.found.driver(),
-            threads: 0,
-        };
+        let device = gpu.found.device();
         let sharing = peers.map(|peers| Sharing::new(Arc::clone(peers), &gpu, &network)).transpose()?;
         let mut engine = Self {
             targets: Vec::with_capacity(settings.batch_size),
@@ -269,6 +264,10 @@ impl GpuEngine {
 impl Engine for GpuEngine {
     fn device(&self) -> &Device {
         &self.device
+    }
+
+    fn card(&self) -> Option<&str> {
+        self.gpu.found.card()
     }
 
     fn plan(&self) -> &Plan {

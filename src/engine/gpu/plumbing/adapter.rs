@@ -3,6 +3,7 @@
 use wgpu::{Adapter, AdapterInfo, Backend, DeviceType, Features, Limits};
 
 use super::capabilities::Capabilities;
+use crate::engine::Device;
 use crate::error::{Error, Kind, Result};
 
 /// An adapter and what it can do.
@@ -63,6 +64,17 @@ impl Found {
     /// The driver with its version.
     pub fn driver(&self) -> String {
         format!("{} {}", self.info.driver, self.info.driver_info).trim().to_owned()
+    }
+
+    /// All of it that records have.
+    pub fn device(&self) -> Device {
+        Device { engine: "gpu".into(), adapter: self.info.name.clone(), driver: self.driver(), threads: 0 }
+    }
+
+    /// Its place on its machine's bus, which no other card has and all drivers agree on; none for what computes on the processor,
+    /// or where the driver does not say.
+    pub fn card(&self) -> Option<&str> {
+        Some(self.info.device_pci_bus_id.as_str()).filter(|place| !place.is_empty() && !self.software())
     }
 }
 
@@ -157,10 +169,7 @@ pub fn choose(wanted: Option<&str>, turn: usize) -> Result<Found> {
 fn alike(found: &[Found], first: usize) -> Vec<usize> {
     let mut alike = vec![first];
     for (index, other) in found.iter().enumerate().skip(first + 1) {
-        let same_card = |index: &usize| {
-            let bus = &found[*index].info.device_pci_bus_id;
-            !bus.is_empty() && *bus == other.info.device_pci_bus_id
-        };
+        let same_card = |index: &usize| found[*index].card().is_some_and(|card| other.card() == Some(card));
         let kind = other.info.device_type == found[first].info.device_type;
         if kind && other.shortcomings().is_empty() && !alike.iter().any(same_card) {
             alike.push(index);
@@ -212,5 +221,22 @@ pub fn backend(info: &AdapterInfo) -> &'static str {
         Backend::Gl => "OpenGL",
         Backend::BrowserWebGpu => "WebGPU",
         Backend::Noop => "none",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_is_known_by_its_place_and_a_software_adapter_is_none() {
+        let card = |kind, place: &str| {
+            let mut found = imagined(Features::empty(), Limits::default(), 4, kind).expect("an adapter");
+            (found.info.device_type, found.info.device_pci_bus_id) = (kind, place.into());
+            found.card().map(str::to_owned)
+        };
+        assert_eq!(card(DeviceType::DiscreteGpu, "0000:41:00.0").as_deref(), Some("0000:41:00.0"));
+        assert_eq!(card(DeviceType::DiscreteGpu, ""), None, "a driver that does not say");
+        assert_eq!(card(DeviceType::Cpu, "0000:41:00.0"), None);
     }
 }
