@@ -7,15 +7,13 @@ use std::sync::Arc;
 use super::trainings::{ask_teachers, deadline, go, traced, train};
 use crate::cli::arguments::train::Arguments;
 use crate::cli::output;
+use crate::distributed::launch;
 use crate::distributed::link::Link;
 use crate::distributed::ranks::Ranks;
 use crate::error::{Error, Result};
 use crate::training::beginning;
 use crate::training::session::{Options, Session};
 use crate::training::stop::Stop;
-
-/// Where launchers say how many ranks there are on this machine: Open MPI, MPICH and Intel, MVAPICH.
-const LOCAL_SIZES: [&str; 3] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_LOCAL_SIZE"];
 
 /// Trains as the rank at this end of `link`.
 pub fn run(link: Arc<dyn Link>, arguments: &Arguments) -> Result<ExitCode> {
@@ -58,8 +56,8 @@ fn follow(arguments: &Arguments, stop: &Stop, options: &Options) -> Result<ExitC
 /// This rank's part of `available` processors: all of them where the launcher bound it to some, else as many as others on this
 /// machine have.
 fn processors(available: usize) -> usize {
-    let here = LOCAL_SIZES.iter().find_map(|name| std::env::var(name).ok()?.trim().parse::<usize>().ok()).unwrap_or(1);
-    if available < online() { available } else { (available / here.max(1)).max(1) }
+    let here = launch::local_ranks(|name| std::env::var(name).ok());
+    if available < online() { available } else { (available / here).max(1) }
 }
 
 /// Processors of this machine, whether or not this process may use them; 0 where that is not known.
