@@ -106,7 +106,7 @@ impl Shared {
             let started = Instant::now();
             let sent = summation.sent;
             let mut sum = peers::take_spare(&mut lock(&self.spare), len);
-            let done = summation.sum(leaves, &mut nodes, &mut sum).map(|()| (bucket, sum));
+            let done = summation.sum(leaves, &nodes, &mut sum).map(|()| (bucket, sum));
             lock(&self.spare).append(&mut nodes);
             self.count(summation.sent - sent, started.elapsed(), Duration::ZERO);
             let failed = done.is_err();

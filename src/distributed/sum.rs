@@ -15,11 +15,16 @@ use crate::error::Result;
 /// Values up to which a node goes to everyone as a whole: one message instead of two in turn.
 const SMALL: usize = 1024;
 
+/// Values of every node that are added at a time: sums of sums stay in a core's own cache, and memory sees each node once.
+const ADDED_AT_ONCE: usize = 4096;
+
 /// Sums over a link, with the buffers that it receives into.
 #[derive(Debug)]
 pub struct Summation<'a> {
     link: &'a dyn Link,
     received: Vec<f32>,
+    /// Room for sums of sums.
+    spare: Vec<Vec<f32>>,
     /// Bytes sent so far.
     pub sent: u64,
 }
@@ -27,12 +32,12 @@ pub struct Summation<'a> {
 impl<'a> Summation<'a> {
     /// One over `link`.
     pub fn new(link: &'a dyn Link) -> Self {
-        Self { link, received: Vec::new(), sent: 0 }
+        Self { link, received: Vec::new(), spare: Vec::new(), sent: 0 }
     }
 
-    /// Adds the nodes of all ranks, of a batch of `leaves`, into `sum`. `nodes` are this rank's, as long as `sum`; what is left
-    /// in them means nothing. Errors: another rank is gone.
-    pub fn sum(&mut self, leaves: usize, nodes: &mut [Vec<f32>], sum: &mut [f32]) -> Result<()> {
+    /// Adds the nodes of all ranks, of a batch of `leaves`, into `sum`. `nodes` are this rank's, as long as `sum`.
+    /// Errors: another rank is gone.
+    pub fn sum(&mut self, leaves: usize, nodes: &[Vec<f32>], sum: &mut [f32]) -> Result<()> {
         let len = sum.len();
         let segments = Segments { len, ranks: self.link.ranks() };
         if len <= SMALL {
@@ -48,7 +53,7 @@ impl<'a> Summation<'a> {
     fn add_segment(
         &mut self,
         leaves: usize,
-        nodes: &mut [Vec<f32>],
+        nodes: &[Vec<f32>],
         sum: &mut [f32],
         mine: Range<usize>,
         segment: impl Fn(usize) -> Range<usize>,
@@ -61,12 +66,12 @@ impl<'a> Summation<'a> {
             self.received = pages::vector(room);
             self.received.resize(room, 0.0);
         }
-        let received = self.received[..room].chunks_exact_mut(mine.len().max(1));
+        let places = self.received[..room].chunks_exact_mut(mine.len().max(1));
 
         let senders = trees.iter().enumerate().filter(|(rank, _)| *rank != me);
         let senders = senders.flat_map(|(rank, nodes)| nodes.iter().map(move |_| rank));
         let mut incoming: Vec<_> =
-            senders.zip(received).map(|(from, place)| Incoming::new(from, bytemuck::cast_slice_mut(place))).collect();
+            senders.zip(places).map(|(from, place)| Incoming::new(from, bytemuck::cast_slice_mut(place))).collect();
         let to = (0..ranks).filter(|rank| *rank != me).map(|rank| (rank, segment(rank)));
         let outgoing: Vec<_> = to
             .filter(|(_, segment)| !segment.is_empty())
@@ -76,19 +81,28 @@ impl<'a> Summation<'a> {
         self.sent += outgoing.iter().map(|message| message.bytes.len() as u64).sum::<u64>();
         self.link.exchange(Channel::Sums, &outgoing, &mut incoming)?;
 
-        let mut received = self.received[..room].chunks_exact_mut(mine.len().max(1));
-        let mut own = nodes.iter_mut().map(|node| &mut node[mine.clone()]);
-        let mut stack = Stack::default();
-        for (rank, nodes) in trees.into_iter().enumerate() {
-            for node in nodes {
-                if let Some(values) = if rank == me { own.next() } else { received.next() } {
-                    stack.push(node, values, add);
+        let Self { received, spare, .. } = self;
+        for (part, sum) in sum.chunks_mut(ADDED_AT_ONCE).enumerate() {
+            let part = part * ADDED_AT_ONCE..part * ADDED_AT_ONCE + sum.len();
+            let mut received = received[..room].chunks_exact(mine.len().max(1));
+            let mut own = nodes.iter().map(|node| &node[mine.clone()]);
+            let mut stack = Stack::default();
+            let mut add = |left, right| add(left, right, spare);
+            for (rank, nodes) in trees.iter().enumerate() {
+                for node in nodes {
+                    if let Some(values) = if rank == me { own.next() } else { received.next() } {
+                        stack.push(node.clone(), Term::Node(&values[part.clone()]), &mut add);
+                    }
                 }
             }
-        }
-        match stack.into_total(add) {
-            Some(total) => sum.copy_from_slice(total),
-            None => sum.fill(0.0),
+            match stack.into_total(&mut add) {
+                Some(Term::Node(total)) => sum.copy_from_slice(total),
+                Some(Term::Sum(total)) => {
+                    sum.copy_from_slice(&total);
+                    spare.push(total);
+                }
+                None => sum.fill(0.0),
+            }
         }
         Ok(())
     }
@@ -127,8 +141,29 @@ impl Segments {
     }
 }
 
-/// The sum of two halves, in the place of the left one.
-fn add<'a>(left: &'a mut [f32], right: &'a mut [f32]) -> &'a mut [f32] {
-    tree::add(left, right);
-    left
+/// What is added: values of a node, which stay as they are, or a sum of some.
+enum Term<'a> {
+    Node(&'a [f32]),
+    Sum(Vec<f32>),
+}
+
+/// The sum of two halves.
+fn add<'a>(left: Term<'a>, right: Term<'a>, spare: &mut Vec<Vec<f32>>) -> Term<'a> {
+    let mut sum = match left {
+        Term::Sum(sum) => sum,
+        Term::Node(values) => {
+            let mut sum = spare.pop().unwrap_or_default();
+            sum.clear();
+            sum.extend_from_slice(values);
+            sum
+        }
+    };
+    match right {
+        Term::Node(values) => tree::add(&mut sum, values),
+        Term::Sum(values) => {
+            tree::add(&mut sum, &values);
+            spare.push(values);
+        }
+    }
+    Term::Sum(sum)
 }

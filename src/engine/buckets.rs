@@ -11,6 +11,26 @@ use crate::error::Result;
 /// Numbers of a bucket from which on it is closed.
 const ENOUGH: usize = BUCKET_BYTES / size_of::<f32>();
 
+/// Numbers that make a bucket of their own at the end. Nothing is computed behind the last bucket, so that all wait for it; and the
+/// first layers, which have few weights, compute the longest.
+const LITTLE: usize = ENOUGH / 16;
+
+/// Which layers' gradients travel together, where the layers have so many `numbers` each, in the order of a backward pass: the
+/// parts of `numbers`, in order. A bucket is closed by the layer that brings it to [`BUCKET_BYTES`], or behind which little is left.
+pub fn together(numbers: &[usize]) -> Vec<Range<usize>> {
+    let (mut parts, mut start, mut open) = (Vec::new(), 0, 0);
+    let mut left = numbers.iter().sum::<usize>();
+    for (at, numbers) in numbers.iter().enumerate() {
+        open += numbers;
+        left -= numbers;
+        if left == 0 || open >= ENOUGH || (left <= LITTLE && open > LITTLE) {
+            parts.push(start..at + 1);
+            (start, open) = (at + 1, 0);
+        }
+    }
+    parts
+}
+
 /// A part of the gradients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
@@ -37,18 +57,17 @@ pub fn buckets<W>(layout: &Layout<W>, several: bool) -> Vec<Bucket> {
     if !several {
         return vec![Bucket { range: 0..layout.extent.trained, step: first }];
     }
+    let backwards: Vec<_> = trained().collect::<Vec<_>>().into_iter().rev().collect();
     let numbers = |step: &Step<W>| layout.places[step.stage.tensors.start].elements();
     let weights = trained().map(|(_, step)| step.weight.end).max().unwrap_or_default();
-    let (mut buckets, mut open) = (Vec::new(), 0);
     let mut end = weights.next_multiple_of(layout.format.alignment).min(layout.extent.trained);
     let rest = end..layout.extent.trained;
-    for (index, step) in trained().collect::<Vec<_>>().into_iter().rev() {
+    let mut buckets = Vec::new();
+    for part in together(&backwards.iter().map(|(_, step)| numbers(step)).collect::<Vec<_>>()) {
+        let (index, step) = backwards[part.end - 1];
         let start = if index == first { 0 } else { step.weight.start };
-        open += numbers(step);
-        if index == first || open >= ENOUGH {
-            buckets.push(Bucket { range: start..end, step: index });
-            (end, open) = (start, 0);
-        }
+        buckets.push(Bucket { range: start..end, step: index });
+        end = start;
     }
     buckets.push(Bucket { range: rest, step: first });
     buckets.retain(|bucket| !bucket.range.is_empty());
@@ -77,5 +96,23 @@ impl Order {
             Self::Memory => bucket.range.len(),
             Self::Torchvision => bucket.tensors(places).map(Place::elements).sum(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_closed_when_it_is_large_and_ahead_of_what_is_little() {
+        const MILLION: usize = 1 << 20;
+        assert_eq!((ENOUGH, LITTLE), (25 * MILLION / 4, 25 * MILLION / 64));
+        let vgg11 =
+            [819_200, 16_777_216, 8_388_608, 2_359_296, 2_359_296, 2_359_296, 1_179_648, 589_824, 294_912, 73_728];
+        assert_eq!(together(&vgg11), [0..2, 2..3, 3..6, 6..8, 8..10], "the last of 1.5 MB");
+        assert_eq!(together(&[LITTLE, 1, LITTLE - 1]), [0..2, 2..3]);
+        assert_eq!(together(&[LITTLE, LITTLE]).len(), 1, "small networks in one");
+        assert_eq!(together(&[ENOUGH, ENOUGH]), [0..1, 1..2]);
+        assert_eq!(together(&[]), []);
     }
 }

@@ -8,10 +8,12 @@
 pub mod horovod;
 pub mod step;
 
+use std::ops::Range;
+
 use serde::Serialize;
 
 use self::step::Step;
-use crate::engine::peers::BUCKET_BYTES;
+use crate::engine::buckets;
 
 /// What joins workers: each sends and receives at once, over a line of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -49,21 +51,21 @@ pub struct Scaled {
     pub efficiency: f64,
 }
 
-/// Seconds from a step's begin at which a bucket can leave, and its bytes; in the order of the backward pass. A bucket is closed by
-/// the layer that brings it to [`BUCKET_BYTES`]; the first layer closes the last.
+/// Seconds from a step's begin at which a bucket can leave, and its bytes; in the order of the backward pass. The engines' rule says
+/// which layers travel [together](buckets::together).
 pub fn buckets(step: &Step) -> Vec<(f64, f64)> {
+    let backwards: Vec<_> = step.layers.iter().rev().collect();
     let mut now: f64 = step.layers.iter().map(|layer| layer.forward).sum();
-    let (mut buckets, mut bytes) = (Vec::new(), 0.0);
-    for (index, layer) in step.layers.iter().enumerate().rev() {
-        now += layer.weight_gradient;
-        bytes += layer.gradient_bytes();
-        if index == 0 || bytes >= BUCKET_BYTES as f64 {
-            buckets.push((now, bytes));
-            bytes = 0.0;
-        }
-        now += layer.input_gradient;
-    }
-    buckets
+    let parts = buckets::together(&backwards.iter().map(|layer| layer.parameters).collect::<Vec<_>>());
+    let bucket = |part: Range<usize>| {
+        let layers = &backwards[part];
+        // Its last layer's input gradient is computed while it travels.
+        let before: f64 = layers.iter().map(|layer| layer.weight_gradient + layer.input_gradient).sum();
+        let behind = layers.last().map_or(0.0, |layer| layer.input_gradient);
+        now += before;
+        (now - behind, layers.iter().map(|layer| layer.gradient_bytes()).sum())
+    };
+    parts.into_iter().map(bucket).collect()
 }
 
 /// A step of `workers` that `line` joins, each of which computes `step`.
@@ -134,8 +136,8 @@ mod tests {
             let begun = Instant::now();
             let sums = threads::links(ranks, wire).into_iter().map(|link| {
                 std::thread::spawn(move || {
-                    let (mut sum, mut nodes) = (vec![0.0; len], vec![vec![1.0; len]]);
-                    Summation::new(&link).sum(ranks, &mut nodes, &mut sum).expect("all are there");
+                    let (mut sum, nodes) = (vec![0.0; len], vec![vec![1.0; len]]);
+                    Summation::new(&link).sum(ranks, &nodes, &mut sum).expect("all are there");
                     (link, sum[len - 1]) // whose end is the rank's end
                 })
             });

@@ -15,7 +15,7 @@ use super::network::CpuNetwork;
 use super::plumbing::simd::InstructionSet;
 use super::samples::{Samples, elements};
 use crate::engine::PRECISE;
-use crate::engine::peers::Together;
+use crate::engine::peers::{Peers, Together};
 use crate::engine::sample::Target;
 use crate::engine::settling::Outcome;
 use crate::engine::{
@@ -244,10 +244,8 @@ impl Engine for CpuEngine {
             network.loss(&samples, &targets[share], settings.label_smoothing, teaching);
             network.backward(&samples, together)?;
             let outcome = network.settle(&samples, together)?;
-            if let Some(Together { peers, .. }) = together {
-                network.receive(peers.as_ref())?;
-            }
-            network.update(&optimizer, &settings.update, learning_rate, update);
+            let peers = together.map(|together| together.peers.as_ref() as &dyn Peers);
+            network.update(&optimizer, &settings.update, learning_rate, update, peers)?;
             Ok(outcome)
         })?;
         self.steps += 1;

@@ -68,6 +68,12 @@ impl Gradients {
         self.parts.iter().map(|(bucket, values)| (bucket, &**values))
     }
 
+    /// A bucket with its values.
+    pub fn part(&self, bucket: usize) -> (&Bucket, &[f32]) {
+        let (bucket, values) = &self.parts[bucket];
+        (bucket, values)
+    }
+
     /// The buckets that `step` completes.
     pub fn completed_by(&self, step: usize) -> Vec<usize> {
         (0..self.parts.len()).filter(|at| self.parts[*at].0.step == step).collect()

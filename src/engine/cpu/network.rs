@@ -194,47 +194,60 @@ impl CpuNetwork {
         Ok(())
     }
 
-    /// Waits for the sums of all that was sent.
-    pub fn receive(&mut self, peers: &dyn Peers) -> Result<()> {
-        for _ in 0..self.gradients.len() {
-            let (number, mut sum) = peers.finish()?;
-            if self.order == Some(Order::Torchvision) {
-                let (bucket, places) = (self.gradients.bucket(number), &self.layout.places);
-                let mut here = peers.buffer(bucket.range.len());
-                here.fill(0.0); // what lies between tensors counts in the norm of all
-                let mut rest = sum.as_slice();
-                for place in bucket.tensors(places) {
-                    let (values, after) = rest.split_at(place.elements());
-                    pack(&place.from(bucket.range.start), values, &mut here);
-                    rest = after;
-                }
-                peers.give_back(replace(&mut sum, here));
+    /// Waits for the sum of the bucket that was sent first of those that are under way: which one.
+    fn receive(&mut self, peers: &dyn Peers) -> Result<usize> {
+        let (number, mut sum) = peers.finish()?;
+        if self.order == Some(Order::Torchvision) {
+            let (bucket, places) = (self.gradients.bucket(number), &self.layout.places);
+            let mut here = peers.buffer(bucket.range.len());
+            here.fill(0.0); // what lies between tensors counts in the norm of all
+            let mut rest = sum.as_slice();
+            for place in bucket.tensors(places) {
+                let (values, after) = rest.split_at(place.elements());
+                pack(&place.from(bucket.range.start), values, &mut here);
+                rest = after;
             }
-            if let Some(unused) = self.gradients.put(number, sum) {
-                peers.give_back(unused);
-            }
+            peers.give_back(replace(&mut sum, here));
         }
-        Ok(())
+        if let Some(unused) = self.gradients.put(number, sum) {
+            peers.give_back(unused);
+        }
+        Ok(number)
     }
 
-    /// Update `t`, from 1, and what comes before and after it.
-    pub fn update(&mut self, rule: &Optimizer, more: &Update, learning_rate: f32, t: u64) {
-        let mut clock = Instant::now();
-        let parts = self.gradients.parts().map(|(_, values)| values);
-        let clip = |most| gradient_norm::factor(self.set, parts, most, &mut self.partials);
-        let factor = more.clip_norm.map_or(1.0, clip);
-        for (range, decays) in &self.layout.updates {
-            let rule = if *decays { *rule } else { rule.with_decay(0.0) };
-            let step = optimizer::Hyperparameters { rule, learning_rate, t, factor };
-            for (bucket, values) in self.gradients.parts() {
-                let part = range.start.max(bucket.range.start)..range.end.min(bucket.range.end);
-                if !part.is_empty() {
-                    let gradients = &values[part.start - bucket.range.start..part.end - bucket.range.start];
-                    let (parameters, moments) = (&mut self.parameters, self.moments.as_mut_slice());
-                    optimizer::update(self.set, &step, &part, parameters, gradients, moments);
-                }
+    /// Update `t`, from 1, and what comes before and after it: of each bucket as soon as its sum is there, while `peers` add the
+    /// later ones, unless the norm of all has to be known first. Errors: others are gone.
+    pub fn update(
+        &mut self,
+        rule: &Optimizer,
+        more: &Update,
+        rate: f32,
+        t: u64,
+        peers: Option<&dyn Peers>,
+    ) -> Result<()> {
+        let mut factor = 1.0;
+        if let Some(most) = more.clip_norm {
+            if let Some(peers) = peers {
+                (0..self.gradients.len()).try_for_each(|_| self.receive(peers).map(drop))?;
             }
+            let mut clock = Instant::now();
+            let parts = self.gradients.parts().map(|(_, values)| values);
+            factor = gradient_norm::factor(self.set, parts, most, &mut self.partials);
+            lap(&mut clock, &mut self.times.update);
         }
+        for number in 0..self.gradients.len() {
+            let number = match (peers, more.clip_norm) {
+                (Some(peers), None) => self.receive(peers)?,
+                _ => number,
+            };
+            let mut clock = Instant::now();
+            self.update_bucket(number, |decays| {
+                let rule = if decays { *rule } else { rule.with_decay(0.0) };
+                optimizer::Hyperparameters { rule, learning_rate: rate, t, factor }
+            });
+            lap(&mut clock, &mut self.times.update);
+        }
+        let mut clock = Instant::now();
         if let (Some(decay), Some([parameters, running])) = (more.ema, &mut self.averaged) {
             let share = Update::average_share(decay, t) as f32;
             let Extent { trained, moving, .. } = self.layout.extent; // the others are what they were
@@ -242,6 +255,20 @@ impl CpuNetwork {
             average::follow(self.set, &mut running[..moving], &self.running[..moving], share);
         }
         lap(&mut clock, &mut self.times.update);
+        Ok(())
+    }
+
+    /// Updates what has its gradients in a bucket; `step` says how what decays and what does not.
+    fn update_bucket(&mut self, number: usize, step: impl Fn(bool) -> optimizer::Hyperparameters) {
+        let (bucket, values) = self.gradients.part(number);
+        for (range, decays) in &self.layout.updates {
+            let part = range.start.max(bucket.range.start)..range.end.min(bucket.range.end);
+            if !part.is_empty() {
+                let gradients = &values[part.start - bucket.range.start..part.end - bucket.range.start];
+                let (parameters, moments) = (&mut self.parameters, self.moments.as_mut_slice());
+                optimizer::update(self.set, &step(*decays), &part, parameters, gradients, moments);
+            }
+        }
     }
 
     /// Puts the averaged weights in the live ones' place, and the other way round.
