@@ -31,6 +31,7 @@ fn a_learning_rate_is_found_and_nothing_is_written() {
     assert!(fs::read_dir(folder.path()).expect("a folder").next().is_none(), "nothing is written");
     assert!(fails(find(folder.path(), &["--max-steps", "3"]), 2).contains("at least 20 steps"));
     assert!(fails(find(folder.path(), &["--all"]), 2).contains("--all"));
+    assert!(fails(find(folder.path(), &["--distill", "a"]), 2).contains("--distill none"));
 }
 
 #[cfg(unix)]

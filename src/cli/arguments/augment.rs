@@ -64,7 +64,8 @@ impl AugmentArguments {
                 .with_help("add --augment resized-crop, or leave --crop-scale out"));
         }
         if recipe.mix_off > 0 && recipe.mixup <= 0.0 && recipe.cutmix <= 0.0 {
-            return Err(Error::usage("--mix-off: nothing is mixed").with_help("add --cutmix 1 or --mixup 0.2"));
+            return Err(Error::usage("--mix-off: nothing is mixed")
+                .with_help("add --cutmix 1 or --mixup 0.2, or leave --mix-off out (--mix-off 0 on top of a file)"));
         }
         Ok(())
     }

@@ -258,7 +258,7 @@ pub fn printed(arguments: &Arguments) -> Result<String> {
                 Some(value) => value.to_string(),
                 None if SETTINGS.iter().filter(|other| other.flag == setting.flag).count() > 1 => continue, // another has it
                 None if setting.form != Form::Value => (words == "on").to_string(),
-                None if words == "none" => continue, // there is none, and no flag that says so
+                None if argument(setting).is_none_or(|flag| flag.get_default_values().is_empty()) => continue, // of what is not there
                 None if takes_a_number(setting) => words,
                 None => format!("{words:?}"),
             };
@@ -266,4 +266,108 @@ pub fn printed(arguments: &Arguments) -> Result<String> {
         }
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// Of each setting that a file may have: what it needs beside it in the file, and a value that is not the default.
+    const OTHERS: &[(&str, &str, &str)] = &[
+        ("network.depth", "", "16"),
+        ("network.conv1x1", "network.depth = 16", "true"),
+        ("network.lrn", "", "true"),
+        ("network.batch_norm", "", "false"),
+        ("network.width", "", "0.5"),
+        ("network.dropout", "", "0.25"),
+        ("network.head", "", "\"linear\""),
+        ("network.image_size", "", "48"),
+        ("training.batch_size", "", "5"),
+        ("training.micro_batch", "", "4"),
+        ("training.sync_batch_norm", "", "true"),
+        ("training.epochs", "", "9"),
+        ("training.patience", "", "3"),
+        ("training.learning_rate", "", "0.5"),
+        ("training.optimizer.name", "", "\"adamw\""),
+        ("training.optimizer.momentum", "training.optimizer.name = \"sgd\"", "0.9"),
+        ("training.optimizer.nesterov", "training.optimizer.name = \"sgd\"\ntraining.optimizer.momentum = 0.9", "true"),
+        ("training.optimizer.weight_decay", "", "0.1"),
+        ("training.no_decay", "training.optimizer.weight_decay = 0.1", "\"norm,bias\""),
+        ("training.clip_norm", "", "2.0"),
+        ("training.ema", "", "0.5"),
+        ("training.augment", "", "\"crop\""),
+        ("training.crop_scale", "training.augment = \"resized-crop\"", "0.5"),
+        ("training.trivial_augment", "", "\"wide\""),
+        ("training.color_shift", "", "0.1"),
+        ("training.erase", "", "0.25"),
+        ("training.mixup", "", "0.2"),
+        ("training.cutmix", "", "1.0"),
+        ("training.mix_off", "training.cutmix = 1.0", "2"),
+        ("training.schedule", "", "\"cosine\""),
+        ("training.warmup", "", "1.5"),
+        ("training.label_smoothing", "", "0.1"),
+        ("training.image_sizes", "", "\"32:0,64:9\""),
+        ("training.distill", "", "[\"a\", \"b\"]"),
+        ("training.distill_weight", "training.distill = [\"a\"]", "0.75"),
+        ("training.normalisation", "", "\"imagenet\""),
+        ("training.seed", "", "3"),
+        ("training.shuffle", "", "false"),
+        ("training.precision", "", "\"f16\""),
+        ("training.limit_train", "", "20"),
+        ("training.select", "", "\"top1\""),
+        ("training.hold_out", "", "0.1"),
+        ("training.freeze", "", "\"features\""),
+    ];
+
+    /// The settings of a training with a file of `lines` and `flags` on top.
+    fn settled(lines: &str, flags: &[&str]) -> Values {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("mine.toml");
+        files::write_atomic(&file, |to| to.write_all(lines.as_bytes())).expect("written");
+        let words = ["vggkit", "train", "--init", "w", "--config"].map(OsString::from).into_iter();
+        let line: Vec<_> = words.chain([file.into()]).chain(flags.iter().map(OsString::from)).collect();
+        let Line { command: Command::Train(arguments) } = Line::try_parse_from(line.clone()).expect("flags");
+        let run = settle(*arguments, line).and_then(|settled| {
+            let (network, recipe) = (settled.networks()?.swap_remove(0).1, settled.training()?);
+            Values::of(&Run::new(network, recipe, Data::default()))
+        });
+        run.unwrap_or_else(|error| panic!("{lines} {flags:?}: {error}"))
+    }
+
+    #[test]
+    fn a_flag_on_top_of_a_file_brings_back_what_is_done_without_it() {
+        let of_files = |setting: &&Setting| {
+            let passed_over = matches!(setting.scope, Scope::Start | Scope::Pause) || setting.key.starts_with("data.");
+            setting.form != Form::None && !passed_over
+        };
+        for setting in SETTINGS.iter().filter(of_files) {
+            let Setting { key, flag, form, .. } = setting;
+            let (_, beside, other) = OTHERS
+                .iter()
+                .find(|(known, ..)| known == key)
+                .unwrap_or_else(|| panic!("{key}: OTHERS needs a value of it that is not the default"));
+            let file = format!("{beside}\n{key} = {other}");
+            let without = settled(beside, &[]);
+            assert_ne!(settled(&file, &[]).get(setting), without.get(setting), "{file}");
+            let word = if *form == Form::Value { in_words(setting, without.get(setting)) } else { "off".into() };
+            let back = format!("--{flag}={word}");
+            assert!(settled(&file, &[&back]) == without, "{back} on top of {file}");
+            if *form == Form::Value && without.get(setting).is_none() {
+                let quoted = if takes_a_number(setting) { word } else { format!("{word:?}") };
+                assert!(settled(&format!("{beside}\n{key} = {quoted}"), &[]) == without, "{key} = {quoted} in a file");
+            }
+        }
+    }
+
+    #[test]
+    fn teachers_on_top_of_a_file_take_the_place_of_its_own() {
+        let distill = SETTINGS.iter().find(|setting| setting.key == "training.distill").expect("a row");
+        let of = |flags: &[&str]| settings::words(settled("training.distill = [\"a\", \"b\"]", flags).get(distill));
+        assert_eq!(
+            (of(&[]), of(&["--distill", "c"]), of(&["--distill", "none"])),
+            ("a,b".into(), "c".into(), "none".into())
+        );
+    }
 }

@@ -2,11 +2,10 @@
 //!
 //! How a further one is added stands in `training/settings.rs`.
 
-use std::num::NonZeroUsize;
 use std::ops::Bound;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 
 use super::augment::AugmentArguments;
 use super::run::RunArguments;
@@ -83,9 +82,9 @@ pub struct RecipeArguments {
     #[arg(long, value_name = "X", default_value_t = Recipe::default().label_smoothing.into(), allow_negative_numbers = true,
           value_parser = values::real(Bound::Included(0.0), Bound::Excluded(1.0)))]
     pub label_smoothing: f64,
-    /// Learn from the networks of these runs too: what they say on average of an image is a part of its target
-    #[arg(long, value_name = "RUN,...", value_delimiter = ',')]
-    pub distill: Vec<String>,
+    /// Learn from the networks of these runs too: what they say on average of an image is a part of its target; none: of none
+    #[arg(long, value_name = "RUN,...", value_delimiter = ',', action = ArgAction::Set, num_args = 1, default_value = NOBODY)]
+    distill: Vec<String>,
     /// How much of the target that is
     #[arg(long, value_name = "SHARE", default_value_t = Recipe::default().distill_weight, allow_negative_numbers = true,
           value_parser = values::real(Bound::Excluded(0.0), Bound::Included(1.0)))]
@@ -97,9 +96,10 @@ pub struct RecipeArguments {
     /// Seed of weights, order, augmentation and dropout
     #[arg(long, value_name = "N", default_value_t = Recipe::default().seed, value_parser = values::whole(0u64), allow_negative_numbers = true)]
     pub seed: u64,
-    /// Train on N images only, drawn with the seed
-    #[arg(long, value_name = "N", value_parser = values::whole(1usize), allow_negative_numbers = true)]
-    pub limit_train: Option<usize>,
+    /// Train on N images only, drawn with the seed; 0 for all
+    #[arg(long, value_name = "N", default_value_t = Recipe::default().limit_train.unwrap_or(0), value_parser = values::whole(0usize),
+          allow_negative_numbers = true)]
+    pub limit_train: usize,
     /// Whether each epoch has an order of its own
     #[arg(long, value_name = "WHETHER", value_enum, default_value_t = Switch::of(Recipe::default().shuffle))]
     pub shuffle: Switch,
@@ -126,7 +126,20 @@ pub struct RecipeArguments {
     pub augment: AugmentArguments,
 }
 
+/// No teacher, as `--distill` says it.
+const NOBODY: &str = "none";
+
 impl RecipeArguments {
+    /// The runs that teach. Errors: no run and another one.
+    pub fn teachers(&self) -> Result<Vec<String>> {
+        let named: Vec<String> = self.distill.iter().filter(|run| *run != NOBODY).cloned().collect();
+        if named.is_empty() || named.len() == self.distill.len() {
+            return Ok(named);
+        }
+        Err(Error::usage(format!("--distill {}: choose runs, or {NOBODY}", self.distill.join(",")))
+            .with_help(format!("a run of that name is ./{NOBODY}")))
+    }
+
     /// How to train, for as long as `run` says. Errors: flags that do not go together.
     pub fn recipe(&self, run: &RunArguments, sizes: &Sizes, shared: &Shared) -> Result<Recipe> {
         let optimizer = match (self.optimizer, self.momentum) {
@@ -150,12 +163,12 @@ impl RecipeArguments {
         let optimizer = optimizer.with_decay(self.weight_decay.unwrap_or(optimizer.weight_decay()));
         if !self.no_decay.is_none() && optimizer.weight_decay() == 0.0 {
             return Err(Error::usage("--no-decay says which tensors weight decay leaves alone, and there is none")
-                .with_help("add --weight-decay 5e-4, or leave --no-decay out"));
+                .with_help("add --weight-decay 5e-4, or leave --no-decay out (--no-decay none on top of a file)"));
         }
         let epochs = run.epochs.unwrap_or(Recipe::default().epochs);
         let mut recipe = Recipe {
             batch_size: self.batch_size,
-            micro_batch: shared.micro_batch.map_or(0, NonZeroUsize::get),
+            micro_batch: shared.micro_batch().unwrap_or_default(),
             sync_batch_norm: self.sync_batch_norm,
             epochs,
             patience: self.patience.unwrap_or_else(|| self.schedule.patience()),
@@ -168,7 +181,7 @@ impl RecipeArguments {
             warmup: self.warmup,
             label_smoothing: self.label_smoothing as f32,
             image_sizes: sizes.several(),
-            distill: self.distill.clone(),
+            distill: self.teachers()?,
             distill_weight: self.distill_weight,
             normalisation: match self.normalize {
                 Normalize::Half | Normalize::Dataset => Normalisation::default(), // the latter once the data is at hand
@@ -178,7 +191,7 @@ impl RecipeArguments {
             shuffle: self.shuffle == Switch::On,
             precision: shared.precision.unwrap_or_default(),
             max_steps: run.max_steps,
-            limit_train: self.limit_train,
+            limit_train: (self.limit_train > 0).then_some(self.limit_train),
             select: self.select,
             hold_out: self.hold_out,
             init: self.init.as_ref().map(|path| path.display().to_string()),
@@ -189,7 +202,10 @@ impl RecipeArguments {
         self.augment.apply(&mut recipe)?;
         recipe.check_epochs()?;
         if recipe.distill.is_empty() && (recipe.distill_weight - Recipe::default().distill_weight).abs() > 0.0 {
-            return Err(Error::usage("--distill-weight: there is no teacher").with_help("name one with --distill RUN"));
+            return Err(Error::usage("--distill-weight: there is no teacher").with_help(format!(
+                "name one with --distill RUN, or leave it out (--distill-weight {} on top of a file)",
+                Recipe::default().distill_weight
+            )));
         }
         if !recipe.freeze.is_none() && recipe.init.is_none() && run.resume.is_none() {
             let freeze = recipe.freeze;

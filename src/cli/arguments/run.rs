@@ -17,7 +17,7 @@ pub struct RunArguments {
     #[arg(long = "recipe", value_name = "NAME", value_enum)]
     pub preset: Option<Name>,
     /// The settings of another run (its folder or run.toml), or of a file like it; other flags go on top, whatever their
-    /// order, and --flag=off turns off a switch that it turns on. What that run was trained on, began from (--init) and paused at (--max-steps) stays its own
+    /// order, --flag=off turns off a switch that it turns on, and 0 or none, as a flag says, what it sets. What that run was trained on, began from (--init) and paused at (--max-steps) stays its own
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     pub config: Option<PathBuf>,
     /// Print the settings, as --config takes them, and train nothing
@@ -25,7 +25,7 @@ pub struct RunArguments {
     pub print_config: bool,
     /// Find a learning rate (the range test of Smith 2015): train while it rises from 1e-6 to 10 over 200 steps, or as many as
     /// --max-steps says, print the loss and the usual choice, and write nothing
-    #[arg(long, conflicts_with_all = ["all", "resume", "print_config", "overwrite", "distill"])]
+    #[arg(long, conflicts_with_all = ["all", "resume", "print_config", "overwrite"])]
     pub find_lr: bool,
     #[arg(short, long, value_name = "N", help = format!("Epochs at most [default: {}; with --resume: as before]", Recipe::default().epochs),
            value_parser = values::whole(1usize), allow_negative_numbers = true)]

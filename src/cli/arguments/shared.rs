@@ -14,6 +14,7 @@ use crate::engine::{Optimizer, Precision, Settings, gpu};
 use crate::engines::{Choice, Target};
 use crate::error::{Kind, Result};
 use crate::inference::model::Model;
+use crate::training::run::Recipe;
 
 /// Flags that all commands share.
 #[derive(Clone, Debug, Args)]
@@ -34,12 +35,12 @@ pub struct Shared {
     /// Which GPU the GPU engine takes: its index in `vggkit devices` or a part of its name. The CPU engine ignores it
     #[arg(long, value_name = "NAME|INDEX", global = true, env = "VGGKIT_ADAPTER")]
     pub adapter: Option<String>,
-    /// Samples computed at once on a GPU [default: the whole batch, or as many as fit]. In a training, on any engine: samples of a
+    /// Samples computed at once on a GPU; 0 for the whole batch, or as many as fit. In a training, on any engine: samples of a
     /// micro-batch, over which gradients are added up in an order of their own, and which batch normalisation sees each by
     /// itself; with the same N the same bits by one process and by several ranks on the same kind of device
-    #[arg(long, value_name = "N", global = true, value_parser = values::whole(NonZeroUsize::MIN),
-          allow_negative_numbers = true)]
-    pub micro_batch: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", global = true, default_value_t = Recipe::default().micro_batch,
+          value_parser = values::whole(0usize), allow_negative_numbers = true)]
+    micro_batch: usize,
     /// What a GPU multiplies: f32, or f16 by matrix units (tensor cores) where it has them, with sums and weights in f32
     /// and a scaled loss [default: f32; with --resume: as before]
     #[arg(long, value_name = "NAME", global = true, value_parser = values::precision)]
@@ -66,6 +67,11 @@ impl Shared {
         self.data_folder.as_deref()
     }
 
+    /// Samples computed at once, where anything but the whole batch is asked for.
+    pub fn micro_batch(&self) -> Option<usize> {
+        (self.micro_batch > 0).then_some(self.micro_batch)
+    }
+
     /// The engine and what was chosen of it.
     pub fn target(&self) -> Target {
         Target {
@@ -76,7 +82,7 @@ impl Shared {
                 adapter: self.adapter.clone(),
                 turn: launch::local_rank(|name| std::env::var(name).ok()),
                 precision: self.precision.unwrap_or_default(),
-                micro_batch: self.micro_batch.map(NonZeroUsize::get),
+                micro_batch: self.micro_batch(),
                 tune: true,
                 tell: (!self.quiet && !self.json).then(|| Arc::new(|line: &str| output::note(line)) as gpu::Tell),
                 store: cache::Cache::of_user().map(|cache| Arc::new(cache) as Arc<dyn gpu::Store>),

@@ -58,6 +58,8 @@ Examples:
       another network with the settings of that run
   vggkit train --recipe best --nesterov=off --trivial-augment=off
       without what the file turns on: every switch takes =on and =off
+  vggkit train --config mine.toml --limit-train 0 --micro-batch 0 --distill none
+      nor with what it sets: 0 or none, as the flag says, is what is done without it
   vggkit train --recipe short --print-config > mine.toml
       a file to change, for --config mine.toml
   vggkit train --recipe short -d 13 --find-lr
@@ -329,7 +331,8 @@ mod tests {
             ("--engine tpu", "choose auto, gpu or cpu"),
             ("--threads 0", "the nearest is 1"),
             ("--threads 1000000", "the nearest is 1024"),
-            ("--micro-batch 0", "the nearest is 1"),
+            ("--micro-batch -1", "the nearest is 0"),
+            ("--limit-train -1", "the nearest is 0"),
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
@@ -346,6 +349,7 @@ mod tests {
             ("--no-decay norm", "there is none"),
             ("--no-decay bias --optimizer adamw --weight-decay 0", "there is none"),
             ("-e 3 --warmup 3.5", "at most 3"),
+            ("--distill a,none", "choose runs, or none"),
             ("-t elsewhere/train", "not a split below"),
         ] {
             let error = settings(line).expect_err(line);

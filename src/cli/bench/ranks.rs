@@ -77,7 +77,7 @@ fn measure_all(task: &Task<'_>) -> Result<ExitCode> {
         network: task.network.clone(),
         precision: task.shared.precision.unwrap_or_default(),
         batch_size: task.batch_size,
-        micro_batch: task.shared.micro_batch.map_or(0, Into::into),
+        micro_batch: task.shared.micro_batch().unwrap_or_default(),
         partial: None,
         ranks: Vec::new(),
     };
@@ -179,10 +179,10 @@ fn end(child: &mut std::process::Child) {
 fn work(task: &Task<'_>) -> Result<ExitCode> {
     match launch::join()? {
         None => {
-            let micro_batch = task.shared.micro_batch.map_or(task.batch_size, Into::into);
+            let micro_batch = task.shared.micro_batch().unwrap_or(task.batch_size);
             let alone: Arc<dyn Peers> = Arc::new(Alone::new(micro_batch));
             // Without micro-batches it is the step that a training by itself does.
-            let together = task.shared.micro_batch.is_some();
+            let together = task.shared.micro_batch().is_some();
             let (engine, opening) = open(task, &alone, together)?;
             print(&measure(task, (engine, opening), alone.as_ref(), &Traffic::default)?)
         }
@@ -191,7 +191,7 @@ fn work(task: &Task<'_>) -> Result<ExitCode> {
             ranks.watch_panics(output::error);
             ranks.run(output::error, |ranks| {
                 ranks.greet(Member::default(), &[])?; // an engine takes its time to open
-                let exchange = Arc::new(ranks.exchange(task.shared.micro_batch.map_or(task.batch_size, Into::into))?);
+                let exchange = Arc::new(ranks.exchange(task.shared.micro_batch().unwrap_or(task.batch_size))?);
                 let peers = Arc::clone(&exchange) as Arc<dyn Peers>;
                 let (engine, opening) = open(task, &peers, true)?;
                 let members = ranks.greet(Member::on(engine.device(), engine.card()), &[])?;

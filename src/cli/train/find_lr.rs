@@ -43,6 +43,10 @@ pub fn run(arguments: &Arguments, stop: &Stop) -> Result<ExitCode> {
             .with_help(format!("give --max-steps {STEPS}, or leave it out")));
     }
     let mut settings = arguments.settings(arguments.shared.data())?;
+    if !settings.recipe.distill.is_empty() {
+        return Err(Error::usage("--find-lr asks no teachers")
+            .with_help("leave --distill out (--distill none on top of a file)"));
+    }
     let packs = Packs::open(arguments.shared.data(), &settings.train, &settings.val)?;
     settings.fit_to(&packs.train)?;
     let (network, recipe) = (&settings.networks[0].1, &settings.recipe);
