@@ -73,6 +73,13 @@ pub struct Together {
     pub sync_batch_norm: bool,
 }
 
+impl Together {
+    /// With nobody else, in micro-batches of `micro_batch` samples.
+    pub fn alone(micro_batch: usize, sync_batch_norm: bool) -> Self {
+        Self { peers: Arc::new(Alone::new(micro_batch)), sync_batch_norm }
+    }
+}
+
 /// Nobody else: micro-batches of one process, added as those of many would be.
 #[derive(Debug)]
 pub struct Alone {

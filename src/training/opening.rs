@@ -2,9 +2,12 @@
 //! same.
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
+use super::beginning;
+use super::checkpoint::{Checkpoint, Classes, Progress};
 use super::choices::TrivialAugment;
 use super::first_weights;
 use super::packs::Packs;
@@ -14,7 +17,7 @@ use crate::dataset::Pack;
 use crate::distributed::exchange::Exchange;
 use crate::distributed::handshake::{self, Member};
 use crate::distributed::ranks::Ranks;
-use crate::engine::peers::{Alone, Peers, Together};
+use crate::engine::peers::{Peers, Together};
 use crate::engine::{Engine, Images, Settings, Source, State, WeightSet};
 use crate::engines::{self, Choice, Target};
 use crate::error::{Error, Result};
@@ -120,12 +123,12 @@ pub fn open<'a>(
     };
     let mut target = options.engine.clone();
     target.gpu.precision = recipe.precision;
-    let peers = match (exchange, recipe.micro_batch) {
-        (Some(exchange), _) => Some(Arc::clone(exchange) as Arc<dyn Peers>),
+    let sync_batch_norm = recipe.sync_batch_norm;
+    target.together = match (exchange, recipe.micro_batch) {
+        (Some(exchange), _) => Some(Together { peers: Arc::clone(exchange) as Arc<dyn Peers>, sync_batch_norm }),
         (None, 0) => None,
-        (None, micro_batch) => Some(Arc::new(Alone::new(micro_batch)) as Arc<dyn Peers>),
+        (None, micro_batch) => Some(Together::alone(micro_batch, sync_batch_norm)),
     };
-    target.together = peers.map(|peers| Together { peers, sync_batch_norm: recipe.sync_batch_norm });
     [train, val].into_iter().for_each(|pack| read_ahead(&pack.images));
     let opening = trace::span("open the engine");
     let mut engine = engines::open(&target, plan.clone(), settings, state)?;
@@ -137,6 +140,27 @@ pub fn open<'a>(
     engine.attach(Source::Train, train.images.clone())?;
     engine.attach(Source::Validation, val.images.clone())?;
     Ok(engine)
+}
+
+/// [`open`] for the training of `run` in `folder` where `checkpoint` leaves it, of which rank 0 then tells the others, where there are
+/// `ranks`. Errors: also theirs.
+pub fn open_and_tell(
+    (folder, run): (&Path, &Run),
+    packs: [&Pack; 2],
+    checkpoint: Checkpoint,
+    options: &Options,
+    exchange: Option<&Arc<Exchange>>,
+    ranks: Option<&Ranks>,
+) -> Result<(Box<dyn Engine>, Progress, Classes)> {
+    let Checkpoint { mut state, progress, classes, .. } = checkpoint;
+    let plan = plan_of(&run.network, &run.training, progress.epoch)?;
+    let Some(ranks) = ranks else {
+        return Ok((open(&plan, &run.training, packs, state, options, exchange)?, progress, classes));
+    };
+    let engine = open(&plan, &run.training, packs, &state, options, exchange)?;
+    state.variants.clone_from(engine.variants());
+    beginning::tell(ranks, (folder, run), &progress, &classes, &state)?;
+    Ok((engine, progress, classes))
 }
 
 /// Has the system read the pixels and map them, on a thread of its own while the engine is opened, which takes seconds on

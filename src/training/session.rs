@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::beginning::{self, Beginning};
 use super::changes::{self, Changes};
-use super::checkpoint::{self, Checkpoint, Classes, Progress};
+use super::checkpoint::{self, Classes, Progress};
 use super::chosen::Chosen;
 use super::ending::{Ending, ended};
 use super::first_weights;
@@ -16,7 +16,7 @@ use super::history::{self, Epoch};
 use super::observer::Observer;
 use super::occupied::{self, Occupied};
 pub use super::opening::Options;
-use super::opening::{exchange, greet, micro_batch_of, open, plan_of};
+use super::opening::{exchange, greet, micro_batch_of, open, open_and_tell, plan_of};
 use super::packs::Packs;
 use super::run::{self, Origin, Recipe, Run};
 use super::stop::Stop;
@@ -205,24 +205,18 @@ impl Session {
         if run.training.precision != precision {
             checkpoint.state.variants.clear(); // those of the other precision
         }
-        let Checkpoint { mut state, progress, classes, .. } = checkpoint;
-        let goes_on = ended(&run, &progress).is_none();
+        let goes_on = ended(&run, &checkpoint.progress).is_none();
         if goes_on {
             let micro_batch = micro_batch_of(&run.training, &options);
-            changes::share_out(&mut run, &progress, micro_batch, &options.command);
+            changes::share_out(&mut run, &checkpoint.progress, micro_batch, &options.command);
         }
-        let plan = plan_of(&run.network, &run.training, progress.epoch)?;
         let (exchange, both) = (exchange(&run.training, &options)?, [&packs.train, &packs.val]);
-        let engine = match options.ranks.as_ref().filter(|_| goes_on) {
-            None => open(&plan, &run.training, both, state, &options, exchange.as_ref())?,
-            Some(ranks) => {
-                let engine = open(&plan, &run.training, both, &state, &options, exchange.as_ref())?;
-                state.variants.clone_from(engine.variants());
-                beginning::tell(ranks, (&folder, &run), &progress, &classes, &state)?;
-                notes.extend(greet(ranks, engine.as_ref(), &run, options.engine.choice)?);
-                engine
-            }
-        };
+        let ranks = options.ranks.as_ref().filter(|_| goes_on);
+        let (engine, progress, classes) =
+            open_and_tell((&folder, &run), both, checkpoint, &options, exchange.as_ref(), ranks)?;
+        if let Some(ranks) = ranks {
+            notes.extend(greet(ranks, engine.as_ref(), &run, options.engine.choice)?);
+        }
         let mut session = Self {
             folder,
             run,
@@ -351,34 +345,24 @@ impl Session {
     /// A new engine in the state of the last checkpoint, for the size that images have from there on.
     fn reopen(&mut self) -> Result<()> {
         self.options.engine.gpu.fault = None; // a provoked loss happens once
-        let (recipe, packs, ranks) = (&self.run.training, [&self.train, &self.val], self.options.ranks.as_ref());
-        let plan_at = |progress: &Progress| plan_of(&self.run.network, recipe, progress.epoch);
-        let exchange = self.exchange.as_ref();
+        let (run, packs) = (&self.run, [&self.train, &self.val]);
+        let (ranks, exchange) = (self.options.ranks.as_ref(), self.exchange.as_ref());
         if !self.leads() {
             let heard = ranks.map(beginning::hear).transpose()?.flatten();
             let Beginning { state, progress, .. } =
                 heard.ok_or_else(|| Error::new(Kind::PeerLost, "rank 0 has ended"))?;
-            self.engine = open(&plan_at(&progress)?, recipe, packs, state, &self.options, exchange)?;
+            let plan = plan_of(&run.network, &run.training, progress.epoch)?;
+            self.engine = open(&plan, &run.training, packs, state, &self.options, exchange)?;
             self.progress = progress;
             return Ok(());
         }
         let last = checkpoint::last_path(&self.folder);
-        let read = checkpoint::load(&last, &recipe.plan(&self.run.network)?, Some(&recipe.optimizer))?;
-        let Checkpoint { mut state, progress, .. } = read;
-        let plan = plan_at(&progress)?;
-        if plan.network != self.engine.plan().network {
-            state.forget_layers(); // chosen for another size
+        let mut read = checkpoint::load(&last, &run.training.plan(&run.network)?, Some(&run.training.optimizer))?;
+        if run.training.image_size(&run.network, read.progress.epoch) != self.engine.plan().network.image_size {
+            read.state.forget_layers(); // chosen for another size
         }
-        self.engine = match ranks {
-            None => open(&plan, recipe, packs, state, &self.options, exchange)?,
-            Some(ranks) => {
-                let engine = open(&plan, recipe, packs, &state, &self.options, exchange)?;
-                state.variants.clone_from(engine.variants());
-                beginning::tell(ranks, (&self.folder, &self.run), &progress, &self.classes, &state)?;
-                engine
-            }
-        };
-        self.progress = progress;
+        let opened = open_and_tell((&self.folder, run), packs, read, &self.options, exchange, ranks)?;
+        (self.engine, self.progress, _) = opened;
         Ok(())
     }
 
