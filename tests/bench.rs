@@ -55,6 +55,32 @@ fn shares_add_up_and_an_earlier_result_is_set_beside() {
     assert!(earlier["ratio"].as_f64().expect("a ratio") > 1000.0, "{earlier}");
 }
 
+/// A step of `train --micro-batch`, whose micro-batches have so many samples, not parts of about the same size as a card by itself makes.
+#[test]
+fn micro_batches_are_those_of_a_training() {
+    let on_card = ["--engine", "gpu", "--adapter", "llvmpipe"];
+    for (flags, micro_batch) in [
+        (&[][..], 8),
+        (&["--micro-batch", "0"], 8),
+        (&["--micro-batch", "5"], 5),
+        (&["--micro-batch", "99"], 8),
+        (&["--micro-batch", "5", "--mode", "infer"], 8),
+    ] {
+        let result = json(&bench(&[&["--json", "-b", "8"], flags].concat()));
+        let network = &result["networks"][0];
+        assert_eq!((&network["micro_batch"], &result["batch_size"]), (&micro_batch.into(), &8.into()), "{flags:?}");
+        let has =
+            |name: &str| network["operations"].as_array().is_some_and(|all| all.iter().any(|o| o["name"] == name));
+        assert!(has("features.0 forward"), "{flags:?}");
+    }
+    for (flags, micro_batch) in [(&["--micro-batch", "5"][..], 5), (&["--micro-batch", "5", "--mode", "infer"], 4)] {
+        let result = json(&bench(&[&["--json", "-b", "8"], &on_card[..], flags].concat()));
+        assert_eq!(result["networks"][0]["micro_batch"], micro_batch, "{flags:?}");
+    }
+    let text = bench(&["-b", "8", "--micro-batch", "5", "--no-layers"]);
+    assert!(String::from_utf8_lossy(&text.stdout).contains("VGG-11, width 0.05, 5 of 8 images at once: "), "{text:?}");
+}
+
 #[test]
 fn what_cannot_be_compared_is_said() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -21,9 +21,11 @@ use crate::bench::memory::Watch;
 use crate::bench::pytorch::{Peers, Question};
 use crate::bench::ranks::Effort;
 use crate::bench::{self, Benchmark, Comparison, Measured, Mode, Rounds, comparison, operations};
+use crate::engine::cpu::{self, CpuEngine};
 use crate::engine::gpu::plumbing::adapter;
 use crate::engine::gpu::{GpuEngine, limits};
-use crate::engine::{Engine, Limits, Optimizer, State, cpu};
+use crate::engine::peers::Together;
+use crate::engine::{Engine, Limits, Optimizer, State};
 use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::training::stop::Stop;
@@ -83,6 +85,7 @@ Examples:
   vggkit bench --mode infer -b 64 --json      inference, for other programs
   vggkit bench -d 16 --compare before.json    beside what an earlier --json printed
   vggkit bench --all --pytorch venv/bin/python    beside PyTorch at its fastest settings, in the same run
+  vggkit bench -b 256 --micro-batch 64        the step of train --micro-batch 64: gradients are added on the host, on a GPU too
   vggkit bench --count 790,2700 --precision f16 -b 128 --engine gpu    the least that an H100 has to do
   vggkit bench --ranks 1,2,4 --engine cpu     trained by 1, 2 and 4 processes, which share this machine's threads
   vggkit bench --ranks 2,4 --mpirun \"mpirun --hostfile hosts\" --threads 16    on several machines
@@ -149,7 +152,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             if report.networks.is_empty() {
                 heading(&report);
             }
-            table(&measured);
+            table(&measured, arguments.batch_size);
         }
         report.networks.push(measured);
         ended = bench.stopped().map(|signal| interrupted(signal, network));
@@ -247,8 +250,14 @@ impl<'a> Bench<'a> {
         let state = State::new(initialisation::initialise(&plan, 0));
         let optimizer = (arguments.mode == Mode::Train).then(Optimizer::adam);
         let settings = arguments.shared.settings(arguments.batch_size, optimizer);
+        // A training that was given micro-batches adds them on the host, as one of several ranks does.
+        let cut = arguments.shared.micro_batch().filter(|_| arguments.mode == Mode::Train);
+        let together = cut.map(|micro_batch| Together::alone(micro_batch, false));
         let mut measured = if target.is_gpu() {
-            let mut engine = GpuEngine::new(plan.clone(), settings, &state, &target.gpu)?;
+            let mut engine = match &together {
+                Some(together) => GpuEngine::with_peers(plan.clone(), settings, &state, &target.gpu, together)?,
+                None => GpuEngine::new(plan.clone(), settings, &state, &target.gpu)?,
+            };
             let built = started.elapsed();
             report.device = engine.device().clone();
             let first = report.limits.is_none();
@@ -266,9 +275,13 @@ impl<'a> Bench<'a> {
             }
             measured
         } else {
-            let mut engine = cpu::CpuEngine::new(plan.clone(), settings, state)?;
+            let mut engine = match together {
+                Some(together) => CpuEngine::with_peers(plan.clone(), settings, state, together)?,
+                None => CpuEngine::new(plan.clone(), settings, state)?,
+            };
             report.device = engine.device().clone();
             let mut measured = self.rounds(&mut engine, &plan, started.elapsed(), &mut peers)?;
+            measured.micro_batch = cut.unwrap_or(arguments.batch_size).min(arguments.batch_size);
             if arguments.no_layers {
                 measured.operations.clear();
             }
@@ -362,10 +375,12 @@ fn percent(share: Option<f64>) -> String {
     share.map_or_else(String::new, |share| format!("{:.0} %", 100.0 * share))
 }
 
-fn table(measured: &Measured) {
+fn table(measured: &Measured, batch_size: usize) {
+    let parts = Some(measured.micro_batch).filter(|samples| *samples < batch_size);
     output::line(&format!(
-        "\n{}: {:.1} images/s · {:.1} GF/s as direct convolution {}· first step after {:.1} s · {} of memory{}{}",
+        "\n{}{}: {:.1} images/s · {:.1} GF/s as direct convolution {}· first step after {:.1} s · {} of memory{}{}",
         measured.network.title(),
+        parts.map_or_else(String::new, |samples| format!(", {samples} of {batch_size} images at once")),
         measured.images_per_s,
         measured.flops / 1e9,
         measured.share_of_limit.map_or_else(String::new, |s| format!("({:.0} % of the limit) ", 100.0 * s)),
