@@ -5,7 +5,7 @@
 //! others of its machine at once ([`processes`](super::processes)). Patience is a matter of time in which this rank is awake
 //! itself: ranks that were all stopped, or whose machine slept, go on.
 //!
-//! It does not find out a rank whose computation never ends while its process lives.
+//! It does not find out a rank whose computation never ends while its process lives: docs/distributed.md says why.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
