@@ -346,12 +346,73 @@ fn what_no_model_can_be_made_of_is_said() {
     }
 }
 
+/// What `bench --ranks` measured of a link is what the model takes, and what ranks reached on it stands beside the prediction.
+#[test]
+fn a_link_that_ranks_measured_is_the_models_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let one = json(&bench(&["--ranks", "1", "--json"]));
+    let file = |name: &str, edit: &dyn Fn(&mut Value)| edited(&one, &folder.path().join(name), edit);
+    let link = |gbps: f64, latency: f64| serde_json::json!({ "bytes_per_second": gbps / 8e-9, "latency": latency, "sums": [1.0] });
+    let measured = |of: &Value, ranks: usize, link: Value| {
+        let mut measured = of["ranks"][0].clone();
+        (measured["ranks"], measured["link"], measured["step_seconds"]) = (ranks.into(), link, 0.05.into());
+        measured
+    };
+    let path = file("ranks.json", &|v| {
+        let more = [measured(v, 2, link(7.0, 1.0)), measured(v, 3, link(1.25, 104e-6)), measured(v, 2, Value::Null)];
+        v["ranks"].as_array_mut().expect("an array").extend(more);
+    });
+    let same = ["20", "-d", "11", "--width", "0.05", "-i", "32", "-b", "3"];
+    let with = |more: &[&str]| model(&[&same[..], more].concat());
+    // Of most ranks; two messages of 2 us are part of the latency.
+    let (told, by_hand) =
+        (json(&with(&["--link", &path, "--json"])), json(&with(&["--gbps", "1.25", "--latency-us", "100", "--json"])));
+    let lines = |told: &Value| told["networks"][0]["lines"][0].clone();
+    let number = |value: &Value| value.as_f64().expect("a number");
+    assert!((number(&lines(&told)["gbps"]) - 1.25).abs() < 1e-9 && (number(&told["latency"]) - 100e-6).abs() < 1e-12);
+    assert_eq!((&told["line_of_ranks"], &by_hand["line_of_ranks"]), (&3.into(), &Value::Null));
+    let workers = lines(&told)["workers"].as_array().expect("workers").clone();
+    assert_eq!(
+        workers.iter().map(|w| number(&w["workers"])).collect::<Vec<_>>(),
+        [3., 4., 8., 16., 32., 64., 128., 256., 512.]
+    );
+    for (ours, theirs) in workers[1..].iter().zip(lines(&by_hand)["workers"].as_array().expect("workers")) {
+        assert!((number(&ours["seconds"]) - number(&theirs["seconds"])).abs() < 1e-9, "{ours} {theirs}");
+    }
+    let reached = &told["networks"][0]["measured"];
+    assert_eq!((&reached["ranks"], &reached["seconds"]), (&3.into(), &0.05.into()));
+    assert!((number(&reached["efficiency"]) - 0.4).abs() < 1e-9, "{reached}");
+    let text = String::from_utf8(with(&["--link", &path]).stdout).expect("text");
+    assert!(text.contains("on the line that 3 ranks measured") && text.contains("1.25 Gb/s "), "{text}");
+    assert!(text.contains("3 ranks were measured: 40 %, 50 ms a step; predicted: "), "{text}");
+    // Other images, other ranks' step.
+    let other = json(&model(&["20", "-d", "11", "-b", "3", "--link", &path, "--json"]));
+    assert_eq!(other["networks"][0]["measured"], Value::Null);
+
+    let alone = file("alone.json", &|_| {});
+    let older =
+        file("older.json", &|v| v["ranks"][0].as_object_mut().expect("an object").retain(|key, _| key != "link"));
+    let bench = file("bench.json", &|v| v["schema"] = "vggkit/bench/1".into());
+    for (words, code, said) in [
+        (vec!["--link", &alone], 1, "has no link between ranks"),
+        (vec!["--link", &older], 1, "has no link between ranks"),
+        (vec!["--link", &bench], 1, "vggkit/bench-ranks/1"),
+        (vec!["--link", "nowhere.json"], 1, "nowhere.json"),
+        (vec!["--link", &path, "--gbps", "10"], 2, "--gbps"),
+        (vec!["--link", &path, "--latency-us", "10"], 2, "--latency-us"),
+    ] {
+        let output = with(&words);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(code) && error.contains(said), "{words:?}: {error}");
+    }
+}
+
 #[test]
 fn one_rank_needs_no_mpi_and_several_say_what_they_need() {
     let result = json(&bench(&["--ranks", "1", "--json", "--rounds", "2"]));
     let one = &result["ranks"][0];
     assert_eq!((&one["ranks"], &one["ratio"], &one["bytes_per_step"]), (&1.into(), &1.0.into(), &0.0.into()));
-    assert_eq!(one["device"]["threads"], 2);
+    assert_eq!((&one["device"]["threads"], &one["link"]), (&2.into(), &Value::Null));
     let rate = one["images_per_s"].as_f64().expect("a rate");
     let step = one["step_seconds"].as_f64().expect("seconds");
     assert!((rate * step - 3.0).abs() < 1e-6 && one["rounds"].as_array().is_some_and(|r| r.len() == 2), "{one}");

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
+
 use super::operation::Operation;
 use super::result::{Benchmark, Comparison, Measured, SCHEMA};
 use crate::error::{Error, Result};
@@ -10,12 +12,16 @@ use crate::files;
 
 /// The result in `path`. Errors: no such file, no result.
 pub fn read(path: &Path) -> Result<Benchmark> {
-    let help = "`vggkit bench --json > FILE` writes a result";
-    let earlier: serde_json::Value = files::read_json(path).map_err(|e| e.with_help(help))?;
-    if earlier["schema"] != SCHEMA {
-        return Err(Error::data(path, format!("is not a result of the schema {SCHEMA}")).with_help(help));
+    read_as(path, SCHEMA, "`vggkit bench --json > FILE` writes a result")
+}
+
+/// What `path` has of `schema`, which a command writes that `help` names. Errors: no such file, nothing of that schema.
+pub fn read_as<T: DeserializeOwned>(path: &Path, schema: &str, help: &str) -> Result<T> {
+    let read: serde_json::Value = files::read_json(path).map_err(|e| e.with_help(help))?;
+    if read["schema"] != schema {
+        return Err(Error::data(path, format!("is not a result of the schema {schema}")).with_help(help));
     }
-    serde_json::from_value(earlier).map_err(|e| Error::data(path, "is not a whole result").with_source(e))
+    serde_json::from_value(read).map_err(|e| Error::data(path, "is not a whole result").with_source(e))
 }
 
 /// The result in `path`. Errors, beside those of [`read`]: one of another mode or batch size than `now`.

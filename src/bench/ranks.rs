@@ -1,15 +1,19 @@
-//! How training grows with ranks: images per second, and what communication costs, for several numbers of them.
+//! How training grows with ranks: images per second, what communication costs, and what the link carries, for several numbers of them.
 //!
 //! All ranks do the same number of steps, which the slowest one sets.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
+use super::comparison;
+use super::link::{self, MeasuredLink};
 use super::median::median;
 use super::rounds::Rounds;
 use crate::distributed::exchange::Traffic;
 use crate::engine::peers::Peers;
 use crate::engine::{Device, Precision};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::vgg::Network;
 
 /// The value of `schema`.
@@ -63,6 +67,9 @@ pub struct RanksMeasured {
     pub overlap: f64,
     /// The most bytes that a rank sent in a step.
     pub bytes_per_step: f64,
+    /// What joins them, while nothing is computed; None for one.
+    #[serde(default)]
+    pub link: Option<MeasuredLink>,
 }
 
 /// How long to measure.
@@ -110,10 +117,25 @@ pub fn measure(
         waited_seconds: waited,
         overlap: Traffic { bytes: 0, communication, waited }.overlap(),
         bytes_per_step: all.iter().map(|rank| rank[0]).fold(0.0, f64::max),
+        link: link::measure(peers, effort.seconds)?,
     })
 }
 
 impl RanksBenchmark {
+    /// The result in `path`. Errors: no such file, no result.
+    pub fn read(path: &Path) -> Result<Self> {
+        comparison::read_as(path, SCHEMA, "`vggkit bench --ranks 4 --json > FILE` writes a result")
+    }
+
+    /// The most ranks whose link was measured, with that link; `path` is where this stands. Errors: there are none.
+    pub fn linked(&self, path: &Path) -> Result<(&RanksMeasured, &MeasuredLink)> {
+        let linked = self.ranks.iter().filter_map(|ranks| Some((ranks, ranks.link.as_ref()?)));
+        linked.max_by_key(|(ranks, _)| ranks.ranks).ok_or_else(|| {
+            let what = "has no link between ranks: it is of one rank, or of a version that did not measure it";
+            Error::data(path, what).with_help("`vggkit bench --ranks 4 --json > FILE` measures one")
+        })
+    }
+
     /// Takes in what was measured, beside the first.
     pub fn push(&mut self, scaled: RanksMeasured) {
         let first = self.ranks.first().map_or(scaled.images_per_s, |first| first.images_per_s);

@@ -91,6 +91,7 @@ Examples:
   vggkit bench --ranks 2,4 --mpirun \"mpirun --hostfile hosts\" --threads 16    on several machines
   vggkit bench --model before.json --gbps 25  what 4 to 512 such devices would reach together
   vggkit bench --model 254 -d 11 -b 32        the same of a step of 254 ms
+  vggkit bench --model before.json --link ranks.json    on the network that `bench --ranks 4 --json > ranks.json` measured
 
 Ctrl-C or SIGTERM ends it after the step that goes on; what has been measured is printed, with --json too, where `partial`
 says that it is not all. A second one ends it at once. Exit code: 0 all measured, 1 not all, 130 or 143 stopped by a signal.";

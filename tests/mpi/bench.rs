@@ -34,6 +34,11 @@ fn ranks_are_measured_side_by_side() {
         assert!(sent >= 0.99 * expected && sent <= 1.02 * expected + 1000.0 * (count - 1.0), "{sent}, {expected}");
         assert!(number("waited_seconds") <= number("communication_seconds") + 1e-9, "{measured}");
         assert!((0.0..=1.0).contains(&number("overlap")), "{measured}");
+        // What the link carries while nothing is computed; there is none of one rank.
+        let link = &measured["link"];
+        assert_eq!(link.is_null(), count == 1.0, "{measured}");
+        let above_0 = |key: &str| link[key].as_f64().is_some_and(|number| number > 0.0);
+        assert!(count == 1.0 || above_0("bytes_per_second") && above_0("latency"), "{measured}");
     }
     assert_eq!(ranks.len(), 3);
 }

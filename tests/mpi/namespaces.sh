@@ -1,6 +1,7 @@
 #!/bin/sh
 # Holds `vggkit bench --model` against a network: 4 ranks in network namespaces of this machine, whose lines carry so many megabits
-# a second each way. For each rate it prints what a step takes, what the model says, and by how many per cent it is off.
+# a second each way. For each rate it prints what of it sums of gradients get while nothing is computed (`bench --ranks` measures that),
+# what a step takes, what the model says of that line, and by how many per cent it is off.
 #
 #   sudo tests/mpi/namespaces.sh [VGGKIT [MBIT/S...]]    a vggkit with MPI (target/release/vggkit), rates (100 250 500 1000)
 #
@@ -79,11 +80,8 @@ step() {
 	wait
 }
 
-# What programs get of a line: 1448 of the 1514 bytes of a frame.
-payload() { awk "BEGIN { print $1 * 1448 / 1514 / 1000 }"; }
-
 echo "$(uname -sr), $(nproc) processors, $(mpirun --version | head -n 1), $("$vggkit" --version), vggkit bench $network, delay $delay ms"
-printf '%8s %8s %10s %10s %10s %8s %10s %10s\n' Mbit/s 'one ms' predicted measured off waited 'of model' 'sent MB'
+printf '%8s %8s %8s %8s %10s %10s %8s %10s %10s %10s\n' Mbit/s 'of it' us 'one ms' predicted measured off waited 'of model' 'sent MB'
 worst=0
 for rate in $rates; do
 	for rank in $(seq $ranks); do
@@ -93,17 +91,18 @@ for rate in $rates; do
 	step
 	# shellcheck disable=SC2086
 	"$vggkit" bench --ranks $ranks --mpirun "$mpirun" --engine cpu --threads 1 $network --seconds "$seconds" --json >"$folder/ranks.json"
-	"$vggkit" bench --model "$folder/step1.json" --gbps "$(payload "$rate")" --latency-us $((1000 * delay + 100)) --json \
-		>"$folder/model.json"
+	"$vggkit" bench --model "$folder/step1.json" --link "$folder/ranks.json" --json >"$folder/model.json"
 	python3 - "$folder" "$rate" <<'ROW' || worst=1
 import json, sys
 folder, rate = sys.argv[1:]
 model = json.load(open(f"{folder}/model.json"))["networks"][0]
-predicted = next(at for at in model["lines"][0]["workers"] if at["workers"] == 4)
+line = model["lines"][0]
+predicted = next(at for at in line["workers"] if at["workers"] == 4)
 measured = json.load(open(f"{folder}/ranks.json"))["ranks"][0]
 off = measured["step_seconds"] / predicted["seconds"] - 1
 milliseconds = [1e3 * seconds for seconds in (model["step_seconds"], predicted["seconds"], measured["step_seconds"])]
-print("{:>8} {:8.0f} {:10.0f} {:10.0f}".format(rate, *milliseconds), f"{100 * off:+7.1f}%",
+print(f"{rate:>8} {1e3 * line['gbps']:8.0f} {1e6 * measured['link']['latency']:8.0f}",
+      "{:8.0f} {:10.0f} {:10.0f}".format(*milliseconds), f"{100 * off:+7.1f}%",
       f"{1e3 * measured['waited_seconds']:10.0f} {1e3 * predicted['waited']:10.0f}",
       f"{measured['bytes_per_step'] / 1e6:10.1f}", flush=True)
 sys.exit(abs(off) > 0.1)

@@ -27,6 +27,11 @@ pub struct Line {
 }
 
 impl Line {
+    /// One of so many Gb/s, with `latency` and `message` in seconds.
+    pub fn of(gbps: f64, latency: f64, message: f64) -> Self {
+        Self { bytes_per_second: gbps * 1e9 / 8.0, latency, message }
+    }
+
     /// Seconds to sum `bytes` of each of `workers` by reduce-scatter and all-gather: in either a worker sends each other one
     /// its part of the bytes, all at once, and waits for theirs.
     pub fn sum(&self, bytes: f64, workers: usize) -> f64 {

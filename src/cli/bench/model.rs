@@ -1,7 +1,7 @@
 //! `vggkit bench --model`: what workers that train together would reach (docs/distributed.md), as text or JSON. Measures nothing.
 
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::bench::model::step::Step;
 use crate::bench::model::{Line, Scaled, horovod, scaled};
+use crate::bench::ranks::RanksBenchmark;
 use crate::bench::{Mode, comparison};
 use crate::cli::arguments::values;
 use crate::cli::output;
@@ -45,6 +46,9 @@ pub struct Model {
     #[arg(long, value_name = "US", default_value = "2", requires = "model",
           value_parser = values::real(Bound::Included(0.0), Bound::Unbounded), allow_negative_numbers = true)]
     pub message_us: f64,
+    /// With --model: the line and the latency as they were measured between ranks, from what `bench --ranks N --json` printed
+    #[arg(long, value_name = "FILE", requires = "model", conflicts_with_all = ["gbps", "latency_us"])]
+    pub link: Option<PathBuf>,
 }
 
 /// What `--json` prints.
@@ -60,6 +64,8 @@ struct Prediction {
     latency: f64,
     /// Seconds.
     message: f64,
+    /// How many ranks the line was measured between; null where it was given.
+    line_of_ranks: Option<usize>,
     networks: Vec<Predicted>,
 }
 
@@ -71,6 +77,17 @@ struct Predicted {
     /// Of one worker alone.
     step_seconds: f64,
     lines: Vec<OnLine>,
+    /// By the ranks that measured the line, where they trained this.
+    measured: Option<Reached>,
+}
+
+/// What so many ranks were measured to reach.
+#[derive(Serialize)]
+struct Reached {
+    ranks: usize,
+    /// Of a step.
+    seconds: f64,
+    efficiency: f64,
 }
 
 /// On one kind of line.
@@ -81,19 +98,27 @@ struct OnLine {
 }
 
 /// Predicts for what `--model` names. `networks` and `batch_size` are what a step of given milliseconds is of. Errors: no such
-/// file, no result of a training with its operations.
+/// file, no result of a training with its operations, none with a link.
 pub fn run(model: &Model, given: &str, networks: &[Network], batch_size: usize, json: bool) -> Result<ExitCode> {
     if given == "horovod" {
         return horovod(json);
     }
+    let by_ranks = model.link.as_deref().map(RanksBenchmark::read).transpose()?;
+    let linked = by_ranks.as_ref().zip(model.link.as_deref()).map(|(all, path)| all.linked(path)).transpose()?;
+    let message = 1e-6 * model.message_us;
+    let lines: Vec<Line> = match &linked {
+        Some((ranks, link)) => vec![link.line(ranks.ranks, message)],
+        None => model.gbps.iter().map(|gbps| Line::of(*gbps, 1e-6 * model.latency_us, message)).collect(),
+    };
     let mut prediction = Prediction {
         schema: SCHEMA,
         device: None,
         precision: Precision::default(),
         batch_size,
         bucket_bytes: BUCKET_BYTES,
-        latency: 1e-6 * model.latency_us,
-        message: 1e-6 * model.message_us,
+        latency: lines.first().map_or(0.0, |line| line.latency),
+        message,
+        line_of_ranks: linked.map(|(ranks, _)| ranks.ranks),
         networks: Vec::new(),
     };
     let mut steps = Vec::new();
@@ -109,33 +134,41 @@ pub fn run(model: &Model, given: &str, networks: &[Network], batch_size: usize, 
         if measured.mode != Mode::Train {
             return Err(Error::usage(format!("{given} was not measured with --mode train")));
         }
-        prediction.device = Some(measured.device);
-        (prediction.precision, prediction.batch_size) = (measured.precision, measured.batch_size);
         for network in &measured.networks {
             let step = Step::measured(network, measured.batch_size, Path::new(given))?;
             for network in heads(&network.network) {
                 steps.push((network.clone(), step.with_head_of(&network)?));
             }
         }
+        prediction.device = Some(measured.device);
+        (prediction.precision, prediction.batch_size) = (measured.precision, measured.batch_size);
     }
-    let line = |gbps: f64| Line {
-        bytes_per_second: gbps * 1e9 / 8.0,
-        latency: prediction.latency,
-        message: prediction.message,
-    };
-    let on_line = |step: &Step, gbps: f64| OnLine {
-        gbps,
-        workers: WORKERS.iter().map(|workers| scaled(step, &line(gbps), *workers)).collect(),
-    };
-    prediction.networks = steps
-        .iter()
-        .map(|(network, step)| Predicted {
-            network: network.clone(),
+    let mut workers = WORKERS.to_vec();
+    workers.extend(prediction.line_of_ranks);
+    workers.sort_unstable();
+    workers.dedup();
+    for (network, step) in steps {
+        let on_line = |line: &Line| OnLine {
+            gbps: 8e-9 * line.bytes_per_second,
+            workers: workers.iter().map(|workers| scaled(&step, line, *workers)).collect(),
+        };
+        let reached = by_ranks.as_ref().zip(linked).filter(|(all, (ranks, _))| {
+            let device = prediction.device.as_ref().is_none_or(|device| *device == ranks.device);
+            let same = (all.precision, all.batch_size) == (prediction.precision, prediction.batch_size);
+            device && same && all.network == network
+        });
+        prediction.networks.push(Predicted {
             gradient_bytes: step.gradient_bytes(),
             step_seconds: step.seconds(),
-            lines: model.gbps.iter().map(|gbps| on_line(step, *gbps)).collect(),
-        })
-        .collect();
+            lines: lines.iter().map(on_line).collect(),
+            measured: reached.map(|(_, (ranks, _))| Reached {
+                ranks: ranks.ranks,
+                seconds: ranks.step_seconds,
+                efficiency: step.seconds() / ranks.step_seconds,
+            }),
+            network,
+        });
+    }
     if json {
         output::json(&prediction)?;
     } else {
@@ -153,29 +186,50 @@ fn heads(measured: &Network) -> Vec<Network> {
 
 /// The prediction as text: a table for each line, a row for each network and head.
 fn table(prediction: &Prediction) -> String {
-    let Prediction { device, precision, batch_size, bucket_bytes, latency, message, networks, .. } = prediction;
+    let Prediction { device, precision, batch_size, bucket_bytes, latency, message, line_of_ranks, networks, .. } =
+        prediction;
     let device =
         device.as_ref().map_or_else(String::new, |device| format!("{} · {} · ", device.adapter, precision.name()));
+    let line = line_of_ranks.map_or_else(String::new, |ranks| format!(", on the line that {ranks} ranks measured"));
     let mut text = format!(
         "{device}{batch_size} images a worker · buckets of {:.0} MB · latency {:.0} us · a message {:.1} us\n\
-         per cent of as many times one worker, by number of workers\n",
+         per cent of as many times one worker, by number of workers{line}\n",
         *bucket_bytes as f64 / 1e6,
         1e6 * latency,
         1e6 * message,
     );
-    let lines = networks.first().map_or(0, |network| network.lines.len());
-    for index in 0..lines {
-        let heading: String = WORKERS.iter().map(|workers| format!("{workers:>5}")).collect();
-        let gbps = networks.first().map_or(0.0, |network| network.lines[index].gbps);
-        text += &format!("\n{:18} {:>7} {:>8} {heading}\n", format!("{gbps} Gb/s"), "MB", "ms");
-        for Predicted { network, gradient_bytes, step_seconds, lines } in networks {
-            let name = format!("{:8} {}", network.short_name(), network.head.name());
+    let Some(first) = networks.first() else { return text };
+    for (index, OnLine { gbps, workers }) in first.lines.iter().enumerate() {
+        let heading: String = workers.iter().map(|scaled| format!("{:>5}", scaled.workers)).collect();
+        // What was measured has more than three digits, and they mean nothing.
+        let gbps = format!("{} Gb/s", format!("{gbps:.2e}").parse().unwrap_or(*gbps));
+        text += &format!("\n{gbps:18} {:>7} {:>8} {heading}\n", "MB", "ms");
+        for Predicted { network, gradient_bytes, step_seconds, lines, .. } in networks {
             let shares: String =
                 lines[index].workers.iter().map(|s| format!("{:>5.0}", 100.0 * s.efficiency)).collect();
-            text += &format!("{name:18} {:>7.1} {:>8.2} {shares}\n", gradient_bytes / 1e6, 1e3 * step_seconds);
+            text +=
+                &format!("{:18} {:>7.1} {:>8.2} {shares}\n", name(network), gradient_bytes / 1e6, 1e3 * step_seconds);
         }
     }
+    for Predicted { network, lines, measured, .. } in networks {
+        let Some(Reached { ranks, seconds, efficiency }) = measured else { continue };
+        let predicted = lines.iter().flat_map(|line| &line.workers).find(|scaled| scaled.workers == *ranks);
+        let Some(predicted) = predicted else { continue };
+        text += &format!(
+            "\n{:18} {ranks} ranks were measured: {:.0} %, {:.0} ms a step; predicted: {:.0} %, {:.0} ms\n",
+            name(network),
+            100.0 * efficiency,
+            1e3 * seconds,
+            100.0 * predicted.efficiency,
+            1e3 * predicted.seconds
+        );
+    }
     text
+}
+
+/// A network with its head, as a table names it.
+fn name(network: &Network) -> String {
+    format!("{:8} {}", network.short_name(), network.head.name())
 }
 
 /// What `--model horovod --json` prints.

@@ -35,7 +35,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 #[derive(Debug, Args)]
 pub struct RankArguments {
     /// Measure the training of one network by so many ranks in turn, each with its own batch: images per second, what
-    /// communication takes and how much of it is hidden. Needs MPI (`make mpi`)
+    /// communication takes, how much of it is hidden, and what the network between them carries. Needs MPI (`make mpi`)
     #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = values::whole(1usize),
           conflicts_with_all = ["all", "mode", "pytorch", "compare", "count", "model"])]
     pub ranks: Vec<usize>,
@@ -243,15 +243,27 @@ fn heading(report: &RanksBenchmark, first: &RanksMeasured) {
     let micro =
         if report.micro_batch > 0 { format!(", micro-batches of {}", report.micro_batch) } else { String::new() };
     output::line(&format!("{}: {} images a rank{micro}", report.network.title(), report.batch_size));
-    output::line(&row(
-        &["ranks", "threads", "images/s", "ratio", "step", "under way", "waited", "overlap", "sent"].map(str::to_owned)
-    ));
+    output::line(&row(&[
+        "ranks",
+        "threads",
+        "images/s",
+        "ratio",
+        "step",
+        "under way",
+        "waited",
+        "overlap",
+        "sent",
+        "link",
+        "latency",
+    ]
+    .map(str::to_owned)));
 }
 
 fn line(scaled: &RanksMeasured) {
     // A card has no threads.
     let threads = Some(scaled.device.threads).filter(|threads| *threads > 0);
     let milliseconds = |seconds: f64| format!("{:.1} ms", 1e3 * seconds);
+    let link = scaled.link.as_ref();
     output::line(&row(&[
         scaled.ranks.to_string(),
         threads.map_or_else(String::new, |threads| format!("{} x {threads}", scaled.ranks)),
@@ -262,12 +274,15 @@ fn line(scaled: &RanksMeasured) {
         milliseconds(scaled.waited_seconds),
         if scaled.ranks > 1 { format!("{:.0} %", 100.0 * scaled.overlap) } else { String::new() },
         format!("{:.1} MB", scaled.bytes_per_step / 1e6),
+        link.map_or_else(String::new, |link| format!("{:.2} Gb/s", 8e-9 * link.bytes_per_second)),
+        link.map_or_else(String::new, |link| format!("{:.0} us", 1e6 * link.latency)),
     ]));
 }
 
-fn row(cells: &[String; 9]) -> String {
-    let [ranks, threads, rate, ratio, step, under_way, waited, overlap, sent] = cells;
+fn row(cells: &[String; 11]) -> String {
+    let [ranks, threads, rate, ratio, step, under_way, waited, overlap, sent, link, latency] = cells;
     format!(
-        "{ranks:>5} {threads:>8} {rate:>10} {ratio:>7} {step:>11} {under_way:>11} {waited:>11} {overlap:>8} {sent:>10}"
+        "{ranks:>5} {threads:>8} {rate:>10} {ratio:>7} {step:>11} {under_way:>11} {waited:>11} {overlap:>8} {sent:>10} \
+         {link:>11} {latency:>8}"
     )
 }
