@@ -47,11 +47,12 @@ fn shares_add_up_and_an_earlier_result_is_set_beside() {
     let then = edited(&result, &file, |r| {
         r["device"]["threads"] = 1.into();
         r["precise"] = true.into();
+        r["networks"][0]["micro_batch"] = 2.into();
         r["networks"][0]["images_per_s"] = 1e-3.into();
     });
     let now = json(&bench(&["--json", "--compare", &then]));
     let earlier = &now["networks"][0]["earlier"];
-    assert_eq!(earlier["otherwise"], serde_json::json!(["threads 1", "--precise"]));
+    assert_eq!(earlier["otherwise"], serde_json::json!(["threads 1", "--precise", "2 images at once"]));
     assert!(earlier["ratio"].as_f64().expect("a ratio") > 1000.0, "{earlier}");
 }
 

@@ -46,7 +46,7 @@ impl Comparison {
         };
         let mut slower: Vec<(String, f64)> = measured.operations.iter().filter_map(times).collect();
         slower.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let conditions = |of: &Benchmark| {
+        let conditions = |of: &Benchmark, network: &Measured| {
             let device = &of.device;
             [
                 format!("engine {}", device.engine),
@@ -55,9 +55,10 @@ impl Comparison {
                 format!("threads {}", device.threads),
                 format!("precision {}", of.precision.name()),
                 if of.precise { "--precise".into() } else { "not --precise".into() },
+                format!("{} images at once", network.micro_batch),
             ]
         };
-        let pairs = conditions(earlier).into_iter().zip(conditions(now));
+        let pairs = conditions(earlier, then).into_iter().zip(conditions(now, measured));
         let otherwise = pairs.filter(|(then, now)| then != now).map(|(then, _)| then).collect();
         let images_per_s = then.images_per_s;
         Some(Self { images_per_s, ratio: measured.images_per_s / images_per_s, slower, otherwise })
