@@ -94,7 +94,7 @@ mod tests {
     fn it_is_the_papers_network() -> Result<()> {
         let step = step()?;
         // torchvision's vgg16.
-        assert_eq!(step.layers.iter().map(|layer| layer.parameters).sum::<usize>(), 138_357_544);
+        assert_eq!(step.layers.iter().map(|layer| layer.weights).sum::<usize>(), 138_357_544);
         assert_eq!(step.layers.len(), 16);
         assert!((step.seconds() - 64.0 / 154.0).abs() < 1e-12);
         Ok(())

@@ -3,7 +3,7 @@
 //! [`horovod`] holds it against a published measurement. Measures nothing.
 //!
 //! Every worker computes a whole batch of its own. Buckets of gradients are summed one after the other, each as soon as the backward
-//! pass has made it and the one before is summed, while the pass goes on; the update waits for all of them.
+//! pass has made it and the one before is summed, while the pass goes on; the update waits for all of them, or is done of each.
 
 pub mod horovod;
 pub mod step;
@@ -57,11 +57,11 @@ pub struct Scaled {
 }
 
 /// Seconds from a step's begin at which a bucket can leave, and its bytes; in the order of the backward pass. The engines' rule says
-/// which layers travel [together](buckets::together).
+/// which layers' weights travel [together](buckets::together); what is small follows when all are there.
 pub fn buckets(step: &Step) -> Vec<(f64, f64)> {
     let backwards: Vec<_> = step.layers.iter().rev().collect();
     let mut now: f64 = step.layers.iter().map(|layer| layer.forward).sum();
-    let parts = buckets::together(&backwards.iter().map(|layer| layer.parameters).collect::<Vec<_>>());
+    let parts = buckets::together(&backwards.iter().map(|layer| layer.weights).collect::<Vec<_>>());
     let bucket = |part: Range<usize>| {
         let layers = &backwards[part];
         // Its last layer's input gradient is computed while it travels.
@@ -70,14 +70,23 @@ pub fn buckets(step: &Step) -> Vec<(f64, f64)> {
         now += before;
         (now - behind, layers.iter().map(|layer| layer.gradient_bytes()).sum())
     };
-    parts.into_iter().map(bucket).collect()
+    let mut buckets: Vec<_> = parts.into_iter().map(bucket).collect();
+    let end = buckets.last().map(|(ready, _)| *ready).filter(|_| step.small > 0);
+    buckets.extend(end.map(|end| (end, step.small_bytes())));
+    buckets
 }
 
 /// A step of `workers` that `line` joins, each of which computes `step`.
 pub fn scaled(step: &Step, line: &Line, workers: usize) -> Scaled {
     let computed = step.seconds() - step.update;
-    let sum = |free: f64, (ready, bytes): (f64, f64)| ready.max(free) + line.sum(bytes, workers);
-    let waited = (buckets(step).into_iter().fold(0.0, sum) - computed).max(0.0);
+    // Until when the line and the worker are busy: with the buckets so far, and with the update of those.
+    let (mut line_free, mut worker_free, mut waited) = (0.0f64, computed, 0.0);
+    for (ready, bytes) in buckets(step) {
+        line_free = ready.max(line_free) + line.sum(bytes, workers);
+        waited += (line_free - worker_free).max(0.0);
+        let update = if step.update_by_bucket { step.update * bytes / step.gradient_bytes() } else { 0.0 };
+        worker_free = worker_free.max(line_free) + update;
+    }
     let seconds = computed + waited + step.update;
     Scaled { workers, seconds, waited, efficiency: step.seconds() / seconds }
 }
@@ -91,15 +100,15 @@ mod tests {
     use crate::distributed::sum::Summation;
     use crate::distributed::threads::{self, Wire};
 
-    fn layer(parameters: usize, forward: f64, weight_gradient: f64, input_gradient: f64) -> LayerStep {
-        LayerStep { parameters, forward, weight_gradient, input_gradient }
+    fn layer(weights: usize, forward: f64, weight_gradient: f64, input_gradient: f64) -> LayerStep {
+        LayerStep { weights, forward, weight_gradient, input_gradient }
     }
 
     /// Three layers of 8, 4 and 12 million parameters: 32, 16 and 48 MB.
     fn step() -> Step {
         let layers =
             vec![layer(8_000_000, 1.0, 1.0, 0.0), layer(4_000_000, 2.0, 3.0, 1.0), layer(12_000_000, 1.0, 1.0, 2.0)];
-        Step { layers, update: 0.5 }
+        Step { layers, small: 0, update: 0.5, update_by_bucket: false }
     }
 
     #[test]
@@ -118,6 +127,28 @@ mod tests {
         assert_eq!(at(7.2e6).efficiency, 12.5 / 25.5);
         let one = scaled(&step(), &Line { bytes_per_second: 1.0, latency: 1.0, message: 1.0 }, 1);
         assert_eq!((one.seconds, one.waited, one.efficiency), (12.5, 0.0, 1.0));
+    }
+
+    #[test]
+    fn what_is_small_travels_at_the_end() {
+        let step = Step { small: 2_000_000, ..step() };
+        assert_eq!(buckets(&step), [(5.0, 48e6), (12.0, 48e6), (12.0, 8e6)]);
+        // Its 12 MB are waited for after the 72 of the bucket before.
+        let line = Line { bytes_per_second: 12e6, latency: 0.0, message: 0.0 };
+        assert_eq!(scaled(&step, &line, 4).seconds, 12.0 + 6.0 + 1.0 + 0.5);
+    }
+
+    #[test]
+    fn updates_by_bucket_are_done_while_later_ones_travel() {
+        let at = |bytes_per_second: f64, by_bucket: bool| {
+            let step = Step { update: 4.0, update_by_bucket: by_bucket, ..step() };
+            scaled(&step, &Line { bytes_per_second, latency: 0.0, message: 0.0 }, 4)
+        };
+        // Sums end at 15 and 25 s: half of the update is done between them.
+        assert_eq!((at(7.2e6, false).seconds, at(7.2e6, false).waited), (29.0, 13.0));
+        assert_eq!((at(7.2e6, true).seconds, at(7.2e6, true).waited), (27.0, 11.0));
+        // The first sum ends within the backward pass, the second while the worker updates.
+        assert_eq!((at(72e6, true).seconds, at(72e6, true).waited), (16.0, 0.0));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::vgg::{Network, Plan};
 /// A convolution or linear layer with what follows it, in a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LayerStep {
-    /// Trained numbers, those of a normalisation after it included.
-    pub parameters: usize,
+    /// Numbers of its gradient that travel when it is there.
+    pub weights: usize,
     /// Seconds of the forward pass.
     pub forward: f64,
     /// Seconds of the backward pass until its gradients are there.
@@ -23,7 +23,7 @@ pub struct LayerStep {
 impl LayerStep {
     /// Bytes of its gradients, in f32.
     pub fn gradient_bytes(&self) -> f64 {
-        4.0 * self.parameters as f64
+        4.0 * self.weights as f64
     }
 }
 
@@ -32,34 +32,38 @@ impl LayerStep {
 pub struct Step {
     /// In the order of the forward pass.
     pub layers: Vec<LayerStep>,
-    /// Seconds of what needs all gradients.
+    /// Numbers of gradients that every layer adds to, biases and those of normalisations, which travel at the end.
+    pub small: usize,
+    /// Seconds of the update.
     pub update: f64,
+    /// Whether each bucket is updated as soon as it is summed, or all of them when all are.
+    pub update_by_bucket: bool,
 }
 
 impl Step {
     /// Of `seconds`, of which each layer's forward pass, weight gradient and input gradient have as many as they have
-    /// multiply-adds; the first layer's input has no gradient. `layers`: multiply-adds of a forward pass and parameters.
+    /// multiply-adds; the first layer's input has no gradient. `layers`: multiply-adds of a forward pass and numbers of its gradient.
     pub fn estimated(layers: &[(f64, usize)], seconds: f64) -> Self {
         let whole =
             3.0 * layers.iter().map(|(macs, _)| macs).sum::<f64>() - layers.first().map_or(0.0, |(macs, _)| *macs);
-        let layers = layers.iter().enumerate().map(|(index, &(macs, parameters))| {
+        let layers = layers.iter().enumerate().map(|(index, &(macs, weights))| {
             let pass = seconds * macs / whole;
             let input_gradient = if index == 0 { 0.0 } else { pass };
-            LayerStep { parameters, forward: pass, weight_gradient: pass, input_gradient }
+            LayerStep { weights, forward: pass, weight_gradient: pass, input_gradient }
         });
-        Self { layers: layers.collect(), update: 0.0 }
+        Self { layers: layers.collect(), small: 0, update: 0.0, update_by_bucket: false }
     }
 
     /// A plan's step of so many `seconds`, shared out by multiply-adds.
     pub fn of_plan(plan: &Plan, seconds: f64) -> Self {
-        let parameters = parameters(plan);
+        let (weights, small) = numbers(plan);
         let macs = plan.layers.iter().filter(|layer| layer.is_weighted()).map(|layer| layer.macs as f64);
-        Self::estimated(&macs.zip(parameters).collect::<Vec<_>>(), seconds)
+        Self { small, ..Self::estimated(&macs.zip(weights).collect::<Vec<_>>(), seconds) }
     }
 
-    /// The step that `measured` has the operations of, scaled to its images per second: reading clocks takes time too.
-    /// Errors: it has no operations, or those of another network; `path` is where it stands.
-    pub fn measured(measured: &Measured, batch_size: usize, path: &Path) -> Result<Self> {
+    /// The step that `measured` has the operations of, scaled to its images per second: reading clocks takes time too. `engine` is
+    /// the one it was measured with. Errors: it has no operations, or those of another network; `path` is where it stands.
+    pub fn measured(measured: &Measured, batch_size: usize, engine: &str, path: &Path) -> Result<Self> {
         let plan = measured.network.plan()?;
         let title = plan.network.title();
         let whole: f64 = measured.operations.iter().map(|operation| operation.seconds).sum();
@@ -68,8 +72,9 @@ impl Step {
                 .with_help("measure it without --no-layers"));
         }
         let scale = batch_size as f64 / measured.images_per_s / whole;
-        let layers = parameters(&plan).into_iter().map(|parameters| LayerStep { parameters, ..LayerStep::default() });
-        let mut step = Self { layers: layers.collect(), update: 0.0 };
+        let (weights, small) = numbers(&plan);
+        let layers = weights.into_iter().map(|weights| LayerStep { weights, ..LayerStep::default() });
+        let mut step = Self { layers: layers.collect(), small, update: 0.0, update_by_bucket: engine == "cpu" };
         for Operation { name, seconds, .. } in &measured.operations {
             let place = step.place(&plan, name);
             let place = place
@@ -106,13 +111,13 @@ impl Step {
     /// the last of the classic ones takes, which is more than it needs, and the update what its parameters are of all. Errors:
     /// `network` has no plan.
     pub fn with_head_of(&self, network: &Network) -> Result<Self> {
-        let parameters = parameters(&network.plan()?);
+        let (weights, small) = numbers(&network.plan()?);
         let mut layers = self.layers.clone();
-        if layers.len() > parameters.len() {
-            layers.drain(parameters.len() - 1..layers.len() - 1);
+        if layers.len() > weights.len() {
+            layers.drain(weights.len() - 1..layers.len() - 1);
         }
-        layers.iter_mut().zip(parameters).for_each(|(layer, parameters)| layer.parameters = parameters);
-        let step = Self { layers, update: self.update };
+        layers.iter_mut().zip(weights).for_each(|(layer, weights)| layer.weights = weights);
+        let step = Self { layers, small, ..*self };
         Ok(Self { update: self.update * step.gradient_bytes() / self.gradient_bytes(), ..step })
     }
 
@@ -122,23 +127,26 @@ impl Step {
         self.layers.iter().map(seconds).sum::<f64>() + self.update
     }
 
+    /// Bytes of the gradients that travel at the end, in f32.
+    pub fn small_bytes(&self) -> f64 {
+        4.0 * self.small as f64
+    }
+
     /// Bytes of all gradients, in f32.
     pub fn gradient_bytes(&self) -> f64 {
-        self.layers.iter().map(LayerStep::gradient_bytes).sum()
+        self.layers.iter().map(LayerStep::gradient_bytes).sum::<f64>() + self.small_bytes()
     }
 }
 
-/// Trained numbers of each convolution and linear layer, with those of a normalisation after it.
-fn parameters(plan: &Plan) -> Vec<usize> {
-    let mut parameters: Vec<usize> = Vec::new();
-    for layer in &plan.layers {
-        if layer.is_weighted() {
-            parameters.push(layer.parameters);
-        } else if let Some(last) = parameters.last_mut() {
-            *last += layer.parameters;
-        }
-    }
-    parameters
+/// The weights of each convolution and linear layer, and all other trained numbers together.
+fn numbers(plan: &Plan) -> (Vec<usize>, usize) {
+    let weighted = plan.layers.iter().filter(|layer| layer.is_weighted());
+    let weights: Vec<usize> = weighted
+        .filter_map(|layer| layer.tensors().into_iter().next())
+        .map(|weight| weight.elements())
+        .collect();
+    let small = plan.parameters() - weights.iter().sum::<usize>();
+    (weights, small)
 }
 
 #[cfg(test)]
@@ -187,15 +195,18 @@ mod tests {
             ("overflow", 0.05),
             ("update", 0.15),
         ]);
-        let step = Step::measured(&measured, 20, path)?;
+        let step = Step::measured(&measured, 20, "cpu", path)?;
         let [first, .., last_convolution, _, _, last] = &step.layers[..] else { panic!("11 layers") };
         assert!(step.layers.len() == 11 && close(step.seconds(), 2.0) && close(step.update, 0.4));
         assert!(close(first.forward, 0.3) && first.input_gradient == 0.0);
         assert!(close(last.forward, 0.14) && close(last.weight_gradient, 0.16) && close(last.input_gradient, 0.14));
         assert!(close(last_convolution.weight_gradient, 0.46) && close(last_convolution.input_gradient, 0.4));
         let plan = Network::default().plan()?;
-        assert_eq!(step.layers.iter().map(|layer| layer.parameters).sum::<usize>(), plan.parameters());
-        assert_eq!(first.parameters, 27 * 64 + 3 * 64); // weights, biases, scale and shift
+        assert_eq!(step.layers.iter().map(|layer| layer.weights).sum::<usize>() + step.small, plan.parameters());
+        assert_eq!(first.weights, 27 * 64);
+        // Biases, scales and shifts of 2752 channels, biases of the linear layers.
+        assert_eq!(step.small, 3 * (64 + 128 + 2 * 256 + 4 * 512) + 2 * 4096 + 200);
+        assert!(step.update_by_bucket && !Step::measured(&measured, 20, "gpu", path)?.update_by_bucket);
         Ok(())
     }
 
@@ -209,6 +220,7 @@ mod tests {
                 ("update", 0.2),
             ]),
             10,
+            "gpu",
             Path::new("before.json"),
         )?;
         let network = Network { head: Head::Average, ..Network::default() };
@@ -216,7 +228,7 @@ mod tests {
         let parameters = network.plan()?.parameters();
         assert_eq!(average.gradient_bytes(), 4.0 * parameters as f64);
         assert!(close(average.layers[0].forward, 0.5) && close(average.layers[8].forward, 0.1));
-        assert_eq!((average.layers.len(), average.layers[8].parameters), (9, 512 * 200 + 200));
+        assert_eq!((average.layers.len(), average.layers[8].weights), (9, 512 * 200));
         assert!(close(average.update, 0.2 * average.gradient_bytes() / classic.gradient_bytes()));
         assert_eq!(classic.with_head_of(&Network::default())?, classic);
         Ok(())
@@ -225,7 +237,7 @@ mod tests {
     #[test]
     fn what_is_no_training_of_the_network_is_refused() {
         let refused = |operations: &[(&str, f64)]| {
-            Step::measured(&measured(operations), 10, Path::new("before.json")).expect_err("refused").to_string()
+            Step::measured(&measured(operations), 10, "gpu", Path::new("before.json")).expect_err("refused").to_string()
         };
         assert!(refused(&[]).contains("before.json: has no times of the operations of VGG-11"), "{}", refused(&[]));
         let unknown = refused(&[("features.99 forward", 1.0)]);

@@ -135,7 +135,7 @@ pub fn run(model: &Model, given: &str, networks: &[Network], batch_size: usize, 
             return Err(Error::usage(format!("{given} was not measured with --mode train")));
         }
         for network in &measured.networks {
-            let step = Step::measured(network, measured.batch_size, Path::new(given))?;
+            let step = Step::measured(network, measured.batch_size, &measured.device.engine, Path::new(given))?;
             for network in heads(&network.network) {
                 steps.push((network.clone(), step.with_head_of(&network)?));
             }
