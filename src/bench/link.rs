@@ -107,17 +107,19 @@ mod tests {
             jitter: Duration::ZERO,
         };
         for ranks in [2, 4] {
-            let all = measured(ranks, wire);
-            assert!(all.iter().all(|one| *one == all[0]), "all ranks tell the same: {all:?}");
-            let MeasuredLink { bytes_per_second: rate, latency: late, ref sums } = all[0];
-            // A busy machine makes a wire slower and later than it is, and nothing makes it better.
-            assert!(rate <= 1.01 * bytes_per_second && rate >= 0.6 * bytes_per_second, "{ranks} ranks: {:?}", all[0]);
-            assert!(late >= latency && late < 2.0 * latency, "{ranks} ranks: {:?}", all[0]);
-            assert_eq!(sums.len(), SUMS);
-            // The model's sum of a bucket is then the one that was measured.
-            let line = all[0].line(ranks, 1e-6);
-            let predicted = line.sum(BUCKET_BYTES as f64, ranks);
-            assert!((predicted / median(sums) - 1.0).abs() < 1e-9, "{predicted}, {sums:?}");
+            // A busy machine makes a wire slower and later than it is now and then, and nothing makes it better.
+            let is_it = (0..5).any(|_| {
+                let all = measured(ranks, wire);
+                assert!(all.iter().all(|one| *one == all[0]), "all ranks tell the same: {all:?}");
+                let MeasuredLink { bytes_per_second: rate, latency: late, ref sums } = all[0];
+                assert!(rate <= 1.01 * bytes_per_second && late >= latency, "{ranks} ranks: {:?}", all[0]);
+                assert_eq!(sums.len(), SUMS);
+                // The model's sum of a bucket is then the one that was measured.
+                let predicted = all[0].line(ranks, 1e-6).sum(BUCKET_BYTES as f64, ranks);
+                assert!((predicted / median(sums) - 1.0).abs() < 1e-9, "{predicted}, {sums:?}");
+                rate >= 0.6 * bytes_per_second && late < 2.0 * latency
+            });
+            assert!(is_it, "{ranks} ranks: five times slower or later than it is");
         }
     }
 
