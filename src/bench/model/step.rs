@@ -141,10 +141,8 @@ impl Step {
 /// The weights of each convolution and linear layer, and all other trained numbers together.
 fn numbers(plan: &Plan) -> (Vec<usize>, usize) {
     let weighted = plan.layers.iter().filter(|layer| layer.is_weighted());
-    let weights: Vec<usize> = weighted
-        .filter_map(|layer| layer.tensors().into_iter().next())
-        .map(|weight| weight.elements())
-        .collect();
+    let weights: Vec<usize> =
+        weighted.filter_map(|layer| layer.tensors().into_iter().next()).map(|weight| weight.elements()).collect();
     let small = plan.parameters() - weights.iter().sum::<usize>();
     (weights, small)
 }
