@@ -1,7 +1,8 @@
 //! How fast an engine is: images per second, and the time of every operation beside the device's limits.
 //! [`rounds`] measures, [`cost`] tells what an operation has to do and [`operations`] what each of a GPU takes, [`result`] is what came of
 //! it, [`comparison`] sets that beside an earlier one, [`pytorch`] measures the same network in PyTorch, [`memory`] what the whole
-//! process takes; [`ranks`] how training grows with processes, [`link`] what lies between these, and [`model`] predicts what many workers would reach.
+//! process takes; [`ranks`] how training grows with processes, [`link`] what lies between these, and [`model`] predicts what many
+//! workers would reach.
 
 pub mod comparison;
 pub mod cost;
