@@ -23,7 +23,7 @@ fn table(text: &str) -> toml::Table {
 #[test]
 fn a_recipe_is_shown_as_the_file_that_it_is_and_flags_go_on_top() {
     let folder = tempfile::tempdir().expect("a folder");
-    for recipe in ["seed", "paper", "short", "best"] {
+    for recipe in ["seed", "paper", "short", "cpu", "best"] {
         let text = printed(&["--recipe", recipe]);
         let file = folder.path().join(format!("{recipe}.toml"));
         fs::write(&file, &text).expect("written");
@@ -46,7 +46,7 @@ fn a_recipe_is_shown_as_the_file_that_it_is_and_flags_go_on_top() {
 #[test]
 fn every_recipe_trains() {
     let runs = tempfile::tempdir().expect("a folder");
-    for recipe in ["seed", "paper", "short", "best"] {
+    for recipe in ["seed", "paper", "short", "cpu", "best"] {
         let name = format!("demo-{recipe}");
         let small = ["--engine", "cpu", "--width", "0.05", "-i", "32", "-b", "8", "--max-steps", "2", "--run", &name];
         let mut command = vggkit(&["train", "--recipe", recipe]);
@@ -62,12 +62,18 @@ fn every_recipe_trains() {
 }
 
 #[test]
-fn the_short_recipe_is_that_of_the_record() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let record = Run::load(&root.join("records/2026-11-27-tiny-imagenet-h100/vgg13")).expect("the record");
-    let folder = root.join("records/2026-11-27-tiny-imagenet-h100/vgg13");
-    let of_record = printed(&["--config", folder.to_str().expect("text"), "--precision", "f32"]);
-    assert_eq!(printed(&["--recipe", "short", "-d", &record.network.depth.to_string()]), of_record);
+fn a_recipe_with_a_figure_is_that_of_its_record() {
+    let records = Path::new(env!("CARGO_MANIFEST_DIR")).join("records");
+    for (recipe, folder) in [
+        ("seed", "2026-11-23-tiny-imagenet-cpu/vgg11"),
+        ("short", "2026-11-27-tiny-imagenet-h100/vgg13"),
+        ("cpu", "2026-11-28-tiny-imagenet-cpu/vgg11"),
+    ] {
+        let folder = records.join(folder);
+        let depth = Run::load(&folder).expect("the record").network.depth.to_string();
+        let of_record = printed(&["--config", folder.to_str().expect("text"), "--precision", "f32"]);
+        assert_eq!(printed(&["--recipe", recipe, "-d", &depth]), of_record, "{recipe}");
+    }
 }
 
 #[test]
