@@ -54,6 +54,8 @@ Examples:
       the five networks in turn
   vggkit train --all --recipe short
       the five networks by a recipe that comes with vggkit; other flags go on top of it, as in -e 40
+  vggkit train --recipe cpu
+      where there is no GPU: ten of fifteen epochs at 32 x 32 pixels
   vggkit train --config runs/vgg13 -d 16
       another network with the settings of that run
   vggkit train --recipe best --nesterov=off --trivial-augment=off
