@@ -196,8 +196,15 @@ impl Values {
         Value::try_from(run).map(Self).map_err(|e| Error::usage(format!("the settings of a run: {e}")))
     }
 
+    /// Those that `text` sets, in the form of `run.toml`. Errors: no TOML.
+    pub fn parsed(text: &str) -> Result<Self> {
+        let table: toml::Table =
+            toml::from_str(text).map_err(|e| Error::usage(format!("the settings of a recipe: {e}")))?;
+        Ok(Self(Value::Table(table)))
+    }
+
     /// What `run` would have where nothing but its optimizer and schedule are asked for.
-    fn defaults(run: &Run) -> Result<Self> {
+    pub fn defaults(run: &Run) -> Result<Self> {
         let network = Network { classes: run.network.classes, ..Network::default() };
         let patience = run.training.schedule.patience();
         let with = |optimizer| {
@@ -268,24 +275,6 @@ pub fn differences<'a>(
     SETTINGS.iter().map(|setting| (setting, a.get(setting), b.get(setting))).filter(|(_, a, b)| a != b)
 }
 
-/// In what `run` differs from the replaced project's recipe for the same network, in a few words each. Errors: a number that
-/// TOML cannot hold.
-pub fn variations(run: &Run) -> Result<Vec<String>> {
-    let (own, defaults) = (Values::of(run)?, Values::defaults(run)?);
-    let tags = differences(&own, &defaults).map(|(setting, own, _)| (setting.tag)(&words(own)));
-    Ok(tags.filter(|tag| !tag.is_empty()).collect())
-}
-
-/// How runs are told apart: the variations that they all have, of which one run alone has all, then those that each has beside
-/// them.
-pub fn told_apart(runs: &[&Run]) -> Result<(Vec<String>, Vec<Vec<String>>)> {
-    let mut each: Vec<Vec<String>> = runs.iter().map(|run| variations(run)).collect::<Result<_>>()?;
-    let by_all = |tag: &&String| each.iter().all(|tags| tags.contains(tag));
-    let shared: Vec<String> = each.first().into_iter().flatten().filter(by_all).cloned().collect();
-    each.iter_mut().for_each(|tags| tags.retain(|tag| !shared.contains(tag)));
-    Ok((shared, each))
-}
-
 /// Names and values of the settings that are `wanted`, so far as the run has them.
 pub fn listed(run: &Run, wanted: impl Fn(&Setting) -> bool) -> Result<Vec<(&'static str, String)>> {
     let values = Values::of(run)?;
@@ -299,9 +288,7 @@ mod tests {
     use serde::de::{Deserializer, Error as _, Visitor};
 
     use super::*;
-    use crate::engine::{NoDecay, Optimizer};
-    use crate::training::choices::Schedule;
-    use crate::training::run::Augment;
+    use crate::engine::Optimizer;
 
     /// Answers whoever wants to be read from it with the names of the fields that were asked for.
     struct Asked;
@@ -362,58 +349,6 @@ mod tests {
                 assert!(SETTINGS.iter().any(|s| s.key == key), "{key} has no row in SETTINGS");
             }
         }
-        Ok(())
-    }
-
-    #[test]
-    fn a_run_is_told_by_what_is_not_the_default() -> Result<()> {
-        assert_eq!(variations(&run(Recipe::default()))?, [""; 0]);
-        let recipe = Recipe {
-            batch_size: 128,
-            patience: 0, // as any cosine's, where nobody says
-            learning_rate: 0.1,
-            optimizer: Optimizer::sgd(0.0, 5e-4),
-            augment: Augment::Crop,
-            schedule: Schedule::Cosine,
-            label_smoothing: 0.1,
-            normalisation: Normalisation { mean: [0.48, 0.44, 0.39], std: [0.25; 3] },
-            init: Some("../runs/vgg11/best.safetensors".into()),
-            ..Recipe::default()
-        };
-        let expected = [
-            "batch 128",
-            "lr 0.1",
-            "sgd",
-            "weight decay 0.0005",
-            "crop",
-            "cosine",
-            "label smoothing 0.1",
-            "normalised by the data set",
-            "from vgg11/best.safetensors",
-        ];
-        assert_eq!(variations(&run(recipe))?, expected);
-        let recipe = Recipe { optimizer: Optimizer::adamw(), ..Recipe::default() };
-        assert_eq!(variations(&run(recipe))?, ["adamw"], "its own weight decay is what it has by default");
-        let recipe = Recipe {
-            optimizer: Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: true },
-            no_decay: NoDecay { norm: true, bias: true },
-            clip_norm: 2.0,
-            ema: 0.999,
-            ..Recipe::default()
-        };
-        let expected = ["sgd", "momentum 0.9", "Nesterov", "no decay of norm,bias", "clipped to 2", "EMA 0.999"];
-        assert_eq!(variations(&run(recipe))?, expected);
-        Ok(())
-    }
-
-    #[test]
-    fn what_all_runs_share_stands_beside_none_of_them() -> Result<()> {
-        let one = run(Recipe { seed: 3, epochs: 9, ..Recipe::default() });
-        let other = run(Recipe { seed: 4, epochs: 9, ..Recipe::default() });
-        assert_eq!(told_apart(&[&one])?, (vec!["9 epochs".to_owned(), "seed 3".into()], vec![vec![]]));
-        let (shared, each) = told_apart(&[&one, &other])?;
-        assert_eq!((shared, each), (vec!["9 epochs".to_owned()], vec![vec!["seed 3".into()], vec!["seed 4".into()]]));
-        assert_eq!(told_apart(&[])?, (vec![], Vec::<Vec<String>>::new()));
         Ok(())
     }
 

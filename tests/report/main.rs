@@ -19,7 +19,7 @@ use fixture::{CLASSES, Fixture, Made};
 use html::{raw, tags, text};
 use vggkit::engine::{Optimizer, Precision};
 use vggkit::training::choices::Schedule;
-use vggkit::training::run::{Augment, Recipe};
+use vggkit::training::run::{Augment, Recipe, Run};
 use vggkit::vgg::Network;
 
 /// Run names that try to leave the text they stand in.
@@ -387,6 +387,22 @@ fn runs_of_one_network_are_told_apart_by_their_settings() {
     }
     assert_eq!(tag(&both, "seed 7"), 0, "what both have tells nobody apart");
     assert!(text(&both).contains("All runs here: 5 epochs, patience 3, seed 7."));
+}
+
+#[test]
+fn a_run_that_differs_in_much_is_told_by_its_recipe() {
+    let fixture = Fixture::with_data();
+    let default = Made::new("a", 11, 0.4);
+    fixture.add(&default);
+    let record = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("records/2026-11-28-tiny-imagenet-cpu/vgg11");
+    let record = Run::load(&record).expect("the record");
+    let network = Network { head: record.network.head, ..default.network.clone() };
+    fixture.add(&Made { recipe: record.training, network, epochs: 9, ..Made::new("b", 11, 0.35) });
+    let (_, page) = fixture.render();
+    let tag = |tag: &str| page.matches(&format!("<span class=\"tag\">{tag}</span>")).count();
+    assert!(tag("recipe cpu") > 0 && tag("9 epochs") == tag("recipe cpu"), "its name, and what is not in it");
+    assert_eq!((tag("crop"), tag("Nesterov")), (0, 0), "what the name says");
+    assert!(text(&page).contains("Recipe NAME stands for all that vggkit train --recipe NAME sets"));
 }
 
 #[test]

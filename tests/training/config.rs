@@ -6,6 +6,7 @@ use std::path::Path;
 
 use vggkit::files;
 use vggkit::training::run::{Recipe, Run};
+use vggkit::training::variations;
 
 use crate::{fails, ok, on, resume, settings, step_of, train, vggkit};
 
@@ -48,17 +49,27 @@ fn every_recipe_trains() {
     let runs = tempfile::tempdir().expect("a folder");
     for recipe in ["seed", "paper", "short", "cpu", "best"] {
         let name = format!("demo-{recipe}");
-        let small = ["--engine", "cpu", "--width", "0.05", "-i", "32", "-b", "8", "--max-steps", "2", "--run", &name];
+        let size = if recipe == "cpu" { "32:0,64:10" } else { "32" };
+        let small = ["--engine", "cpu", "--width", "0.05", "-i", size, "-b", "8", "--max-steps", "2", "--run", &name];
         let mut command = vggkit(&["train", "--recipe", recipe]);
         command.args(small);
         ok(on(command, runs.path()));
         assert_eq!(step_of(&runs.path().join(&name)), 2);
     }
+    let [seed, others @ ..] =
+        ["seed", "paper", "short", "cpu", "best"].map(|r| settings(&runs.path().join(format!("demo-{r}"))));
+    for (run, recipe) in others.iter().zip(["paper", "short", "cpu", "best"]) {
+        let (_, beside) = variations::told_apart(&[&seed, run]).expect("words");
+        assert_eq!(beside[1][0], format!("recipe {recipe}"), "{:?}", beside[1]);
+    }
     let best = settings(&runs.path().join("demo-best"));
     assert_eq!((best.training.cutmix, best.training.hold_out, best.training.ema), (1.0, 0.05, 0.9999));
     // Dropout goes with the classic head, and gives way to another one.
-    let linear = printed(&["--recipe", "short", "--head", "linear"]);
-    assert!(linear.contains("head = \"linear\"") && linear.contains("dropout = 0\n"), "{linear}");
+    let short = runs.path().join("demo-short");
+    for from in [["--recipe", "short"], ["--config", short.to_str().expect("text")]] {
+        let linear = printed(&[&from[..], &["--head", "linear"]].concat());
+        assert!(linear.contains("head = \"linear\"") && linear.contains("dropout = 0\n"), "{linear}");
+    }
 }
 
 #[test]

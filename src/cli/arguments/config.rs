@@ -103,6 +103,8 @@ struct Head<'a> {
     flag: &'a str,
     key: &'a str,
     asked: Option<clap::builder::PossibleValue>,
+    /// What a file means that does not say it, as `run.toml` leaves the classic head out.
+    unsaid: Option<&'a str>,
     /// What the keys of those that belong to it begin with.
     of_it: &'a [&'a str],
 }
@@ -122,16 +124,29 @@ fn gives_way<'a>(setting: &Setting, arguments: &Arguments, own: impl Fn(&str) ->
             flag: "optimizer",
             key: "training.optimizer.name",
             asked: optimizer,
+            unsaid: None,
             of_it: &["training.optimizer.", "training.no_decay"],
         },
-        Head { flag: "schedule", key: "training.schedule", asked: schedule, of_it: &["training.patience"] },
-        Head { flag: "augment", key: "training.augment", asked: augment, of_it: &["training.crop_scale"] },
-        Head { flag: "head", key: "network.head", asked: head, of_it: &["network.dropout"] },
+        Head {
+            flag: "schedule",
+            key: "training.schedule",
+            asked: schedule,
+            unsaid: None,
+            of_it: &["training.patience"],
+        },
+        Head {
+            flag: "augment",
+            key: "training.augment",
+            asked: augment,
+            unsaid: None,
+            of_it: &["training.crop_scale"],
+        },
+        Head { flag: "head", key: "network.head", asked: head, unsaid: Some("classic"), of_it: &["network.dropout"] },
     ];
     heads.iter().any(|head| {
         let asked = head.asked.as_ref().map(clap::builder::PossibleValue::get_name);
         let belongs = head.of_it.iter().any(|part| setting.key.starts_with(part));
-        belongs && given(&[head.flag]) && own(head.key).is_some_and(|own| Some(own) != asked)
+        belongs && given(&[head.flag]) && own(head.key).or(head.unsaid).is_some_and(|own| Some(own) != asked)
     })
 }
 

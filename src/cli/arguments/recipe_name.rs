@@ -2,6 +2,8 @@
 
 use clap::ValueEnum;
 
+use crate::training::recipes;
+
 /// The recipes that come with vggkit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Name {
@@ -25,11 +27,11 @@ impl Name {
     /// Its text, for people and for `--config`.
     pub fn text(self) -> &'static str {
         match self {
-            Self::Seed => include_str!("../../../recipes/seed.toml"),
-            Self::Paper => include_str!("../../../recipes/paper.toml"),
-            Self::Short => include_str!("../../../recipes/short.toml"),
-            Self::Cpu => include_str!("../../../recipes/cpu.toml"),
-            Self::Best => include_str!("../../../recipes/best.toml"),
+            Self::Seed => recipes::SEED,
+            Self::Paper => recipes::PAPER,
+            Self::Short => recipes::SHORT,
+            Self::Cpu => recipes::CPU,
+            Self::Best => recipes::BEST,
         }
     }
 }

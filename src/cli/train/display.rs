@@ -13,7 +13,7 @@ use crate::training::history::Epoch;
 use crate::training::observer::{Live, Observer};
 use crate::training::run::{Origin, Recipe};
 use crate::training::session::Session;
-use crate::training::{selection, settings};
+use crate::training::{selection, variations};
 
 /// The value of `schema` in the lines of `train --json`.
 const SCHEMA: &str = "vggkit/epoch/1";
@@ -114,7 +114,7 @@ impl Display {
             let plan = session.engine.plan();
             let (trained, held_out) = session.train_images();
             let mut parts = vec![run.network.column()];
-            parts.extend(settings::variations(run).unwrap_or_default()); // numbers that TOML holds: they are in run.toml
+            parts.extend(variations::variations(run).unwrap_or_default()); // numbers that TOML holds: they are in run.toml
             parts.extend([
                 format!("{:.1} M parameters", plan.parameters() as f64 / 1e6),
                 format!("{} classes", run.network.classes),

@@ -10,7 +10,7 @@ use super::super::inputs::{Inputs, LoadedRun};
 use super::super::statistics;
 use crate::error::Result;
 use crate::training::run::Run;
-use crate::training::settings;
+use crate::training::variations;
 use crate::vgg::table::TABLE_1;
 
 /// How the page names a run.
@@ -34,8 +34,8 @@ pub struct Identity {
     pub own_images: bool,
     /// Has the data of most runs here; others are shown but not compared.
     pub comparable: bool,
-    /// In what it differs from the replaced project's recipe for the same network, without what all runs have in common;
-    /// empty for nothing.
+    /// In what it differs from the replaced project's recipe for the same network, without what all runs have in common, or the
+    /// recipe that it follows and in what it differs from that; empty for nothing.
     pub variations: Vec<String>,
 }
 
@@ -82,7 +82,7 @@ impl<'a> Runs<'a> {
             inputs.runs.iter().partition(|r| primary == Some(r.known_as.as_str()));
         let ordered: Vec<&LoadedRun> = compared.into_iter().chain(others).collect();
         let settings: Vec<&Run> = ordered.iter().map(|run| &run.run).collect();
-        let (shared, variations) = settings::told_apart(&settings)?;
+        let (shared, variations) = variations::told_apart(&settings)?;
         let describe = |(run, variations): (&'a LoadedRun, Vec<String>)| {
             let network = &run.run.network;
             let configuration = network.configuration()?;

@@ -292,6 +292,12 @@ fn caveats(inputs: &Inputs, runs: &Runs, best: &Described) -> Vec<String> {
         let who = if runs.iter().count() == 1 { "This run" } else { "All runs here" };
         list.push(format!("{who}: {}.", runs.shared.join(", ")));
     }
+    if runs.iter().any(|d| d.identity.variations.iter().any(|v| v.starts_with("recipe "))) {
+        list.push(
+            "Recipe NAME stands for all that `vggkit train --recipe NAME` sets; the settings of each run are listed at the end."
+                .into(),
+        );
+    }
     list.extend(order(&runs.ranked()));
     list.extend(budgets(&runs.ranked()));
     list.extend(spreads(&runs.ranked()));
