@@ -1,7 +1,7 @@
 //! In what runs differ, in a few words each: from the replaced project's recipe, and from each other where they stand side by side.
 //! A run that differs in much is told by the recipe of `recipes/` that it follows and by what it has beside it.
 //!
-//! Which settings there are, and what a value is called, is [`settings`]'s.
+//! Which settings there are, and what a value is called, is [`settings`](super::settings)'s.
 
 use super::recipes::RECIPES;
 use super::run::Run;
@@ -37,8 +37,8 @@ pub fn told_apart(runs: &[&Run]) -> Result<(Vec<String>, Vec<Vec<String>>)> {
     Ok((shared, each))
 }
 
-/// The recipe that `run` follows, and those of its variations that the recipe says: of all whose every change of a default the run
-/// changes too, to whatever value, the one that says most.
+/// The recipe that `run` follows, and those of its variations that the recipe says. It changes every setting that the recipe
+/// changes, most of them to the recipe's value; of several such recipes it is the one that says most.
 fn followed(run: &Run) -> Result<Option<(&'static str, Vec<String>)>> {
     let (own, defaults) = (Values::of(run)?, Values::defaults(run)?);
     let mut best: Option<(&'static str, Vec<String>)> = None;
@@ -52,7 +52,7 @@ fn followed(run: &Run) -> Result<Option<(&'static str, Vec<String>)>> {
         // By their words for people: a recipe says that images are normalised by the data set, a run by which mean.
         let says: Vec<_> =
             changed().map(|s| tag(s, &recipe)).filter(|told| changed().any(|s| tag(s, &own) == *told)).collect();
-        if says.len() > best.as_ref().map_or(0, |(_, most)| most.len()) {
+        if 2 * says.len() > changed().count() && says.len() > best.as_ref().map_or(0, |(_, most)| most.len()) {
             best = Some((name, says));
         }
     }
@@ -145,6 +145,15 @@ mod tests {
         assert_eq!(each, expected);
         let (_, each) = told_apart(&[&seed, &other])?;
         assert!(each[1].len() > AT_A_GLANCE && !each[1].iter().any(|tag| tag.starts_with("recipe")), "{each:?}");
+        let mut another = longer.clone();
+        another.training.learning_rate = 0.3;
+        another.training.label_smoothing = 0.2;
+        another.training.warmup = 4.0;
+        another.training.batch_size = 32;
+        another.training.augment = Augment::ResizedCrop;
+        another.training.optimizer = Optimizer::Sgd { momentum: 0.8, weight_decay: 0.001, nesterov: true };
+        let (_, each) = told_apart(&[&seed, &another])?;
+        assert!(!each[1].iter().any(|tag| tag.starts_with("recipe")), "half of it is not followed: {each:?}");
         let (shared, each) = told_apart(&[&cpu, &longer])?;
         assert!(shared.contains(&"lr 0.1".to_owned()) && !shared.contains(&"recipe cpu".to_owned()), "{shared:?}");
         assert_eq!(each, [vec!["15 epochs".to_owned()], vec!["30 epochs".to_owned(), "EMA 0.999".to_owned()]]);
