@@ -1,6 +1,7 @@
 //! The recipes that come with vggkit: the files of `recipes/`, by name.
 //!
-//! What they mean is read by `--recipe` as by `--config` (`cli/arguments/config.rs`).
+//! What they mean is read by `--recipe` as by `--config` (`cli/arguments/config.rs`). They say no default that `run.toml` leaves out,
+//! such as the classic head, since [`variations`](super::variations) sets the two beside each other.
 
 /// The replaced project's.
 pub const SEED: &str = include_str!("../../recipes/seed.toml");

@@ -50,8 +50,8 @@ fn followed(run: &Run) -> Result<Option<(&'static str, Vec<String>)>> {
             continue;
         }
         // By their words for people: a recipe says that images are normalised by the data set, a run by which mean.
-        let says: Vec<_> =
-            changed().map(|s| tag(s, &recipe)).filter(|told| changed().any(|s| tag(s, &own) == *told)).collect();
+        let alike = changed().filter(|setting| tag(setting, &own) == tag(setting, &recipe));
+        let says: Vec<_> = alike.map(|setting| tag(setting, &own)).collect();
         if 2 * says.len() > changed().count() && says.len() > best.as_ref().map_or(0, |(_, most)| most.len()) {
             best = Some((name, says));
         }
